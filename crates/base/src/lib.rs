@@ -1,0 +1,1 @@
+//! Units, limits, settings files, and the seams for time and disk.

@@ -1,0 +1,1 @@
+//! The broker: topics, groups, offsets, long polling, delays and their handlers.

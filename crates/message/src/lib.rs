@@ -1,0 +1,1 @@
+//! The message: record format, properties, flags, ids, batches, compression.

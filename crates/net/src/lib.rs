@@ -1,0 +1,1 @@
+//! The network shell: listener, connection loop, calls to peers.
