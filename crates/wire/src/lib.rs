@@ -1,1 +1,13 @@
-//! The remoting protocol: frames, headers, request codes, JSON bodies.
+//! The remoting protocol of RocketMQ, without I/O: frames, headers, codes and bodies.
+//!
+//! - [`frame`] cuts commands from a byte stream and writes them, in both header encodings;
+//! - [`command`] is one request or response, [`fields`] its ext fields;
+//! - [`codes`] and [`headers`] are the tables: each request, response and field once.
+
+pub mod codes;
+pub mod command;
+pub mod fields;
+pub mod frame;
+pub mod headers;
+
+pub use command::{Command, Encoding, Language};

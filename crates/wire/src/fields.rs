@@ -1,0 +1,156 @@
+//! The ext fields of a command: a flat map from text to text.
+
+use std::fmt::{self, Display, Write};
+
+/// Ext fields in the order they came. One text buffer holds all names and values, so that a
+/// reused map costs no allocation per field or per frame. Look-up is a scan: headers have some
+/// twenty fields at most, and comparing lengths first rules out nearly all of them.
+#[derive(Clone, Default)]
+pub struct Fields {
+    text: String,
+    entries: Vec<Entry>,
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    start: u32,
+    middle: u32,
+    end: u32,
+}
+
+impl Fields {
+    /// Removes all fields and keeps the memory.
+    pub fn clear(&mut self) {
+        self.text.clear();
+        self.entries.clear();
+    }
+
+    /// Number of fields.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is no field.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The value of a field.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.entries.iter().rev().find(|entry| self.name(entry) == name).map(|entry| self.value(entry))
+    }
+
+    /// All names and values, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.entries.iter().map(|entry| (self.name(entry), self.value(entry)))
+    }
+
+    /// Sets a field to what a value displays as.
+    pub fn set(&mut self, name: &str, value: impl Display) {
+        self.begin(name);
+        self.finish_with(value);
+    }
+
+    /// Sets a field to a text.
+    pub fn set_str(&mut self, name: &str, value: &str) {
+        self.begin(name);
+        self.finish_with(value);
+    }
+
+    /// Removes a field.
+    pub fn remove(&mut self, name: &str) {
+        let text = &self.text;
+        self.entries.retain(|entry| entry.name(text) != name);
+    }
+
+    /// Begins a field whose value comes next, by `finish_with` or `abandon`.
+    pub(crate) fn begin(&mut self, name: &str) {
+        if !self.entries.is_empty() {
+            self.remove(name);
+        }
+        let start = self.text.len() as u32;
+        self.text.push_str(name);
+        let middle = self.text.len() as u32;
+        self.entries.push(Entry { start, middle, end: middle });
+    }
+
+    /// Gives the field begun last its value.
+    pub(crate) fn finish_with(&mut self, value: impl Display) {
+        // Writing to a String cannot fail; a Display that fails leaves what it wrote.
+        let _ = write!(self.text, "{value}");
+        self.finish();
+    }
+
+    /// Takes back the field begun last.
+    pub(crate) fn abandon(&mut self) {
+        self.entries.pop();
+    }
+
+    fn finish(&mut self) {
+        if let Some(entry) = self.entries.last_mut() {
+            entry.end = self.text.len() as u32;
+        }
+    }
+
+    fn name(&self, entry: &Entry) -> &str {
+        entry.name(&self.text)
+    }
+
+    fn value(&self, entry: &Entry) -> &str {
+        &self.text[entry.middle as usize..entry.end as usize]
+    }
+}
+
+impl Entry {
+    fn name<'t>(&self, text: &'t str) -> &'t str {
+        &text[self.start as usize..self.middle as usize]
+    }
+}
+
+impl PartialEq for Fields {
+    /// Equal maps; the order does not count.
+    fn eq(&self, other: &Self) -> bool {
+        self.len() == other.len() && self.iter().all(|(name, value)| other.get(name) == Some(value))
+    }
+}
+
+impl fmt::Debug for Fields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+impl<N: AsRef<str>, V: Display> FromIterator<(N, V)> for Fields {
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Self {
+        let mut fields = Self::default();
+        for (name, value) in pairs {
+            fields.set(name.as_ref(), value);
+        }
+        fields
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_value_of_a_name_counts() {
+        let mut fields = Fields::default();
+        fields.set("a", 1);
+        fields.set_str("b", "x");
+        fields.set("a", true);
+        assert_eq!(fields.get("a"), Some("true"));
+        assert_eq!(fields.len(), 2);
+        fields.remove("b");
+        assert_eq!(fields.iter().collect::<Vec<_>>(), [("a", "true")]);
+    }
+
+    #[test]
+    fn order_does_not_make_maps_differ() {
+        let one: Fields = [("a", 1), ("b", 2)].into_iter().collect();
+        let other: Fields = [("b", 2), ("a", 1)].into_iter().collect();
+        assert_eq!(one, other);
+        assert_ne!(one, [("a", 1), ("b", 3)].into_iter().collect());
+    }
+}

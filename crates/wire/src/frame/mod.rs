@@ -1,0 +1,124 @@
+//! Frames: how commands are cut from and written to a byte stream
+//! (upstream `NettyDecoder`, `NettyEncoder`, `RocketMQSerializable`).
+//!
+//! ```text
+//! length(4) = 4 + header + body | encoding(1) headerLength(3) | header | body
+//! ```
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use crate::command::{Command, Encoding};
+
+mod binary;
+mod json;
+
+/// Upstream's limit for one frame, in bytes.
+pub const MAX_FRAME: usize = 16 * 1024 * 1024;
+
+/// Bytes before the header: length, encoding, header length.
+const PREFIX: usize = 8;
+
+/// Why a stream cannot be cut into commands. There is no way to answer or to go on: the
+/// connection has to be closed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// The frame is longer than this side reads.
+    #[error("a frame of {length} bytes is over the limit of {limit}")]
+    TooLong {
+        /// As announced.
+        length: u32,
+        /// As configured.
+        limit: usize,
+    },
+    /// The frame is too short for the header it announces.
+    #[error("a frame of {length} bytes cannot hold the header of {header} bytes that it announces")]
+    TooShort {
+        /// As announced.
+        length: u32,
+        /// As announced.
+        header: usize,
+    },
+    /// Neither JSON nor binary.
+    #[error("unknown header encoding {0}; 0 is JSON, 1 is ROCKETMQ")]
+    UnknownEncoding(u8),
+    /// The header is not what its encoding asks for.
+    #[error("malformed header: {0}")]
+    Malformed(String),
+}
+
+/// Cuts the next command from `buffer` into `command`; false when it is not there as a whole yet.
+/// The body is a slice of the buffer, not a copy. `limit` bounds a frame, in bytes.
+pub fn decode(buffer: &mut BytesMut, command: &mut Command, limit: usize) -> Result<bool, FrameError> {
+    if buffer.len() < 4 {
+        return Ok(false);
+    }
+    let length = u32::from_be_bytes([buffer[0], buffer[1], buffer[2], buffer[3]]);
+    // A stream of another protocol shows here first: refuse before waiting for more of it.
+    if length as usize > limit {
+        return Err(FrameError::TooLong { length, limit });
+    }
+    if length < 4 {
+        return Err(FrameError::TooShort { length, header: 0 });
+    }
+    if buffer.len() < PREFIX {
+        return Ok(false);
+    }
+    let encoding = match buffer[4] {
+        0 => Encoding::Json,
+        1 => Encoding::Binary,
+        other => return Err(FrameError::UnknownEncoding(other)),
+    };
+    let header = u32::from_be_bytes([0, buffer[5], buffer[6], buffer[7]]) as usize;
+    if header > length as usize - 4 {
+        return Err(FrameError::TooShort { length, header });
+    }
+    if buffer.len() < 4 + length as usize {
+        return Ok(false);
+    }
+    let mut frame = buffer.split_to(4 + length as usize).freeze();
+    frame.advance(PREFIX);
+    let header = frame.split_to(header);
+    command.reset();
+    command.encoding = encoding;
+    match encoding {
+        Encoding::Json => json::decode(&header, command)?,
+        Encoding::Binary => binary::decode(&header, command)?,
+    }
+    command.body = frame;
+    Ok(true)
+}
+
+/// Writes the frame's prefix and header; the caller sends `body` bytes after it, from wherever
+/// they are. The command's own body is not written.
+pub fn encode_head(command: &Command, body: usize, out: &mut BytesMut) {
+    let start = out.len();
+    out.put_bytes(0, PREFIX);
+    match command.encoding {
+        Encoding::Json => json::encode(command, out),
+        Encoding::Binary => binary::encode(command, out),
+    }
+    let header = out.len() - start - PREFIX;
+    let length = (4 + header + body) as u32;
+    out[start..start + 4].copy_from_slice(&length.to_be_bytes());
+    let encoding: u8 = match command.encoding {
+        Encoding::Json => 0,
+        Encoding::Binary => 1,
+    };
+    out[start + 4..start + 8].copy_from_slice(&(header as u32 | u32::from(encoding) << 24).to_be_bytes());
+}
+
+/// Writes the whole frame, body included.
+pub fn encode(command: &Command, out: &mut BytesMut) {
+    encode_head(command, command.body.len(), out);
+    out.extend_from_slice(&command.body);
+}
+
+/// The whole frame as one piece of memory: for tests and rare requests.
+pub fn to_bytes(command: &Command) -> Bytes {
+    let mut out = BytesMut::new();
+    encode(command, &mut out);
+    out.freeze()
+}
+
+#[cfg(test)]
+mod tests;
