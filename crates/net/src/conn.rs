@@ -1,0 +1,267 @@
+//! The handle of a connection.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use apogee_wire::Command;
+use bytes::Bytes;
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+
+use crate::outbound::Outbound;
+use crate::{Limits, Service, driver};
+
+/// An open connection, held by everybody who may send something to the peer.
+pub struct Conn {
+    id: u64,
+    peer: SocketAddr,
+    local: SocketAddr,
+    pub(crate) limits: Limits,
+    outbound: Mutex<Outbound>,
+    /// Bytes queued and not yet taken by the kernel.
+    queued: AtomicUsize,
+    closing: AtomicBool,
+    calls: Mutex<Calls>,
+}
+
+/// Requests to the peer that wait for their answer.
+#[derive(Default)]
+struct Calls {
+    next_opaque: i32,
+    waiting: HashMap<i32, oneshot::Sender<Command>>,
+    /// No answer can come any more.
+    closed: bool,
+}
+
+/// Why a request to a peer got no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The connection was closed before the answer came.
+    #[error("the connection to {0} was closed")]
+    Closed(SocketAddr),
+    /// No answer within the time allowed.
+    #[error("{peer} gave no answer within {timeout:?}")]
+    Timeout {
+        /// Who was asked.
+        peer: SocketAddr,
+        /// How long was waited.
+        timeout: Duration,
+    },
+    /// Too many requests to this peer are waiting already.
+    #[error("{0} requests to {1} wait for their answers already")]
+    TooMany(usize, SocketAddr),
+}
+
+/// Why a connection could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The system refused.
+    #[error("cannot connect to {address}: {source}")]
+    Refused {
+        /// Who was called, as configured: a host name is resolved anew at each attempt.
+        address: String,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// Nobody answered.
+    #[error("cannot connect to {address}: no answer within {timeout:?}")]
+    Timeout {
+        /// Who was called.
+        address: String,
+        /// How long was waited.
+        timeout: Duration,
+    },
+}
+
+/// Connects to `address` (`host:port`); requests that the peer makes on the connection go to
+/// `service`.
+pub async fn connect(
+    address: &str,
+    service: Arc<dyn Service>,
+    limits: Limits,
+    timeout: Duration,
+) -> Result<Arc<Conn>, ConnectError> {
+    let refused = |source| ConnectError::Refused { address: address.to_owned(), source };
+    let attempt = tokio::time::timeout(timeout, TcpStream::connect(address)).await;
+    let stream = attempt.map_err(|_| ConnectError::Timeout { address: address.to_owned(), timeout })?;
+    let stream = stream.map_err(refused)?;
+    let conn = Conn::new(&stream, limits).map_err(refused)?;
+    tokio::spawn(driver::run(stream, Arc::clone(&conn), service));
+    Ok(conn)
+}
+
+impl Conn {
+    pub(crate) fn new(stream: &TcpStream, limits: Limits) -> std::io::Result<Arc<Self>> {
+        static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+        stream.set_nodelay(true)?;
+        Ok(Arc::new(Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            peer: stream.peer_addr()?,
+            local: stream.local_addr()?,
+            limits,
+            outbound: Mutex::default(),
+            queued: AtomicUsize::new(0),
+            closing: AtomicBool::new(false),
+            calls: Mutex::default(),
+        }))
+    }
+
+    /// Unique among the connections of this process.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Address of the other side.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// Address of this side: the one the client dialled.
+    pub fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// False once closing began.
+    pub fn is_open(&self) -> bool {
+        !self.closing.load(Ordering::Acquire)
+    }
+
+    /// Queues a frame. Frames queued while the connection's task is at work leave together; from
+    /// another thread this wakes the task. A closed connection drops it.
+    pub fn reply(&self, command: &Command) {
+        let body = (!command.body.is_empty()).then(|| command.body.clone());
+        self.push(command, body.into_iter());
+    }
+
+    /// Queues a frame whose body is made of slices; none is copied unless tiny. The command's own
+    /// body is ignored.
+    pub fn reply_parts(&self, head: &Command, slices: impl Iterator<Item = Bytes> + Clone) {
+        self.push(head, slices);
+    }
+
+    /// Sends a request that gets no answer.
+    pub fn send_oneway(&self, request: Command) {
+        let mut request = request.oneway();
+        request.opaque = self.lock_calls().next_opaque();
+        self.reply(&request);
+    }
+
+    /// Sends a request and waits for the answer.
+    pub async fn call(&self, mut request: Command, timeout: Duration) -> Result<Command, CallError> {
+        let (answer, answered) = oneshot::channel();
+        {
+            let mut calls = self.lock_calls();
+            if calls.closed {
+                return Err(CallError::Closed(self.peer));
+            }
+            if calls.waiting.len() >= self.limits.max_calls {
+                return Err(CallError::TooMany(calls.waiting.len(), self.peer));
+            }
+            request.opaque = calls.next_opaque();
+            calls.waiting.insert(request.opaque, answer);
+        }
+        // Dropped when the caller gives up: the entry must not stay behind.
+        let _forget = Forget { conn: self, opaque: request.opaque };
+        self.reply(&request);
+        match tokio::time::timeout(timeout, answered).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(_)) => Err(CallError::Closed(self.peer)),
+            Err(_) => Err(CallError::Timeout { peer: self.peer, timeout }),
+        }
+    }
+
+    /// Closes the connection once what is queued has been sent, or soon if the peer doesn't take it.
+    pub fn close(&self, reason: &str) {
+        if !self.closing.swap(true, Ordering::AcqRel) {
+            tracing::debug!(conn = self.id, peer = %self.peer, reason, "closing a connection");
+            self.wake();
+        }
+    }
+
+    pub(crate) fn lock_outbound(&self) -> MutexGuard<'_, Outbound> {
+        // Nothing that can panic runs under this lock but growing a buffer.
+        self.outbound.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn queued(&self) -> usize {
+        self.queued.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn sent(&self, bytes: usize) {
+        self.queued.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Hands a response to whoever waits for it; one that nobody waits for any more is dropped.
+    pub(crate) fn answered(&self, response: &Command) {
+        let waiting = self.lock_calls().waiting.remove(&response.opaque);
+        if let Some(waiting) = waiting {
+            // The waiter may have given up this very moment.
+            let _ = waiting.send(response.clone());
+        }
+    }
+
+    /// No answer will come any more: whoever waits for one learns it now.
+    pub(crate) fn end_calls(&self) {
+        self.closing.store(true, Ordering::Release);
+        let mut calls = self.lock_calls();
+        calls.closed = true;
+        calls.waiting.clear();
+    }
+
+    fn push(&self, head: &Command, body: impl Iterator<Item = Bytes> + Clone) {
+        if !self.is_open() {
+            return;
+        }
+        let mut outbound = self.lock_outbound();
+        let bytes = outbound.push(head, body);
+        let waker = outbound.waker.take();
+        let queued = self.queued.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        drop(outbound);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        if queued > self.limits.max_outbound {
+            self.close("the peer does not read what is sent to it");
+        }
+    }
+
+    fn wake(&self) {
+        let waker = self.lock_outbound().waker.take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    fn lock_calls(&self) -> MutexGuard<'_, Calls> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Calls {
+    fn next_opaque(&mut self) -> i32 {
+        self.next_opaque = self.next_opaque.wrapping_add(1);
+        self.next_opaque
+    }
+}
+
+/// Removes a call's entry however the call ends.
+struct Forget<'c> {
+    conn: &'c Conn,
+    opaque: i32,
+}
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        self.conn.lock_calls().waiting.remove(&self.opaque);
+    }
+}
+
+impl fmt::Debug for Conn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Conn({}, {})", self.id, self.peer)
+    }
+}

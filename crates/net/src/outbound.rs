@@ -1,0 +1,59 @@
+//! What is queued for a peer.
+
+use std::collections::VecDeque;
+use std::task::Waker;
+
+use apogee_wire::{Command, frame};
+use bytes::{Bytes, BytesMut};
+
+/// A body up to this size is copied behind its head: one more piece in a vectored write costs more.
+const COPY_UP_TO: usize = 512;
+
+/// Frames in the order they will leave. Heads are collected in one growing buffer; a large body is
+/// put between as the slice it is.
+#[derive(Default)]
+pub(crate) struct Outbound {
+    pieces: VecDeque<Bytes>,
+    tail: BytesMut,
+    /// The connection's task, when it sleeps.
+    pub(crate) waker: Option<Waker>,
+}
+
+impl Outbound {
+    /// Queues one frame; returns its length in bytes.
+    pub(crate) fn push(&mut self, head: &Command, body: impl Iterator<Item = Bytes> + Clone) -> usize {
+        let length = body.clone().map(|slice| slice.len()).sum();
+        let start = self.tail.len();
+        frame::encode_head(head, length, &mut self.tail);
+        let head_length = self.tail.len() - start;
+        for slice in body {
+            if slice.len() <= COPY_UP_TO {
+                self.tail.extend_from_slice(&slice);
+            } else {
+                self.cut();
+                self.pieces.push_back(slice);
+            }
+        }
+        head_length + length
+    }
+
+    /// Moves everything queued behind what is being sent.
+    pub(crate) fn take_into(&mut self, sending: &mut VecDeque<Bytes>) {
+        self.cut();
+        if sending.is_empty() {
+            std::mem::swap(sending, &mut self.pieces);
+        } else {
+            sending.append(&mut self.pieces);
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pieces.is_empty() && self.tail.is_empty()
+    }
+
+    fn cut(&mut self) {
+        if !self.tail.is_empty() {
+            self.pieces.push_back(self.tail.split().freeze());
+        }
+    }
+}

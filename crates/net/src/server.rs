@@ -1,0 +1,176 @@
+//! The listener.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use apogee_wire::Command;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use crate::{Conn, Limits, Service, driver};
+
+/// Pause after an accept that failed, mostly for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why a server cannot listen.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {source}{}", hint(source))]
+pub struct BindError {
+    /// The address asked for.
+    pub address: SocketAddr,
+    /// The system's reason.
+    pub source: std::io::Error,
+}
+
+fn hint(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => "; another process has this port: stop it or choose another port",
+        std::io::ErrorKind::PermissionDenied => "; ports below 1024 need the privilege to bind them",
+        std::io::ErrorKind::AddrNotAvailable => "; no network interface of this machine has this address",
+        _ => "",
+    }
+}
+
+/// A listening port and its connections.
+pub struct Server {
+    local: SocketAddr,
+    listener: Mutex<Option<TcpListener>>,
+    limits: Limits,
+    shared: Arc<Shared>,
+    stop: watch::Sender<bool>,
+}
+
+#[derive(Default)]
+struct Shared {
+    connections: Mutex<HashMap<u64, Arc<Conn>>>,
+}
+
+impl Server {
+    /// Takes the port; connections are accepted once [`Server::start`] is called. Needs a tokio
+    /// runtime around it.
+    pub fn bind(address: SocketAddr, limits: Limits) -> Result<Self, BindError> {
+        let error = |source| BindError { address, source };
+        let socket = match address {
+            SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4(),
+            SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6(),
+        };
+        let socket = socket.map_err(error)?;
+        // A restart must not wait for the connections of the process before.
+        socket.set_reuseaddr(true).map_err(error)?;
+        socket.bind(address).map_err(error)?;
+        let listener = socket.listen(1024).map_err(error)?;
+        Ok(Self {
+            local: listener.local_addr().map_err(error)?,
+            listener: Mutex::new(Some(listener)),
+            limits,
+            shared: Arc::default(),
+            stop: watch::channel(false).0,
+        })
+    }
+
+    /// The address taken; its port is the real one when 0 was asked for.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Connections open now.
+    pub fn connections(&self) -> usize {
+        self.shared.lock().len()
+    }
+
+    /// Accepts connections for `service` until [`Server::stop`]; a second call does nothing.
+    pub fn start(&self, service: Arc<dyn Service>) {
+        let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(listener) = listener {
+            let shared = Arc::clone(&self.shared);
+            let service: Arc<dyn Service> = Arc::new(Tracked { service, shared: Arc::clone(&shared) });
+            tokio::spawn(accept(listener, service, shared, self.limits.clone(), self.stop.subscribe()));
+        }
+    }
+
+    /// Closes the port and all connections, after what is queued on them was sent; waits for that,
+    /// but not longer than `patience`.
+    pub async fn stop(&self, patience: Duration) {
+        self.stop.send_replace(true);
+        drop(self.listener.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let close_all = async {
+            loop {
+                let open: Vec<_> = self.shared.lock().values().cloned().collect();
+                if open.is_empty() {
+                    return;
+                }
+                for conn in open {
+                    conn.close("the server stops");
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        if tokio::time::timeout(patience, close_all).await.is_err() {
+            tracing::warn!(open = self.connections(), port = self.local.port(), "stopped with connections still open");
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<Conn>>> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    service: Arc<dyn Service>,
+    shared: Arc<Shared>,
+    limits: Limits,
+    mut stop: watch::Receiver<bool>,
+) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        match accepted.and_then(|(stream, _)| Ok((Conn::new(&stream, limits.clone())?, stream))) {
+            Ok((conn, stream)) => open(conn, stream, &service, &shared),
+            Err(error) if is_of_one_connection(&error) => {
+                tracing::debug!(%error, "a connection was gone before it was accepted");
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection; if files ran out, raise the limit (ulimit -n)");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn open(conn: Arc<Conn>, stream: TcpStream, service: &Arc<dyn Service>, shared: &Shared) {
+    shared.lock().insert(conn.id(), Arc::clone(&conn));
+    tokio::spawn(driver::run(stream, conn, Arc::clone(service)));
+}
+
+fn is_of_one_connection(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{ConnectionAborted, ConnectionReset, InvalidInput, NotConnected};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | NotConnected | InvalidInput)
+}
+
+/// Takes a connection off the list when it ends.
+struct Tracked {
+    service: Arc<dyn Service>,
+    shared: Arc<Shared>,
+}
+
+impl Service for Tracked {
+    fn request(&self, conn: &Arc<Conn>, request: &Command) {
+        self.service.request(conn, request);
+    }
+
+    fn batch_end(&self, conn: &Arc<Conn>) {
+        self.service.batch_end(conn);
+    }
+
+    fn closed(&self, conn: &Arc<Conn>) {
+        self.service.closed(conn);
+        self.shared.lock().remove(&conn.id());
+    }
+}
