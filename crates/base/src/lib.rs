@@ -1,1 +1,4 @@
 //! Units, limits, settings files, and the seams for time and disk.
+
+pub mod nearest;
+pub mod settings;
