@@ -1,1 +1,3 @@
 //! The name server: route table and its handlers.
+
+pub mod settings;

@@ -1,0 +1,171 @@
+//! The broker's settings: upstream's keys of `broker.conf`, each with its type, default and bounds.
+
+use apogee_base::{settings, words};
+
+use crate::settings_inert::INERT;
+
+words! {
+    /// When a send is answered.
+    pub enum FlushDiskType {
+        /// Once the message is on disk: one flush serves all who wait.
+        Sync = "SYNC_FLUSH",
+        /// Once the message is written; the disk has it a moment later.
+        Async = "ASYNC_FLUSH",
+    }
+}
+
+settings! {
+    /// Settings of a broker (upstream `BrokerConfig`, `MessageStoreConfig`, `NettyServerConfig`).
+    pub struct BrokerSettings {
+        /// Name servers to register with: `host:port`, separated by semicolons.
+        namesrv_addr: String = "namesrvAddr", String::new(), Restart;
+        /// Port for clients.
+        listen_port: u16 = "listenPort", 10911, Local;
+        /// Address to listen on.
+        bind_address: String = "bindAddress", "0.0.0.0".into(), Local;
+        /// Address or host name that clients are told; empty: one that is found by itself.
+        broker_ip1: String = "brokerIP1", String::new(), Local;
+        /// Address that slaves are told; empty: as brokerIP1.
+        broker_ip2: String = "brokerIP2", String::new(), Local;
+        /// Name of the broker: masters and slaves of one group share it.
+        broker_name: String = "brokerName", "broker-a".into(), Restart;
+        /// Cluster that the broker belongs to.
+        broker_cluster_name: String = "brokerClusterName", "DefaultCluster".into(), Restart;
+        /// 0 for the master.
+        broker_id: i64 = "brokerId", 0, Restart, 0..=0;
+        /// What clients may do with the whole broker: 2 write, 4 read, 6 both.
+        broker_permission: i32 = "brokerPermission", 6, Live, 0..=7;
+        /// Queues of a topic that is created without a number of its own.
+        default_topic_queue_nums: i32 = "defaultTopicQueueNums", 8, Live, 1..=1024;
+        /// Create a topic when the first message is sent to it.
+        auto_create_topic_enable: bool = "autoCreateTopicEnable", true, Live;
+        /// Offer a topic with the cluster's name, on which any broker of it can be reached.
+        cluster_topic_enable: bool = "clusterTopicEnable", true, Restart;
+        /// Offer a topic with the broker's name.
+        broker_topic_enable: bool = "brokerTopicEnable", true, Restart;
+        /// Create a subscription group when its first consumer comes.
+        auto_create_subscription_group: bool = "autoCreateSubscriptionGroup", true, Live;
+        /// Topic of the clients' traces.
+        msg_trace_topic_name: String = "msgTraceTopicName", "RMQ_SYS_TRACE_TOPIC".into(), Restart;
+        /// Create the trace topic at start.
+        trace_topic_enable: bool = "traceTopicEnable", false, Restart;
+        /// Milliseconds between two savings of consumer offsets.
+        flush_consumer_offset_interval: u64 = "flushConsumerOffsetInterval", 5_000, Restart, 100..=600_000;
+        /// Milliseconds between two savings of delivery offsets of delayed messages.
+        flush_delay_offset_interval: u64 = "flushDelayOffsetInterval", 10_000, Restart, 100..=600_000;
+        /// Milliseconds between two registrations with the name servers.
+        register_name_server_period: u64 = "registerNameServerPeriod", 30_000, Restart, 10_000..=60_000;
+        /// Milliseconds that a registration may take.
+        register_broker_timeout_mills: u64 = "registerBrokerTimeoutMills", 24_000, Live, 100..=120_000;
+        /// Send the whole registration even when the name server has this version of it.
+        force_register: bool = "forceRegister", true, Live;
+        /// Let a pull that finds nothing wait for a message.
+        long_polling_enable: bool = "longPollingEnable", true, Live;
+        /// Milliseconds that a pull waits when long polling is off.
+        short_polling_time_mills: u64 = "shortPollingTimeMills", 1_000, Live, 1..=60_000;
+        /// Tell the members of a group when it changes, so that they share the queues anew at once.
+        notify_consumer_ids_changed_enable: bool = "notifyConsumerIdsChangedEnable", true, Live;
+        /// Milliseconds after its last heartbeat that a client counts as gone.
+        channel_expired_timeout: u64 = "channelExpiredTimeout", 120_000, Live, 1_000..=3_600_000;
+        /// Region noted in messages and told to producers.
+        region_id: String = "regionId", "DefaultRegion".into(), Restart;
+        /// Tell producers that traces are wanted.
+        trace_on: bool = "traceOn", true, Live;
+        /// Refuse changes of system topics by administrators.
+        validate_system_topic_when_update_topic: bool = "validateSystemTopicWhenUpdateTopic", true, Live;
+        /// Reset consumer offsets in the broker, without the consumers' help.
+        use_server_side_reset_offset: bool = "useServerSideResetOffset", true, Live;
+        /// Keys that cannot be changed by remote request, separated by semicolons.
+        config_black_list: String = "configBlackList", "configBlackList;brokerConfigPath".into(), Local;
+        /// Folder of everything the broker keeps.
+        store_path_root_dir: String = "storePathRootDir", home_store(), Local;
+        /// Folder of the commit log; empty: `commitlog` in the store's folder.
+        store_path_commit_log: String = "storePathCommitLog", String::new(), Local;
+        /// Bytes of one commit log file.
+        mapped_file_size_commit_log: u64 = "mappedFileSizeCommitLog", 1 << 30, Restart, 65_536..=2_147_483_647;
+        /// Bytes of one consume queue file; rounded up to a multiple of 20.
+        mapped_file_size_consume_queue: u64 = "mappedFileSizeConsumeQueue", 6_000_000, Restart, 20..=2_147_483_640;
+        /// Whether a send is answered before or after its message is on disk. Upstream's default is
+        /// ASYNC_FLUSH; here it is SYNC_FLUSH: an answer is a promise.
+        flush_disk_type: FlushDiskType = "flushDiskType", FlushDiskType::Sync, Restart;
+        /// Milliseconds between two flushes of the commit log with ASYNC_FLUSH: the most that a power
+        /// cut can take. Upstream's default is 500.
+        flush_interval_commit_log: u64 = "flushIntervalCommitLog", 50, Restart, 1..=10_000;
+        /// Milliseconds between two flushes of consume queues.
+        flush_interval_consume_queue: u64 = "flushIntervalConsumeQueue", 1_000, Restart, 10..=60_000;
+        /// Most bytes of a message's body.
+        max_message_size: usize = "maxMessageSize", 4 << 20, Live, 1..=12_582_912;
+        /// Check every record's CRC when the store is recovered.
+        check_crc_on_recover: bool = "checkCRCOnRecover", true, Restart;
+        /// Index messages by their keys.
+        message_index_enable: bool = "messageIndexEnable", true, Restart;
+        /// Hash slots of one index file.
+        max_hash_slot_num: u32 = "maxHashSlotNum", 5_000_000, Restart, 16..=100_000_000;
+        /// Entries of one index file.
+        max_index_num: u32 = "maxIndexNum", 20_000_000, Restart, 16..=100_000_000;
+        /// Most messages that one query by key returns.
+        max_msgs_num_batch: i32 = "maxMsgsNumBatch", 64, Live, 1..=1_024;
+        /// Most bytes that one pull returns from memory.
+        max_transfer_bytes_on_message_in_memory: usize = "maxTransferBytesOnMessageInMemory", 262_144, Live, 1..=16_777_216;
+        /// Most messages that one pull returns from memory.
+        max_transfer_count_on_message_in_memory: usize = "maxTransferCountOnMessageInMemory", 32, Live, 1..=1_024;
+        /// Most bytes that one pull returns from disk.
+        max_transfer_bytes_on_message_in_disk: usize = "maxTransferBytesOnMessageInDisk", 65_536, Live, 1..=16_777_216;
+        /// Most messages that one pull returns from disk.
+        max_transfer_count_on_message_in_disk: usize = "maxTransferCountOnMessageInDisk", 8, Live, 1..=1_024;
+        /// Percentage of the memory that the newest part of the log is expected to be cached in.
+        access_message_in_memory_max_ratio: u64 = "accessMessageInMemoryMaxRatio", 40, Live, 1..=100;
+        /// Delays of the levels 1, 2, … with the units s, m, h and d.
+        message_delay_level: String = "messageDelayLevel",
+            "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h".into(), Restart;
+        /// Seconds after which a connection that completes no request is closed.
+        server_channel_max_idle_time_seconds: u64 = "serverChannelMaxIdleTimeSeconds", 120, Restart, 1..=86_400;
+    }
+    pinned {
+        "brokerRole" = "ASYNC_MASTER",
+        "storeType" = "default",
+        "enableControllerMode" = "false",
+        "enableDLegerCommitLog" = "false",
+        "enableSlaveActingMaster" = "false",
+        "enablePropertyFilter" = "false",
+        "enableConsumeQueueExt" = "false",
+        "enableLmq" = "false",
+        "enableMultiDispatch" = "false",
+        "authenticationEnabled" = "false",
+        "authorizationEnabled" = "false",
+        "useTLS" = "false",
+    }
+    inert: INERT
+}
+
+/// Where upstream keeps its store, so that a broker started with upstream's files finds it.
+fn home_store() -> String {
+    let home = std::env::var("HOME").unwrap_or_else(|_| ".".into());
+    format!("{home}/store")
+}
+
+#[cfg(test)]
+mod tests {
+    use apogee_base::settings::Settings;
+
+    use super::*;
+
+    #[test]
+    fn every_key_stands_in_one_place() {
+        let mut keys: Vec<_> = BrokerSettings::table().iter().map(|setting| setting.key).collect();
+        keys.extend(BrokerSettings::inert().iter().chain(BrokerSettings::pinned()).map(|(key, _)| key));
+        let count = keys.len();
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!(keys.len(), count);
+    }
+
+    #[test]
+    fn the_defaults_are_within_their_own_bounds() {
+        let defaults = BrokerSettings::default();
+        for setting in BrokerSettings::table() {
+            let value = defaults.get(setting.key).expect("a setting of the table");
+            assert_eq!(BrokerSettings::default().put(setting.key, &value), Ok(true), "{}", setting.key);
+        }
+    }
+}
