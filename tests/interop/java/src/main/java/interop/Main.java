@@ -1,0 +1,14 @@
+package interop;
+
+/** Runs every scenario of the official Java client and of Apache's mqadmin: NAMESRV BROKER [NAME]. */
+public final class Main {
+    public static void main(String[] args) throws Exception {
+        Suite suite = new Suite(args.length > 2 ? args[2] : "");
+        SendScenarios.add(suite);
+        PushScenarios.add(suite);
+        PullScenarios.add(suite);
+        suite.run(args[0], args[1]);
+        // Client threads that a failed scenario left behind must not keep the program alive.
+        System.exit(0);
+    }
+}

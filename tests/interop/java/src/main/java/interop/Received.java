@@ -1,0 +1,62 @@
+package interop;
+
+import java.util.Collection;
+import java.util.List;
+import java.util.Map;
+import java.util.Queue;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ConcurrentLinkedQueue;
+import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
+import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
+import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
+import org.apache.rocketmq.common.message.MessageExt;
+
+/** A started push consumer that consumes everything and keeps it. */
+final class Received {
+    final Queue<MessageExt> messages = new ConcurrentLinkedQueue<>();
+    final DefaultMQPushConsumer consumer;
+    private final Map<String, Long> arrivedAt = new ConcurrentHashMap<>();
+
+    /** In a group named after the topic. */
+    Received(Env env, String topic, String expression) throws Exception {
+        this(env.pushConsumer("C-" + topic), topic, expression);
+    }
+
+    Received(DefaultMQPushConsumer consumer, String topic, String expression) throws Exception {
+        this.consumer = consumer;
+        consumer.subscribe(topic, expression);
+        consumer.registerMessageListener((MessageListenerConcurrently) (batch, context) -> {
+            for (MessageExt message : batch) {
+                arrivedAt.put(message.getMsgId(), System.currentTimeMillis());
+                messages.add(message);
+            }
+            return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
+        });
+        consumer.start();
+    }
+
+    long arrivedAt(MessageExt message) {
+        return arrivedAt.get(message.getMsgId());
+    }
+
+    List<String> bodies() {
+        return messages.stream().map(Env::body).toList();
+    }
+
+    int queueCount() {
+        return (int) consumer.getDefaultMQPushConsumerImpl().getRebalanceImpl().getProcessQueueTable().keySet().stream()
+            .filter(queue -> !queue.getTopic().startsWith("%RETRY%")).count();
+    }
+
+    /** Waits for exactly these bodies, in any order, stops, and returns the messages. */
+    List<MessageExt> expect(Collection<String> bodies) throws Exception {
+        Env.awaitSize("messages", messages, bodies.size(), 15_000);
+        stop();
+        Env.sameElements("bodies", bodies, bodies());
+        return List.copyOf(messages);
+    }
+
+    void stop() {
+        consumer.shutdown();
+    }
+}

@@ -1,0 +1,110 @@
+package interop;
+
+import java.io.BufferedReader;
+import java.io.IOException;
+import java.io.InputStreamReader;
+import java.io.PrintStream;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
+
+/**
+ * The scenarios and how they run: most of them wait more than they work, so several run at once,
+ * each on topics and groups of its own; then, one after the other, those that need the server for themselves.
+ */
+final class Suite {
+    /** What a scenario does; it fails by throwing. */
+    interface Body {
+        void run(Env env) throws Exception;
+    }
+
+    private record Scenario(String name, Body body) { }
+
+    private static final int AT_ONCE = 6;
+    private static final int TIMEOUT_S = 90;
+    /** The runner reads results here; System.out is borrowed by the admin scenarios. */
+    private static final PrintStream OUT = System.out;
+    private static final BufferedReader IN = new BufferedReader(new InputStreamReader(System.in));
+
+    private final String only;
+    private final List<Scenario> shared = new ArrayList<>();
+    private final List<Scenario> alone = new ArrayList<>();
+
+    Suite(String only) {
+        this.only = only;
+    }
+
+    /** A scenario that may run beside others. */
+    void add(String name, Body body) {
+        add(shared, name, body);
+    }
+
+    /** A scenario that measures time, or changes or restarts the server. */
+    void addAlone(String name, Body body) {
+        add(alone, name, body);
+    }
+
+    private void add(List<Scenario> list, String name, Body body) {
+        if (name.contains(only)) {
+            list.add(new Scenario(name, body));
+        }
+    }
+
+    void run(String namesrv, String broker) throws Exception {
+        if (shared.isEmpty() && alone.isEmpty()) {
+            return;
+        }
+        ExecutorService workers = Executors.newCachedThreadPool();
+        try (Env env = new Env(namesrv, broker)) {
+            ExecutorService lanes = Executors.newFixedThreadPool(AT_ONCE);
+            List<Future<?>> running = new ArrayList<>();
+            for (Scenario scenario : shared) {
+                running.add(lanes.submit(() -> runOne(scenario, env, workers)));
+            }
+            for (Future<?> one : running) {
+                one.get();
+            }
+            lanes.shutdown();
+            for (Scenario scenario : alone) {
+                runOne(scenario, env, workers);
+            }
+        }
+        workers.shutdownNow();
+    }
+
+    private static void runOne(Scenario scenario, Env env, ExecutorService workers) {
+        long started = System.nanoTime();
+        Throwable cause = null;
+        Future<?> work = workers.submit(() -> {
+            scenario.body.run(env);
+            return null;
+        });
+        try {
+            work.get(TIMEOUT_S, TimeUnit.SECONDS);
+        } catch (TimeoutException e) {
+            work.cancel(true);
+            cause = new AssertionError("not done after " + TIMEOUT_S + " s");
+        } catch (Exception e) {
+            cause = e.getCause() == null ? e : e.getCause();
+        }
+        String seconds = String.format(" %.2f", (System.nanoTime() - started) / 1e9);
+        if (cause == null) {
+            OUT.println("ok " + scenario.name + seconds);
+        } else {
+            OUT.println("FAILED " + scenario.name + seconds + " " + String.valueOf(cause).replaceAll("\\s+", " "));
+            cause.printStackTrace();
+        }
+    }
+
+    /** Has the runner stop and start the server; returns when it is ready again. */
+    static void restartServer() throws IOException {
+        OUT.println("restart");
+        if (!"restarted".equals(IN.readLine())) {
+            throw new IOException("the runner did not restart the server");
+        }
+    }
+}
