@@ -1,0 +1,107 @@
+//! Properties: `name \x01 value \x02`, repeated (upstream `MessageDecoder.string2messageProperties`).
+//!
+//! They stay the text they came as; looking one up is a scan, and an edit writes a new text into
+//! the caller's buffer.
+
+use bytes::BufMut;
+
+/// Between a name and its value.
+const NAME_END: u8 = 1;
+/// After a value; may be absent after the last one.
+const VALUE_END: u8 = 2;
+
+/// Longest text that a record can hold, in bytes.
+pub const MAX_LENGTH: usize = i16::MAX as usize;
+
+/// Names and values in order. A pair without a separator, without a name or without a value is
+/// passed over, as upstream does.
+pub fn iter(text: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    text.split(|&byte| byte == VALUE_END).filter_map(|pair| {
+        let at = pair.iter().position(|&byte| byte == NAME_END)?;
+        let (name, value) = (&pair[..at], &pair[at + 1..]);
+        (!name.is_empty() && !value.is_empty()).then_some((name, value))
+    })
+}
+
+/// The value of a property, if there is one and it is UTF-8. Of several the last counts.
+pub fn get<'t>(text: &'t [u8], name: &str) -> Option<&'t str> {
+    let value = iter(text).filter(|(found, _)| *found == name.as_bytes()).last()?.1;
+    std::str::from_utf8(value).ok()
+}
+
+/// Appends one property. A separator within it would become another text when it is read: such
+/// bytes are left out.
+pub fn push(out: &mut impl BufMut, name: &str, value: &str) {
+    put_clean(out, name);
+    out.put_u8(NAME_END);
+    put_clean(out, value);
+    out.put_u8(VALUE_END);
+}
+
+fn put_clean(out: &mut impl BufMut, text: &str) {
+    for part in text.as_bytes().split(|&byte| byte == NAME_END || byte == VALUE_END) {
+        out.put_slice(part);
+    }
+}
+
+/// Appends all properties but those whose names are in `without`.
+pub fn copy_without(out: &mut impl BufMut, text: &[u8], without: &[&str]) {
+    for (name, value) in iter(text) {
+        if !without.iter().any(|excluded| excluded.as_bytes() == name) {
+            out.put_slice(name);
+            out.put_u8(NAME_END);
+            out.put_slice(value);
+            out.put_u8(VALUE_END);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn pairs(text: &[u8]) -> Vec<(&str, &str)> {
+        iter(text)
+            .map(|(name, value)| (std::str::from_utf8(name).unwrap(), std::str::from_utf8(value).unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn reads_as_upstream_reads() {
+        // Computed by the classes of Apache RocketMQ 5.5.0.
+        assert_eq!(pairs(b"a\x01b"), [("a", "b")]);
+        assert_eq!(pairs(b"a\x01b\x02c\x01\x02d\x01e\x01f\x02\x02g"), [("a", "b"), ("d", "e\u{1}f")]);
+        assert_eq!(get("KEYS\u{1}k1 k2\u{2}u\u{1}中\u{2}".as_bytes(), "u"), Some("中"));
+        assert_eq!(get(b"a\x01b\x02", "c"), None);
+    }
+
+    #[test]
+    fn an_edit_leaves_the_others_as_they_are() {
+        let mut out = Vec::new();
+        copy_without(&mut out, b"a\x01b\x02POP_CK\x01x\x02c\x01d", &["POP_CK"]);
+        push(&mut out, "CLUSTER", "C\u{2}1");
+        assert_eq!(out, b"a\x01b\x02c\x01d\x02CLUSTER\x01C1\x02");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_pushed_is_read(pairs in prop::collection::vec(("[a-z]{1,5}", "[ -~]{1,9}"), 0..9)) {
+            let mut text = Vec::new();
+            for (name, value) in &pairs {
+                push(&mut text, name, value);
+            }
+            let read: Vec<_> = super::tests::pairs(&text).into_iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
+            prop_assert_eq!(read, pairs);
+        }
+
+        #[test]
+        fn anything_can_be_read(text in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = iter(&text).count();
+            let mut out = Vec::new();
+            copy_without(&mut out, &text, &[]);
+            prop_assert_eq!(iter(&text).collect::<Vec<_>>(), iter(&out).collect::<Vec<_>>());
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! Records: messages as the commit log keeps them and consumers get them
+//! (upstream `MessageExtEncoder`, `MessageDecoder`).
+//!
+//! ```text
+//!  0 totalSize(4) magic(4) bodyCrc(4) queueId(4) flag(4)
+//! 20 queueOffset(8) physicalOffset(8) sysFlag(4) bornTime(8) bornHost(8|20)
+//!    storeTime(8) storeHost(8|20) reconsumeTimes(4) preparedOffset(8)
+//!    body(4+n) topic(1+n|2+n) properties(2+n)
+//! ```
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use crate::ids::OffsetId;
+use crate::{crc31, properties, sysflag};
+
+/// A record whose topic's length takes one byte.
+pub const MAGIC_V1: u32 = 0xDAA3_20A7;
+/// A record whose topic's length takes two bytes: for topics over 127 bytes.
+pub const MAGIC_V2: u32 = 0xDAA3_20AB;
+/// The rest of a log file that the next record didn't fit into.
+pub const MAGIC_BLANK: u32 = 0xCBD4_3194;
+/// Bytes of the end-of-file mark: its length, and [`MAGIC_BLANK`].
+pub const BLANK_LENGTH: usize = 8;
+
+const QUEUE_OFFSET_AT: usize = 20;
+const PHYSICAL_OFFSET_AT: usize = 28;
+/// Least bytes of a record: IPv4 hosts, nothing of variable length.
+const LEAST: usize = 91;
+/// Longest topic that [`MAGIC_V1`] is written for.
+const MAX_V1_TOPIC: usize = 127;
+/// Longest topic of all.
+const MAX_TOPIC: usize = 255;
+
+/// Why bytes are no record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// Fewer bytes than the record says it has, or than any has.
+    #[error("the record is cut short")]
+    Short,
+    /// Something else stands here.
+    #[error("no record begins here (magic {0:#010x})")]
+    Magic(u32),
+    /// The parts don't add up to the whole.
+    #[error("the record's lengths contradict each other")]
+    Lengths,
+    /// The topic is no text.
+    #[error("the record's topic is not UTF-8")]
+    Topic,
+}
+
+/// A stored record, read in place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record<'r> {
+    /// Bytes of the whole record.
+    pub size: u32,
+    /// CRC of the body as stored.
+    pub body_crc: u32,
+    /// Queue of the topic.
+    pub queue_id: i32,
+    /// The user's flag.
+    pub flag: i32,
+    /// Offset in the queue.
+    pub queue_offset: i64,
+    /// Offset in the commit log.
+    pub physical_offset: i64,
+    /// See [`sysflag`].
+    pub sys_flag: i32,
+    /// When the producer made it, in milliseconds since 1970.
+    pub born_timestamp: i64,
+    /// Where the producer was.
+    pub born_host: SocketAddr,
+    /// When the broker stored it, in milliseconds since 1970.
+    pub store_timestamp: i64,
+    /// The broker.
+    pub store_host: SocketAddr,
+    /// Times it was consumed without success.
+    pub reconsume_times: i32,
+    /// Physical offset of the half message that it commits.
+    pub prepared_transaction_offset: i64,
+    /// As the producer sent it, maybe compressed.
+    pub body: &'r [u8],
+    /// The topic.
+    pub topic: &'r str,
+    /// The properties' text.
+    pub properties: &'r [u8],
+}
+
+impl<'r> Record<'r> {
+    /// Reads the record that `bytes` begin with; more may follow it.
+    pub fn read(bytes: &'r [u8]) -> Result<Self, RecordError> {
+        if bytes.len() < 8 {
+            return Err(RecordError::Short);
+        }
+        let size = (&bytes[0..]).get_u32();
+        let magic = (&bytes[4..]).get_u32();
+        if magic != MAGIC_V1 && magic != MAGIC_V2 {
+            return Err(RecordError::Magic(magic));
+        }
+        if (size as usize) < LEAST {
+            return Err(RecordError::Lengths);
+        }
+        let mut rest = bytes.get(8..size as usize).ok_or(RecordError::Short)?;
+        let rest = &mut rest;
+        let body_crc = rest.try_get_u32().map_err(short)?;
+        let queue_id = rest.try_get_i32().map_err(short)?;
+        let flag = rest.try_get_i32().map_err(short)?;
+        let queue_offset = rest.try_get_i64().map_err(short)?;
+        let physical_offset = rest.try_get_i64().map_err(short)?;
+        let sys_flag = rest.try_get_i32().map_err(short)?;
+        let born_timestamp = rest.try_get_i64().map_err(short)?;
+        let born_host = get_host(rest, sys_flag & sysflag::BORN_HOST_V6 != 0)?;
+        let store_timestamp = rest.try_get_i64().map_err(short)?;
+        let store_host = get_host(rest, sys_flag & sysflag::STORE_HOST_V6 != 0)?;
+        let reconsume_times = rest.try_get_i32().map_err(short)?;
+        let prepared_transaction_offset = rest.try_get_i64().map_err(short)?;
+        let body = rest.try_get_u32().map_err(short)? as usize;
+        let body = take(rest, body)?;
+        let topic = match magic {
+            MAGIC_V1 => usize::from(rest.try_get_u8().map_err(short)?),
+            _ => usize::from(rest.try_get_u16().map_err(short)?),
+        };
+        let topic = std::str::from_utf8(take(rest, topic)?).map_err(|_| RecordError::Topic)?;
+        let properties = usize::from(rest.try_get_u16().map_err(short)?);
+        let properties = take(rest, properties)?;
+        if !rest.is_empty() {
+            return Err(RecordError::Lengths);
+        }
+        Ok(Self {
+            size,
+            body_crc,
+            queue_id,
+            flag,
+            queue_offset,
+            physical_offset,
+            sys_flag,
+            born_timestamp,
+            born_host,
+            store_timestamp,
+            store_host,
+            reconsume_times,
+            prepared_transaction_offset,
+            body,
+            topic,
+            properties,
+        })
+    }
+
+    /// Whether the body is the one that was stored.
+    pub fn body_is_intact(&self) -> bool {
+        crc31(self.body) == self.body_crc
+    }
+
+    /// A property's value.
+    pub fn property(&self, name: &str) -> Option<&'r str> {
+        properties::get(self.properties, name)
+    }
+
+    /// The id that says where the record is.
+    pub fn offset_id(&self) -> OffsetId {
+        OffsetId { host: self.store_host, offset: self.physical_offset }
+    }
+}
+
+/// The records of a pull's body, one after the other; ends with the first error.
+pub fn iter(mut bytes: &[u8]) -> impl Iterator<Item = Result<Record<'_>, RecordError>> {
+    std::iter::from_fn(move || {
+        if bytes.is_empty() {
+            return None;
+        }
+        let record = Record::read(bytes);
+        bytes = record.as_ref().map_or(&[][..], |record| &bytes[record.size as usize..]);
+        Some(record)
+    })
+}
+
+fn short(_: bytes::TryGetError) -> RecordError {
+    RecordError::Lengths
+}
+
+fn take<'r>(rest: &mut &'r [u8], length: usize) -> Result<&'r [u8], RecordError> {
+    rest.split_off(..length).ok_or(RecordError::Lengths)
+}
+
+fn get_host(rest: &mut &[u8], v6: bool) -> Result<SocketAddr, RecordError> {
+    let ip = if v6 {
+        IpAddr::from(rest.try_get_u128().map_err(short)?.to_be_bytes())
+    } else {
+        IpAddr::from(rest.try_get_u32().map_err(short)?.to_be_bytes())
+    };
+    // Four bytes hold what is a port of two.
+    Ok(SocketAddr::new(ip, rest.try_get_u32().map_err(short)? as u16))
+}
+
+fn put_host(out: &mut BytesMut, host: SocketAddr) {
+    match host.ip() {
+        IpAddr::V4(ip) => out.put_slice(&ip.octets()),
+        IpAddr::V6(ip) => out.put_slice(&ip.octets()),
+    }
+    out.put_u32(u32::from(host.port()));
+}
+
+/// A message to be stored.
+#[derive(Debug, Clone)]
+pub struct NewMessage {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// Queue of the topic.
+    pub queue_id: i32,
+    /// The user's flag.
+    pub flag: i32,
+    /// See [`sysflag`]; the bits of the hosts' kinds are set by [`Draft::new`].
+    pub sys_flag: i32,
+    /// When the producer made it, in milliseconds since 1970.
+    pub born_timestamp: i64,
+    /// Where the producer is.
+    pub born_host: SocketAddr,
+    /// The broker.
+    pub store_host: SocketAddr,
+    /// Times it was consumed without success.
+    pub reconsume_times: i32,
+    /// Physical offset of the half message that it commits.
+    pub prepared_transaction_offset: i64,
+    /// As the producer sent it.
+    pub body: Bytes,
+    /// The properties' text.
+    pub properties: Bytes,
+}
+
+/// Why a message cannot be made a record.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DraftError {
+    /// The topic's length doesn't fit.
+    #[error("the topic is {0} bytes long, over the limit of 255")]
+    TopicTooLong(usize),
+    /// The properties' length doesn't fit.
+    #[error("the properties are {0} bytes long, over the limit of 32767")]
+    PropertiesTooLong(usize),
+}
+
+/// A record that lacks only what the log assigns: offsets and the time of storing. Head, body and
+/// tail are written one after the other, so that the body is not copied to stand between them.
+#[derive(Debug)]
+pub struct Draft {
+    head: BytesMut,
+    body: Bytes,
+    tail: Bytes,
+    topic: Arc<str>,
+    queue_id: i32,
+    store_time_at: usize,
+    properties_at: usize,
+}
+
+impl Draft {
+    /// Encodes a message; head and tail are cut from `arena`, which costs no allocation while it
+    /// has room.
+    pub fn new(message: &NewMessage, arena: &mut BytesMut) -> Result<Self, DraftError> {
+        let topic = message.topic.as_bytes();
+        if topic.len() > MAX_TOPIC {
+            return Err(DraftError::TopicTooLong(topic.len()));
+        }
+        if message.properties.len() > properties::MAX_LENGTH {
+            return Err(DraftError::PropertiesTooLong(message.properties.len()));
+        }
+        let v2 = topic.len() > MAX_V1_TOPIC;
+        let (born_host, store_host) = (canonical(message.born_host), canonical(message.store_host));
+        let mut sys_flag = message.sys_flag & !(sysflag::BORN_HOST_V6 | sysflag::STORE_HOST_V6);
+        sys_flag |= if born_host.is_ipv6() { sysflag::BORN_HOST_V6 } else { 0 };
+        sys_flag |= if store_host.is_ipv6() { sysflag::STORE_HOST_V6 } else { 0 };
+        let hosts = [born_host, store_host].iter().filter(|host| host.is_ipv6()).count() * 12;
+        let variable = message.body.len() + topic.len() + message.properties.len();
+        let size = LEAST + hosts + usize::from(v2) + variable;
+
+        arena.put_u32(size as u32);
+        arena.put_u32(if v2 { MAGIC_V2 } else { MAGIC_V1 });
+        arena.put_u32(crc31(&message.body));
+        arena.put_i32(message.queue_id);
+        arena.put_i32(message.flag);
+        arena.put_i64(0);
+        arena.put_i64(0);
+        arena.put_i32(sys_flag);
+        arena.put_i64(message.born_timestamp);
+        put_host(arena, born_host);
+        let store_time_at = arena.len();
+        arena.put_i64(0);
+        put_host(arena, store_host);
+        arena.put_i32(message.reconsume_times);
+        arena.put_i64(message.prepared_transaction_offset);
+        arena.put_u32(message.body.len() as u32);
+        let head = arena.split();
+
+        match v2 {
+            false => arena.put_u8(topic.len() as u8),
+            true => arena.put_u16(topic.len() as u16),
+        }
+        arena.put_slice(topic);
+        arena.put_u16(message.properties.len() as u16);
+        let properties_at = arena.len();
+        arena.put_slice(&message.properties);
+        let tail = arena.split().freeze();
+        Ok(Self {
+            head,
+            body: message.body.clone(),
+            tail,
+            topic: Arc::clone(&message.topic),
+            queue_id: message.queue_id,
+            store_time_at,
+            properties_at,
+        })
+    }
+
+    /// Bytes of the record.
+    pub fn size(&self) -> usize {
+        self.head.len() + self.body.len() + self.tail.len()
+    }
+
+    /// Bytes of the body.
+    pub fn body_len(&self) -> usize {
+        self.body.len()
+    }
+
+    /// The topic.
+    pub fn topic(&self) -> &Arc<str> {
+        &self.topic
+    }
+
+    /// Queue of the topic.
+    pub fn queue_id(&self) -> i32 {
+        self.queue_id
+    }
+
+    /// The properties' text.
+    pub fn properties(&self) -> Bytes {
+        self.tail.slice(self.properties_at..)
+    }
+
+    /// A property's value.
+    pub fn property(&self, name: &str) -> Option<&str> {
+        properties::get(&self.tail[self.properties_at..], name)
+    }
+
+    /// See [`sysflag`].
+    pub fn sys_flag(&self) -> i32 {
+        (&self.head[36..40]).get_i32()
+    }
+
+    /// Fills in what the log assigns.
+    pub fn assign(&mut self, queue_offset: i64, physical_offset: i64, store_timestamp: i64) {
+        let mut put = |at: usize, value: i64| self.head[at..at + 8].copy_from_slice(&value.to_be_bytes());
+        put(QUEUE_OFFSET_AT, queue_offset);
+        put(PHYSICAL_OFFSET_AT, physical_offset);
+        put(self.store_time_at, store_timestamp);
+    }
+
+    /// The three pieces that make the record, in order.
+    pub fn pieces(&self) -> [&[u8]; 3] {
+        [&self.head, &self.body, &self.tail]
+    }
+
+    /// The record as one piece of memory.
+    pub fn to_vec(&self) -> Vec<u8> {
+        self.pieces().concat()
+    }
+}
+
+/// A peer of a dual-stack socket is an IPv4 address in IPv6 clothes.
+fn canonical(host: SocketAddr) -> SocketAddr {
+    SocketAddr::new(host.ip().to_canonical(), host.port())
+}
+
+#[cfg(test)]
+mod tests;
