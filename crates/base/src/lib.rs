@@ -1,4 +1,6 @@
 //! Units, limits, settings files, and the seams for time and disk.
 
+pub mod clock;
+pub mod disk;
 pub mod nearest;
 pub mod settings;

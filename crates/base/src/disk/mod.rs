@@ -1,0 +1,113 @@
+//! The seam for files: all file access of the cores goes through [`Disk`].
+//!
+//! [`RealDisk`] is the file system. [`SimDisk`] keeps files in memory, forgets at a crash what was
+//! not synced, and fails on demand.
+
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+mod map;
+mod real;
+mod sim;
+
+pub use real::RealDisk;
+pub use sim::SimDisk;
+
+/// Folders and names.
+pub trait Disk: Send + Sync {
+    /// Opens a file for reading and writing, creating it (empty) if `create` is set.
+    fn open(&self, path: &Path, create: bool) -> io::Result<Arc<dyn DiskFile>>;
+    /// Names in a folder, sorted; none when there is no such folder.
+    fn list(&self, folder: &Path) -> io::Result<Vec<String>>;
+    /// Whether a file or folder is there.
+    fn exists(&self, path: &Path) -> bool;
+    /// Creates a folder and those above it.
+    fn create_folder(&self, folder: &Path) -> io::Result<()>;
+    /// Renames a file, replacing one that has the name.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Removes a folder and all in it; nothing when it isn't there.
+    fn remove_folder(&self, folder: &Path) -> io::Result<()>;
+    /// Makes what was created, renamed and removed in a folder durable.
+    fn sync_folder(&self, folder: &Path) -> io::Result<()>;
+    /// Takes an exclusive lock on a file, creating it; it lasts until the returned value is
+    /// dropped. [`io::ErrorKind::WouldBlock`] when another process has it.
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>>;
+}
+
+/// Holds a lock until dropped.
+pub trait Lock: Send + Sync {}
+
+/// An open file.
+pub trait DiskFile: Send + Sync {
+    /// Bytes.
+    fn len(&self) -> io::Result<u64>;
+    /// Cuts, or extends with zeros that take no room.
+    fn set_len(&self, length: u64) -> io::Result<()>;
+    /// Writes all pieces one after the other from `offset` on.
+    fn write_at(&self, pieces: &mut [IoSlice<'_>], offset: u64) -> io::Result<()>;
+    /// Reads from `offset` on until the buffer is full or the file ends; returns the bytes read.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// A part of a file that is never cut while it is in use. On a real disk this is the mapped
+    /// file, not a copy. An error when the file is shorter.
+    fn slice(&self, offset: u64, length: usize) -> io::Result<Bytes>;
+    /// Makes what was written durable.
+    fn sync(&self) -> io::Result<()>;
+}
+
+impl fmt::Debug for dyn DiskFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DiskFile")
+    }
+}
+
+/// Reads a whole file.
+pub fn read(disk: &dyn Disk, path: &Path) -> io::Result<Vec<u8>> {
+    let file = disk.open(path, false)?;
+    let mut bytes = vec![0; file.len()? as usize];
+    let read = file.read_at(&mut bytes, 0)?;
+    bytes.truncate(read);
+    Ok(bytes)
+}
+
+/// Replaces a file as a whole, durably: after a crash there is the old content or the new. The old
+/// one is kept as `<path>.bak`, as upstream keeps it.
+pub fn replace(disk: &dyn Disk, path: &Path, content: &[u8]) -> io::Result<()> {
+    let with = |suffix: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        std::path::PathBuf::from(name)
+    };
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let new = with(".tmp");
+    let file = disk.open(&new, true)?;
+    file.set_len(0)?;
+    file.write_at(&mut [IoSlice::new(content)], 0)?;
+    file.sync()?;
+    if disk.exists(path) {
+        disk.rename(path, &with(".bak"))?;
+    }
+    disk.rename(&new, path)?;
+    disk.sync_folder(folder)
+}
+
+/// Reads what [`replace`] wrote, the kept old content if a crash came between its two renames.
+/// `None` when there is neither.
+pub fn read_replaced(disk: &dyn Disk, path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let mut kept = path.as_os_str().to_owned();
+    kept.push(".bak");
+    for path in [path, Path::new(&kept)] {
+        if disk.exists(path) {
+            return read(disk, path).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests;
