@@ -2,6 +2,7 @@
 //!
 //! - [`frame`] cuts commands from a byte stream and writes them, in both header encodings;
 //! - [`command`] is one request or response, [`fields`] its ext fields;
+//! - [`json`] is the dialect of bodies and config files;
 //! - [`codes`] and [`headers`] are the tables: each request, response and field once.
 
 pub mod codes;
@@ -9,5 +10,6 @@ pub mod command;
 pub mod fields;
 pub mod frame;
 pub mod headers;
+pub mod json;
 
 pub use command::{Command, Encoding, Language};
