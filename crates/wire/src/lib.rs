@@ -2,9 +2,11 @@
 //!
 //! - [`frame`] cuts commands from a byte stream and writes them, in both header encodings;
 //! - [`command`] is one request or response, [`fields`] its ext fields;
+//! - [`bodies`] are the typed JSON bodies;
 //! - [`json`] is the dialect of bodies and config files;
 //! - [`codes`] and [`headers`] are the tables: each request, response and field once.
 
+pub mod bodies;
 pub mod codes;
 pub mod command;
 pub mod fields;

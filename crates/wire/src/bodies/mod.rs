@@ -1,0 +1,90 @@
+//! The JSON bodies of requests and responses, and the content of config files, named as upstream's
+//! classes. Members stand in alphabetical order, which is the order upstream writes them in.
+//!
+//! Every struct reads with defaults for what is absent and ignores what it doesn't know, as peers
+//! are older and newer than this one; an `Option` that is `None` is not written.
+
+use serde::{Serialize, de::DeserializeOwned};
+
+pub use crate::json::BodyError;
+
+mod mapping;
+mod registration;
+mod route;
+mod topic;
+
+pub use mapping::*;
+pub use registration::*;
+pub use route::*;
+pub use topic::*;
+
+/// What every body can do.
+pub trait Body: Serialize + DeserializeOwned {
+    /// Reads the dialect or standard JSON, see [`crate::json::from_slice`].
+    fn decode(body: &[u8]) -> Result<Self, BodyError> {
+        crate::json::from_slice(body)
+    }
+
+    /// Writes the dialect, which is what upstream's peers expect unless they ask otherwise.
+    fn encode(&self) -> Vec<u8> {
+        crate::json::to_vec(self)
+    }
+
+    /// Writes strict JSON in ASCII.
+    fn encode_standard(&self) -> Vec<u8> {
+        crate::json::to_vec_standard(self)
+    }
+}
+
+impl<T: Serialize + DeserializeOwned> Body for T {}
+
+/// Declares bodies: `field: Type`, or `field: Type = default` where Java's default is not zero,
+/// false, empty or absent. The JSON name is the field's in camel case unless `#[serde(rename)]`
+/// says otherwise. Fields carry documentation where their names don't say enough.
+macro_rules! bodies {
+    ($(
+        $(#[$meta:meta])*
+        $name:ident { $($(#[$field_meta:meta])* $field:ident: $ty:ty $(= $default:expr)?,)+ }
+    )+) => {$(
+        $(#[$meta])*
+        #[allow(missing_docs)]
+        #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+        #[serde(rename_all = "camelCase", default)]
+        pub struct $name { $($(#[$field_meta])* pub $field: $ty,)+ }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $($field: $crate::bodies::default_of!($($default)?),)+ }
+            }
+        }
+    )+};
+}
+
+macro_rules! default_of {
+    () => {
+        Default::default()
+    };
+    ($default:expr) => {
+        $default
+    };
+}
+
+/// Declares enums that travel by name.
+macro_rules! names {
+    ($(
+        $(#[$meta:meta])*
+        $name:ident { $($(#[$variant_meta:meta])* $variant:ident,)+ }
+    )+) => {$(
+        $(#[$meta])*
+        #[allow(missing_docs)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+        #[derive(serde::Serialize, serde::Deserialize)]
+        #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+        pub enum $name { $($(#[$variant_meta])* $variant,)+ }
+    )+};
+}
+
+use {bodies, default_of, names};
+
+#[cfg(test)]
+mod tests;
