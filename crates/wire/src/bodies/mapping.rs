@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::bodies;
-use super::topic::TopicFilterType;
+use super::{TopicFilterType, bodies};
 
 bodies! {
     /// The part of a mapping that the name server keeps (upstream `TopicQueueMappingInfo`).
@@ -61,5 +60,16 @@ bodies! {
     TopicQueueMappingSerializeWrapper {
         data_version: Option<super::DataVersion>,
         topic_queue_mapping_info_map: BTreeMap<String, TopicQueueMappingDetail>,
+    }
+
+    /// A planned move of a static topic (upstream `TopicRemappingDetailWrapper`).
+    TopicRemappingDetailWrapper {
+        broker_config_map: BTreeMap<String, TopicConfigAndQueueMapping>,
+        broker_to_map_in: Vec<String>,
+        broker_to_map_out: Vec<String>,
+        epoch: i64,
+        topic: Option<String>,
+        #[serde(rename = "type")]
+        kind: Option<String>,
     }
 }

@@ -8,14 +8,36 @@ use serde::{Serialize, de::DeserializeOwned};
 
 pub use crate::json::BodyError;
 
+mod broker;
+mod connection;
+mod enums;
+mod group;
+mod heartbeat;
+mod lock;
 mod mapping;
+mod offsets;
+mod pop_mode;
+mod queue;
 mod registration;
 mod route;
+mod running;
+mod stats;
 mod topic;
 
+pub use broker::*;
+pub use connection::*;
+pub use enums::*;
+pub use group::*;
+pub use heartbeat::*;
+pub use lock::*;
 pub use mapping::*;
+pub use offsets::*;
+pub use pop_mode::*;
+pub use queue::*;
 pub use registration::*;
 pub use route::*;
+pub use running::*;
+pub use stats::*;
 pub use topic::*;
 
 /// What every body can do.
@@ -33,6 +55,11 @@ pub trait Body: Serialize + DeserializeOwned {
     /// Writes strict JSON in ASCII.
     fn encode_standard(&self) -> Vec<u8> {
         crate::json::to_vec_standard(self)
+    }
+
+    /// Writes the dialect as config files have it: lines, indented with tabs.
+    fn encode_pretty(&self) -> Vec<u8> {
+        crate::json::to_vec_pretty(self)
     }
 }
 
@@ -69,22 +96,7 @@ macro_rules! default_of {
     };
 }
 
-/// Declares enums that travel by name.
-macro_rules! names {
-    ($(
-        $(#[$meta:meta])*
-        $name:ident { $($(#[$variant_meta:meta])* $variant:ident,)+ }
-    )+) => {$(
-        $(#[$meta])*
-        #[allow(missing_docs)]
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-        #[derive(serde::Serialize, serde::Deserialize)]
-        #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-        pub enum $name { $($(#[$variant_meta])* $variant,)+ }
-    )+};
-}
-
-use {bodies, default_of, names};
+use {bodies, default_of};
 
 #[cfg(test)]
 mod tests;

@@ -3,8 +3,8 @@
 use apogee_message::compression::Compression;
 
 use super::mapping::TopicQueueMappingInfo;
-use super::topic::{TopicConfig, TopicConfigAndMappingSerializeWrapper, TopicFilterType};
-use super::{Body, BodyError, bodies};
+use super::topic::{TopicConfig, TopicConfigAndMappingSerializeWrapper};
+use super::{Body, BodyError, TopicFilterType, bodies};
 
 /// Bytes that a compressed registration may expand to: some half a million topics.
 pub const MAX_REGISTRATION: usize = 64 * 1024 * 1024;
@@ -41,7 +41,9 @@ impl RegisterBrokerBody {
             wrapper.topic_config_table.insert(topic.topic_name.clone(), topic);
         }
         registration.filter_server_list = Body::decode(rest.piece()?)?;
-        for _ in 0..rest.number()? {
+        // Brokers before 5.0 end here.
+        let mappings = if rest.0.is_empty() { 0 } else { rest.number()? };
+        for _ in 0..mappings {
             let mapping = TopicQueueMappingInfo::decode(rest.piece()?)?;
             if let Some(topic) = mapping.topic.clone() {
                 wrapper.topic_queue_mapping_info_map.insert(topic, mapping);
@@ -106,10 +108,7 @@ fn topic_from_line(line: &[u8]) -> Result<TopicConfig, BodyError> {
             read_queue_nums: words.next()?.parse().ok()?,
             write_queue_nums: words.next()?.parse().ok()?,
             perm: words.next()?.parse().ok()?,
-            topic_filter_type: match words.next() {
-                Some("MULTI_TAG") => TopicFilterType::MultiTag,
-                _ => TopicFilterType::SingleTag,
-            },
+            topic_filter_type: words.next().and_then(TopicFilterType::from_name).unwrap_or_default(),
             attributes: match words.next() {
                 Some(attributes) => Body::decode(attributes.as_bytes()).ok()?,
                 None => Default::default(),
@@ -124,10 +123,7 @@ fn topic_from_line(line: &[u8]) -> Result<TopicConfig, BodyError> {
 }
 
 fn topic_to_line(topic: &TopicConfig) -> String {
-    let filter = match topic.topic_filter_type {
-        TopicFilterType::SingleTag => "SINGLE_TAG",
-        TopicFilterType::MultiTag => "MULTI_TAG",
-    };
+    let filter = topic.topic_filter_type.name();
     let attributes = topic.attributes.encode();
     format!(
         "{} {} {} {} {filter} {}",

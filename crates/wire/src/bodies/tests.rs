@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::*;
 use crate::json;
 
+mod heartbeat;
 mod registration;
 mod topics;
 

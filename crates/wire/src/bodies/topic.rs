@@ -4,16 +4,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::mapping::{TopicQueueMappingDetail, TopicQueueMappingInfo};
-use super::{bodies, names};
-
-names! {
-    /// How many tags a message of a topic may have (upstream `TopicFilterType`); without effect.
-    TopicFilterType {
-        #[default]
-        SingleTag,
-        MultiTag,
-    }
-}
+use super::{TopicFilterType, bodies};
 
 bodies! {
     /// Version of a table, by which peers see that it changed (upstream `DataVersion`).
@@ -70,9 +61,27 @@ bodies! {
     KVTable {
         table: BTreeMap<String, String>,
     }
+
+    /// The file `kvConfig.json` of a name server, by namespace (upstream
+    /// `KVConfigSerializeWrapper`).
+    KVConfigSerializeWrapper {
+        config_table: BTreeMap<String, BTreeMap<String, String>>,
+    }
+}
+
+impl TopicConfig {
+    /// A topic with as many queues to read as to write, readable and writable.
+    pub fn new(topic: impl Into<String>, queues: i32) -> Self {
+        Self { topic_name: topic.into(), read_queue_nums: queues, write_queue_nums: queues, ..Self::default() }
+    }
 }
 
 impl DataVersion {
+    /// The first version of a table.
+    pub fn new(now_ms: i64) -> Self {
+        Self { timestamp: now_ms, ..Self::default() }
+    }
+
     /// The version after one more change.
     pub fn next(self, state_version: i64, now_ms: i64) -> Self {
         Self { counter: self.counter.wrapping_add(1), state_version, timestamp: now_ms }

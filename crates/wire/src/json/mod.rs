@@ -4,7 +4,7 @@
 //! `{{"brokerName":"b","queueId":0,"topic":"t"}:1}` for objects. That is no JSON, yet all of
 //! upstream's clients expect it. [`from_slice`] reads it and standard JSON alike; [`to_vec`]
 //! writes the dialect, [`to_vec_standard`] strict JSON, [`to_vec_pretty`] the dialect as config
-//! files have it. An object key is handed to serde as a string that holds the object's JSON.
+//! files have it.
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -29,11 +29,10 @@ impl BodyError {
     }
 }
 
-/// Reads the dialect or standard JSON. A member whose value is `null` counts as absent. Memory is
-/// bounded by a small multiple of the input's length, nesting by 64 levels.
+/// Reads the dialect or standard JSON. A member whose value is `null` counts as absent. Nesting is
+/// bounded by 64 levels.
 pub fn from_slice<T: DeserializeOwned>(text: &[u8]) -> Result<T, BodyError> {
-    let standard = read::normalise(text).map_err(|error| BodyError::new::<T>(error.to_string()))?;
-    serde_json::from_slice(&standard).map_err(|error| BodyError::new::<T>(error.to_string()))
+    read::read(text).map_err(|error| BodyError::new::<T>(error.to_string()))
 }
 
 /// Writes the dialect: raw keys, no blanks, absent options left out.

@@ -28,10 +28,11 @@ fn null_members_are_absent_and_null_elements_stay() {
 
 #[test]
 fn hostile_texts_are_refused() {
-    assert!(problem(&"[".repeat(100_000)).contains("more than 64 levels"));
-    assert!(problem(&"{".repeat(100_000)).contains("key within a key"));
-    assert!(problem(r#"{"a":"x"#).contains("without an end"));
-    assert!(problem("{\"a\":\"x\\").contains("without an end"));
+    for deep in ["[", "{", "{\"a\":", "{{\"a\":1}:"] {
+        assert!(problem(&deep.repeat(100_000)).contains("nested deeper than 64 levels"), "{deep}");
+    }
+    assert!(problem(r#"{"a":"x"#).contains("without its closing quote"));
+    assert!(problem("{\"a\":\"x\\").contains("ends in an escape"));
     for text in ["", "{", "{1", "{1:", "{1:2", "{1:2,", "[1", "[1 2]", "{,}", "{\"a\" 1}", "{1:2}3", "\u{7}"] {
         problem(text);
     }
@@ -45,7 +46,7 @@ fn an_error_names_the_class_and_the_place() {
         perm: i32,
     }
     let error = from_slice::<Sample>(br#"{"perm":"x"}"#).expect_err("x is no number").to_string();
-    assert!(error.starts_with("the body is not a Sample: invalid type: string \"x\", expected i32"), "{error}");
+    assert!(error.starts_with("the body is not a Sample: `x` is not a 32-bit integer at byte 8"), "{error}");
 }
 
 #[derive(Serialize, PartialEq, Eq, PartialOrd, Ord)]
@@ -117,4 +118,78 @@ fn pretty_is_what_config_files_look_like() {
         "}",
     ];
     assert_eq!(text, lines.join("\n"));
+}
+
+#[test]
+fn reading_is_as_lenient_as_java() {
+    #[derive(Debug, Default, PartialEq, Deserialize)]
+    #[serde(default)]
+    struct Loose {
+        flag: bool,
+        list: Vec<i32>,
+        map: BTreeMap<i64, String>,
+        nested: BTreeMap<Place, f64>,
+        number: Option<i64>,
+        text: String,
+        words: Vec<String>,
+    }
+    #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+    struct Place {
+        queue: i32,
+        topic: String,
+    }
+    let loose = r#" { 'flag' : "true" , "list":["1", 2.0], "map":{"0":"a", 1:"b"}, "number":null,
+        nested: {"{\"queue\":\"3\",\"topic\":\"t\"}": "0.5", {"topic":"u","queue":4}:1}, "text": 12,
+        "unknown": {{"a":[{}]}:[1,{2:3}]}, "words":["\u00e9\ud83d\ude00\ud83d\/'"] } "#;
+    let expected = Loose {
+        flag: true,
+        list: vec![1, 2],
+        map: [(0, "a".to_owned()), (1, "b".to_owned())].into(),
+        nested: [(Place { queue: 3, topic: "t".to_owned() }, 0.5), (Place { queue: 4, topic: "u".to_owned() }, 1.0)]
+            .into(),
+        number: None,
+        text: "12".to_owned(),
+        words: vec!["\u{e9}\u{1f600}\u{fffd}/'".to_owned()],
+    };
+    assert_eq!(from_slice(loose.as_bytes()), Ok(expected));
+}
+
+#[test]
+fn errors_say_what_and_where() {
+    #[derive(Debug, Default, Deserialize)]
+    #[serde(default)]
+    #[allow(dead_code)]
+    struct Strict {
+        flag: bool,
+        list: Vec<i32>,
+        number: i32,
+        text: String,
+        nested: BTreeMap<i32, Inner>,
+    }
+    #[derive(Debug, Deserialize)]
+    #[allow(dead_code)]
+    struct Inner {
+        needed: i32,
+    }
+    let cases = [
+        ("", "the text ends where `{` is due at byte 0"),
+        ("[]", "expected `{` at byte 0"),
+        ("{\"number\":1", "the text ends where `,` is due at byte 11"),
+        ("{\"number\" 1}", "expected `:` at byte 10"),
+        ("{\"number\":3000000000}", "`3000000000` is not a 32-bit integer at byte 10"),
+        ("{\"number\":1.5}", "`1.5` is not a 32-bit integer at byte 10"),
+        ("{\"flag\":yes}", "a bare word that is no number, boolean or null at byte 8"),
+        ("{\"text\":\"x}", "a text without its closing quote at byte 8"),
+        ("{\"text\":\"\\q\"}", "an unknown escape at byte 10"),
+        ("{\"text\":\"\\u12\"}", "`\\u` without four hexadecimal digits at byte 11"),
+        ("{\"list\":[1 2]}", "expected `,` at byte 11"),
+        ("{} x", "more text after the value at byte 3"),
+        ("{\"nested\":{1:{}}}", "missing field `needed` at byte 15"),
+    ];
+    for (json, problem) in cases {
+        let error = from_slice::<Strict>(json.as_bytes()).expect_err(json).to_string();
+        assert_eq!(error, format!("the body is not a Strict: {problem}"), "{json}");
+    }
+    let error = from_slice::<Strict>(b"{\"text\":\"\xff\"}").expect_err("0xff is not UTF-8").to_string();
+    assert!(error.contains("not UTF-8 at byte 9"), "{error}");
 }

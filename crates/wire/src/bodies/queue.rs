@@ -1,0 +1,37 @@
+//! Message queues.
+
+use super::{MessageRequestMode, bodies};
+
+bodies! {
+    /// One queue of a topic on one broker (upstream `MessageQueue`); a key of many tables.
+    #[derive(Eq, PartialOrd, Ord, Hash)]
+    MessageQueue {
+        broker_name: String,
+        queue_id: i32,
+        topic: String,
+    }
+
+    /// A queue with an offset, for clients that cannot read objects as keys (upstream
+    /// `MessageQueueForC`).
+    #[derive(Eq)]
+    MessageQueueForC {
+        broker_name: String,
+        offset: i64,
+        queue_id: i32,
+        topic: String,
+    }
+
+    /// A queue given to a consumer (upstream `MessageQueueAssignment`).
+    MessageQueueAssignment {
+        attachments: Option<std::collections::BTreeMap<String, String>>,
+        message_queue: Option<MessageQueue>,
+        mode: MessageRequestMode,
+    }
+}
+
+impl MessageQueue {
+    /// The queue of that topic, broker and number.
+    pub fn new(topic: impl Into<String>, broker_name: impl Into<String>, queue_id: i32) -> Self {
+        Self { topic: topic.into(), broker_name: broker_name.into(), queue_id }
+    }
+}
