@@ -83,7 +83,8 @@ pub fn replace(disk: &dyn Disk, path: &Path, content: &[u8]) -> io::Result<()> {
         name.push(suffix);
         std::path::PathBuf::from(name)
     };
-    let folder = path.parent().unwrap_or(Path::new("."));
+    // The parent of a bare name is the empty path.
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let new = with(".tmp");
     let file = disk.open(&new, true)?;
     file.set_len(0)?;

@@ -1,13 +1,18 @@
 //! What a broker tells name servers, plain or compressed.
 
+use std::io::Read;
+
 use apogee_message::compression::Compression;
 
 use super::mapping::TopicQueueMappingInfo;
-use super::topic::{TopicConfig, TopicConfigAndMappingSerializeWrapper};
+use super::topic::{DataVersion, TopicConfig, TopicConfigAndMappingSerializeWrapper};
 use super::{Body, BodyError, TopicFilterType, bodies};
 
 /// Bytes that a compressed registration may expand to: some half a million topics.
 pub const MAX_REGISTRATION: usize = 64 * 1024 * 1024;
+
+/// Bytes of a version in JSON; it has three numbers.
+const MAX_VERSION: usize = 1024;
 
 bodies! {
     /// Request of `REGISTER_BROKER` (upstream `RegisterBrokerBody`).
@@ -50,6 +55,22 @@ impl RegisterBrokerBody {
             }
         }
         Ok(registration)
+    }
+
+    /// The version that the compressed form begins with, without expanding the rest: a registration
+    /// that brings nothing new need not be read.
+    pub fn version_of_compressed(body: &[u8]) -> Result<DataVersion, BodyError> {
+        let mut plain = flate2::read::ZlibDecoder::new(body);
+        let mut read = |length: usize| {
+            let mut bytes = vec![0; length];
+            plain.read_exact(&mut bytes).map_err(|error| BodyError::new::<Self>(error.to_string()))?;
+            Ok::<_, BodyError>(bytes)
+        };
+        let length = Pieces(&read(4)?).number()? as usize;
+        if length > MAX_VERSION {
+            return Err(BodyError::new::<Self>("the compressed form does not begin with a version"));
+        }
+        DataVersion::decode(&read(length)?)
     }
 
     /// Writes the compressed form. It has no room for system flags, nor for the mappings' details

@@ -13,6 +13,8 @@ fn hex(text: &str) -> Vec<u8> {
 fn both_forms_say_the_same() {
     let mut plain: RegisterBrokerBody = survives(JSON);
     let compressed = RegisterBrokerBody::decode_compressed(&hex(COMPRESSED)).expect("upstream wrote it");
+    let version = RegisterBrokerBody::version_of_compressed(&hex(COMPRESSED)).expect("it begins with it");
+    assert_eq!(Some(version), compressed.topic_config_serialize_wrapper.data_version);
     // The compressed form does not carry it.
     plain.topic_config_serialize_wrapper.mapping_data_version = None;
     assert_eq!(compressed, plain);
