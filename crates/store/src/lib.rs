@@ -1,1 +1,41 @@
-//! The message store: commit log, consume queues, index, recovery.
+//! The message store: one commit log for all topics, a consume queue per topic and queue, and an
+//! index by key, in the files of upstream's broker (`DefaultMessageStore`).
+//!
+//! | step | file |
+//! |---|---|
+//! | a batch of records gets its offsets and is written with one call | `log/append.rs` |
+//! | segments of the log; slices of them for readers | `log/mod.rs` |
+//! | flush, and who waits for it | `log/confirm.rs` |
+//! | what a record causes: queue unit, index entries, an arrival; live and in recovery | `dispatch.rs` |
+//! | consume queues: memory, files | `queue/` |
+//! | index by key | `index/` |
+//! | reading from a queue | `reader.rs` |
+//! | what happens at start | `recovery.rs`, `checkpoint.rs` |
+//! | all of it together, and the steps that threads call | `store.rs` |
+//!
+//! Invariant: a record is visible in its queue only when it is confirmed: written, and with
+//! `SYNC_FLUSH` flushed. Queue offsets have no holes and are never given twice.
+//! Invariant: bytes below the published end of the log are never written again.
+//! Invariant: queue units on disk never point past what is durable in the log.
+//! Invariant: after a failed sync, and after a failed write other than for want of room, the store
+//! takes no message any more and says why.
+//! Invariant: the store starts no thread and asks no system clock.
+
+mod checkpoint;
+mod dispatch;
+mod error;
+mod index;
+mod log;
+mod options;
+mod queue;
+mod reader;
+mod recovery;
+mod store;
+
+pub use dispatch::ArrivalListener;
+pub use error::{AppendError, StoreError};
+pub use log::{Append, AppendDone, Appended};
+pub use options::StoreOptions;
+pub use queue::Unit;
+pub use reader::{Boundary, ReadLimits, ReadResult, ReadStatus};
+pub use store::{Found, Store};

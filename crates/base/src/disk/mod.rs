@@ -35,6 +35,8 @@ pub trait Disk: Send + Sync {
     fn remove_folder(&self, folder: &Path) -> io::Result<()>;
     /// Makes what was created, renamed and removed in a folder durable.
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
+    /// Makes everything below a folder durable: cheaper than one by one when much has changed.
+    fn sync_all(&self, root: &Path) -> io::Result<()>;
     /// Takes an exclusive lock on a file, creating it; it lasts until the returned value is
     /// dropped. [`io::ErrorKind::WouldBlock`] when another process has it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>>;

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use rustix::fs::{FlockOperation, fdatasync, flock};
+use rustix::fs::{FlockOperation, fcntl_lock, fdatasync, flock, syncfs};
 
 use super::{Disk, DiskFile, Lock, map};
 
@@ -65,9 +65,20 @@ impl Disk for RealDisk {
         File::open(folder)?.sync_all()
     }
 
+    fn sync_all(&self, root: &Path) -> io::Result<()> {
+        // The whole file system of the folder, in one call.
+        Ok(syncfs(File::open(root)?)?)
+    }
+
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        // The first keeps out another of us, the second a Java process: the two kinds don't see
+        // each other.
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
+            rustix::io::Errno::ACCESS => io::ErrorKind::WouldBlock.into(),
+            other => io::Error::from(other),
+        })?;
         Ok(Box::new(RealLock { _file: file }))
     }
 }

@@ -41,6 +41,14 @@ struct Inode {
     unsynced: Vec<(u64, Vec<u8>)>,
 }
 
+impl Inode {
+    fn sync(&mut self) {
+        for (offset, bytes) in std::mem::take(&mut self.unsynced) {
+            put(&mut self.durable, offset, &bytes);
+        }
+    }
+}
+
 impl SimDisk {
     /// An empty disk whose crashes are decided by `seed`.
     pub fn new(seed: u64) -> Self {
@@ -200,6 +208,21 @@ impl Disk for SimDisk {
         Ok(())
     }
 
+    fn sync_all(&self, root: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        if state.fail_syncs {
+            return Err(io::Error::other("a simulated failure"));
+        }
+        state.durable.retain(|path, _| !path.starts_with(root));
+        let live: Vec<_> =
+            state.live.iter().filter(|(path, _)| path.starts_with(root)).map(|(p, i)| (p.clone(), i.clone())).collect();
+        for (_, inode) in &live {
+            lock(inode).sync();
+        }
+        state.durable.extend(live);
+        Ok(())
+    }
+
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
         self.open(path, true)?;
         let mut state = self.state();
@@ -301,9 +324,7 @@ impl DiskFile for SimFile {
             inode.unsynced.clear();
             return Err(io::Error::other("a simulated failure"));
         }
-        for (offset, bytes) in std::mem::take(&mut inode.unsynced) {
-            put(&mut inode.durable, offset, &bytes);
-        }
+        inode.sync();
         Ok(())
     }
 }

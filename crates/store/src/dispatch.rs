@@ -1,0 +1,129 @@
+//! What a confirmed record causes: a unit in its queue, entries in the index, news for whoever
+//! waits. The same when it is live and when the log is recovered (upstream `ReputMessageService`).
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use apogee_message::names::{SCHEDULE_TOPIC, property};
+use apogee_message::record::Record;
+use apogee_message::{properties, sysflag, tag};
+use bytes::Bytes;
+
+use crate::index::Index;
+use crate::queue::{Queue, QueueTable, Unit};
+
+/// Hears of messages that can be read from now on.
+pub trait ArrivalListener: Send + Sync {
+    /// Called in order of the log, by one thread at a time; must not block.
+    fn arrived(&self, topic: &str, queue_id: i32, queue_offset: i64, tag_code: i64);
+}
+
+/// A confirmed record, as far as dispatching needs it.
+pub(crate) struct Dispatch {
+    pub topic: Arc<str>,
+    /// `None` for a record without a place in a queue.
+    pub queue: Option<Arc<Queue>>,
+    pub physical_offset: i64,
+    pub size: u32,
+    pub tag_code: i64,
+    pub queue_offset: i64,
+    pub store_timestamp: i64,
+    pub properties: Bytes,
+}
+
+impl Dispatch {
+    /// Reads what the record in `bytes` causes.
+    pub fn of_record(record: &Record<'_>, bytes: &Bytes, queues: &QueueTable, tagger: &Tagger) -> Self {
+        let kind = record.sys_flag & sysflag::TRANSACTION;
+        let in_queue = kind == 0 || kind == sysflag::TRANSACTION_COMMIT;
+        let topic: Arc<str> = record.topic.into();
+        let properties = bytes.slice_ref(record.properties);
+        Self {
+            queue: in_queue.then(|| queues.get_or_create(&topic, record.queue_id)),
+            tag_code: tagger.tag_code(&topic, &properties, record.store_timestamp),
+            topic,
+            physical_offset: record.physical_offset,
+            size: record.size,
+            queue_offset: record.queue_offset,
+            store_timestamp: record.store_timestamp,
+            properties,
+        }
+    }
+
+    /// End of the record in the log.
+    pub fn end(&self) -> i64 {
+        self.physical_offset + i64::from(self.size)
+    }
+}
+
+/// Knows what stands in a unit's tag field.
+#[derive(Clone)]
+pub(crate) struct Tagger {
+    delays: Arc<[i64]>,
+}
+
+impl Tagger {
+    pub fn new(delays: &[i64]) -> Self {
+        Self { delays: delays.into() }
+    }
+
+    /// The tag's hash code; in the schedule topic, when the message is due.
+    pub fn tag_code(&self, topic: &str, properties: &[u8], store_timestamp: i64) -> i64 {
+        if topic == SCHEDULE_TOPIC {
+            let level = properties::get(properties, property::DELAY).and_then(|level| level.parse::<usize>().ok());
+            if let Some(level) = level.filter(|level| *level > 0 && !self.delays.is_empty()) {
+                return store_timestamp + self.delays[level.min(self.delays.len()) - 1];
+            }
+        }
+        tag::tag_code(properties::get(properties, property::TAGS))
+    }
+}
+
+pub(crate) struct Dispatcher {
+    queues: Arc<QueueTable>,
+    index: Option<Arc<Index>>,
+    listener: OnceLock<Arc<dyn ArrivalListener>>,
+    /// End of the last record dispatched.
+    end: AtomicI64,
+    /// Its store time.
+    timestamp: AtomicI64,
+}
+
+impl Dispatcher {
+    pub fn new(queues: Arc<QueueTable>, index: Option<Arc<Index>>) -> Self {
+        let (end, timestamp) = (AtomicI64::new(0), AtomicI64::new(0));
+        Self { queues, index, listener: OnceLock::new(), end, timestamp }
+    }
+
+    /// Sets who hears of arrivals; the first one stays.
+    pub fn listen(&self, listener: Arc<dyn ArrivalListener>) {
+        let _ = self.listener.set(listener);
+    }
+
+    /// Dispatches one record. In order of the log, one caller at a time.
+    pub fn dispatch(&self, record: &Dispatch) {
+        if let Some(queue) = &record.queue {
+            let unit = Unit { physical_offset: record.physical_offset, size: record.size, tag_code: record.tag_code };
+            self.queues.push(queue, record.queue_offset, unit);
+        }
+        if let Some(index) = &self.index {
+            index.submit(record);
+        }
+        self.timestamp.store(record.store_timestamp, Ordering::Relaxed);
+        self.end.store(record.end(), Ordering::Release);
+        if let (Some(listener), Some(queue)) = (self.listener.get(), &record.queue) {
+            listener.arrived(&record.topic, queue.id, record.queue_offset, record.tag_code);
+        }
+    }
+
+    /// End and store time of the last record dispatched.
+    pub fn progress(&self) -> (i64, i64) {
+        let end = self.end.load(Ordering::Acquire);
+        (end, self.timestamp.load(Ordering::Relaxed))
+    }
+
+    /// Sets the end: everything before it was dispatched in an earlier life.
+    pub fn set_end(&self, end: i64) {
+        self.end.store(end, Ordering::Release);
+    }
+}

@@ -1,0 +1,71 @@
+//! What can go wrong.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why a store cannot be opened, read or closed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The disk refused.
+    #[error("{action} {path}: {source}", path = .path.display())]
+    Io {
+        /// What was tried, as in "cannot open".
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Another process has the folder.
+    #[error("the store {} is in use by another process (its lock file is locked): stop that one or choose another folder", .0.display())]
+    Locked(PathBuf),
+    /// A file that is not what its place says.
+    #[error("{}: {reason}", .path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+}
+
+/// Names the action and the path of an I/O error.
+pub(crate) trait Context<T> {
+    fn context(self, action: &'static str, path: &Path) -> Result<T, StoreError>;
+}
+
+impl<T> Context<T> for io::Result<T> {
+    fn context(self, action: &'static str, path: &Path) -> Result<T, StoreError> {
+        self.map_err(|source| StoreError::Io { action, path: path.to_owned(), source })
+    }
+}
+
+/// Why a message was not taken, or not as promised.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// More waits to be written and flushed than may wait. Trying again helps.
+    #[error("the store is busy: {waiting} bytes wait to be written and flushed, over the limit of {limit}")]
+    Busy {
+        /// Bytes.
+        waiting: usize,
+        /// Bytes.
+        limit: usize,
+    },
+    /// The record is larger than a log file.
+    #[error("the record of {size} bytes does not fit into a log file of {limit}")]
+    TooLarge {
+        /// Bytes.
+        size: usize,
+        /// Bytes.
+        limit: u64,
+    },
+    /// The disk has no room. Writing goes on by itself once it has.
+    #[error("the disk of the commit log is full: give it room")]
+    DiskFull,
+    /// A write or a sync failed earlier, or just now: the store is read-only.
+    #[error("the store takes no messages any more: {0}; look after the disk, then restart")]
+    Failed(String),
+    /// The store is being closed.
+    #[error("the store is closed")]
+    Closed,
+}

@@ -1,0 +1,302 @@
+//! One index file (upstream `IndexFile`).
+//!
+//! ```text
+//! header(40): beginTime(8) endTime(8) beginOffset(8) endOffset(8) slots(4) count(4, from 1)
+//! slots(4 each): number of the newest entry
+//! entries(20 each, number 0 unused): hash(4) offset(8) secondsSinceBegin(4) previous(4)
+//! ```
+
+use std::collections::HashMap;
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use apogee_base::disk::{Disk, DiskFile};
+use bytes::Buf;
+
+const HEADER: u64 = 40;
+const SLOT: u64 = 4;
+const ENTRY: u64 = 20;
+/// Slots that are read and written together.
+const PAGE: u32 = 1024;
+/// Pages of slots kept in memory after a flush.
+const MOST_PAGES: usize = 1024;
+
+/// What times and offsets a file covers.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Range {
+    pub begin_timestamp: i64,
+    pub end_timestamp: i64,
+    pub begin_offset: i64,
+    pub end_offset: i64,
+}
+
+impl Range {
+    /// Whether any entry can be of that time.
+    pub fn touches(&self, begin: i64, end: i64) -> bool {
+        // Entries know whole seconds only.
+        self.begin_timestamp <= end && self.end_timestamp + 1_000 >= begin
+    }
+}
+
+pub(super) struct IndexFile {
+    file: Arc<dyn DiskFile>,
+    slots: u32,
+    writable: bool,
+    state: Mutex<State>,
+}
+
+struct State {
+    range: Range,
+    /// Number of the next entry.
+    count: u32,
+    /// Entries before this number are in the file.
+    in_file: u32,
+    in_memory: Vec<Entry>,
+    pages: HashMap<u32, Page>,
+}
+
+struct Page {
+    slots: Box<[u32]>,
+    dirty: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    hash: i32,
+    offset: i64,
+    seconds: i32,
+    previous: u32,
+}
+
+impl IndexFile {
+    /// Creates an empty file of full length.
+    pub fn create(disk: &dyn Disk, path: &Path, slots: u32, entries: u32) -> io::Result<Self> {
+        let file = disk.open(path, true)?;
+        file.set_len(length(slots, entries))?;
+        Ok(Self::new(file, slots, Range::default(), 1, true))
+    }
+
+    /// Opens a file that is there. Its layout follows from the sizes it was made with, which it does
+    /// not tell.
+    pub fn open(disk: &dyn Disk, path: &Path, slots: u32, entries: u32, writable: bool) -> io::Result<Self> {
+        let file = disk.open(path, false)?;
+        if file.len()? != length(slots, entries) {
+            return Err(io::Error::other("it was made with other values of maxHashSlotNum and maxIndexNum"));
+        }
+        let mut header = [0; HEADER as usize];
+        if file.read_at(&mut header, 0)? < header.len() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let mut header = &header[..];
+        let range = Range {
+            begin_timestamp: header.get_i64(),
+            end_timestamp: header.get_i64(),
+            begin_offset: header.get_i64(),
+            end_offset: header.get_i64(),
+        };
+        let _slots_in_use = header.get_u32();
+        let count = header.get_u32().clamp(1, entries.max(1));
+        Ok(Self::new(file, slots, range, count, writable))
+    }
+
+    fn new(file: Arc<dyn DiskFile>, slots: u32, range: Range, count: u32, writable: bool) -> Self {
+        let state = State { range, count, in_file: count, in_memory: Vec::new(), pages: HashMap::new() };
+        Self { file, slots, writable, state: Mutex::new(state) }
+    }
+
+    pub fn range(&self) -> Range {
+        self.lock().range
+    }
+
+    pub fn is_writable(&self) -> bool {
+        self.writable
+    }
+
+    pub fn is_full(&self, entries: u32) -> bool {
+        self.lock().count >= entries
+    }
+
+    /// Entries that are not in the file yet.
+    pub fn in_memory(&self) -> usize {
+        self.lock().in_memory.len()
+    }
+
+    /// Adds an entry, in memory. One caller at a time.
+    pub fn put(&self, hash: i32, offset: i64, timestamp: i64) -> io::Result<()> {
+        let slot = hash.unsigned_abs() % self.slots;
+        self.load(slot / PAGE)?;
+        let mut state = self.lock();
+        if state.count == 1 {
+            (state.range.begin_timestamp, state.range.begin_offset) = (timestamp, offset);
+        }
+        let seconds = ((timestamp - state.range.begin_timestamp) / 1000).clamp(0, i64::from(i32::MAX)) as i32;
+        let number = state.count;
+        let Some(page) = state.pages.get_mut(&(slot / PAGE)) else { return Ok(()) };
+        page.dirty = true;
+        let previous = std::mem::replace(&mut page.slots[(slot % PAGE) as usize], number);
+        // Only a slot that a crash left behind points past the entries.
+        let previous = if previous < number { previous } else { 0 };
+        state.in_memory.push(Entry { hash, offset, seconds, previous });
+        state.count += 1;
+        (state.range.end_timestamp, state.range.end_offset) = (timestamp, offset);
+        Ok(())
+    }
+
+    /// Writes what is in memory. Entries are durable before slots point to them, so that a crash
+    /// breaks no chain. One caller at a time.
+    pub fn flush(&self) -> io::Result<()> {
+        let (from, entries, pages, header) = {
+            let state = self.lock();
+            if state.in_memory.is_empty() {
+                return Ok(());
+            }
+            let dirty = state.pages.iter().filter(|(_, page)| page.dirty);
+            let pages: Vec<_> = dirty.map(|(number, page)| (*number, page.slots.clone())).collect();
+            (state.in_file, state.in_memory.clone(), pages, self.header(&state))
+        };
+        let mut bytes = Vec::with_capacity(entries.len() * ENTRY as usize);
+        for entry in &entries {
+            bytes.extend(entry.hash.to_be_bytes());
+            bytes.extend(entry.offset.to_be_bytes());
+            bytes.extend(entry.seconds.to_be_bytes());
+            bytes.extend(entry.previous.to_be_bytes());
+        }
+        self.file.write_at(&mut [IoSlice::new(&bytes)], self.entry_at(from))?;
+        self.file.sync()?;
+        for (number, slots) in &pages {
+            let bytes: Vec<u8> = slots.iter().flat_map(|slot| slot.to_be_bytes()).collect();
+            self.file.write_at(&mut [IoSlice::new(&bytes)], page_at(*number))?;
+        }
+        self.file.write_at(&mut [IoSlice::new(&header)], 0)?;
+
+        let mut state = self.lock();
+        state.in_memory.drain(..entries.len());
+        state.in_file = from + entries.len() as u32;
+        if state.pages.len() > MOST_PAGES {
+            state.pages.clear();
+        } else {
+            state.pages.values_mut().for_each(|page| page.dirty = false);
+        }
+        Ok(())
+    }
+
+    /// Walks the entries with a hash, newest first, while `next` wants more.
+    pub fn query(&self, hash: i32, begin: i64, end: i64, next: &mut dyn FnMut(i64) -> bool) -> io::Result<()> {
+        let slot = hash.unsigned_abs() % self.slots;
+        self.load(slot / PAGE)?;
+        let (mut number, begin_timestamp, mut left) = {
+            let state = self.lock();
+            let page = state.pages.get(&(slot / PAGE));
+            (page.map_or(0, |page| page.slots[(slot % PAGE) as usize]), state.range.begin_timestamp, state.count)
+        };
+        // `left` ends a chain that a damaged file made a circle.
+        while number > 0 && left > 0 {
+            left -= 1;
+            let Some(entry) = self.entry(number)? else { break };
+            let time = begin_timestamp + i64::from(entry.seconds) * 1000;
+            if entry.hash == hash && time + 999 >= begin && time <= end && !next(entry.offset) {
+                break;
+            }
+            if entry.previous >= number {
+                break;
+            }
+            number = entry.previous;
+        }
+        Ok(())
+    }
+
+    fn entry(&self, number: u32) -> io::Result<Option<Entry>> {
+        {
+            let state = self.lock();
+            if number >= state.count {
+                return Ok(None);
+            }
+            if number >= state.in_file {
+                return Ok(state.in_memory.get((number - state.in_file) as usize).copied());
+            }
+        }
+        let mut bytes = [0; ENTRY as usize];
+        if self.file.read_at(&mut bytes, self.entry_at(number))? < bytes.len() {
+            return Ok(None);
+        }
+        let mut bytes = &bytes[..];
+        let (hash, offset) = (bytes.get_i32(), bytes.get_i64());
+        Ok(Some(Entry { hash, offset, seconds: bytes.get_i32(), previous: bytes.get_u32() }))
+    }
+
+    /// Brings a page of slots into memory.
+    fn load(&self, number: u32) -> io::Result<()> {
+        if self.lock().pages.contains_key(&number) {
+            return Ok(());
+        }
+        let slots = PAGE.min(self.slots - number * PAGE);
+        let mut bytes = vec![0; slots as usize * SLOT as usize];
+        self.file.read_at(&mut bytes, page_at(number))?;
+        let slots = bytes.chunks_exact(SLOT as usize).map(|mut slot| slot.get_u32()).collect();
+        // Another reader may have been faster; what it loaded may have changed since.
+        self.lock().pages.entry(number).or_insert(Page { slots, dirty: false });
+        Ok(())
+    }
+
+    fn header(&self, state: &State) -> Vec<u8> {
+        let range = &state.range;
+        let times = [range.begin_timestamp, range.end_timestamp, range.begin_offset, range.end_offset];
+        let mut header: Vec<u8> = times.iter().flat_map(|field| field.to_be_bytes()).collect();
+        // Upstream keeps the number of slots in use here and never reads it.
+        header.extend((state.count - 1).min(self.slots).to_be_bytes());
+        header.extend(state.count.to_be_bytes());
+        header
+    }
+
+    fn entry_at(&self, number: u32) -> u64 {
+        HEADER + u64::from(self.slots) * SLOT + u64::from(number) * ENTRY
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn length(slots: u32, entries: u32) -> u64 {
+    HEADER + u64::from(slots) * SLOT + u64::from(entries) * ENTRY
+}
+
+fn page_at(number: u32) -> u64 {
+    HEADER + u64::from(number * PAGE) * SLOT
+}
+
+/// A name that no file has: a time as upstream writes it, `from` or soon after.
+pub(super) fn free_name(disk: &dyn Disk, folder: &Path, from: i64) -> PathBuf {
+    (from..).map(|time| folder.join(time_name(time))).find(|path| !disk.exists(path)).unwrap_or_default()
+}
+
+/// `yyyyMMddHHmmssSSS` of a time in milliseconds since 1970, UTC.
+fn time_name(ms: i64) -> String {
+    let (days, in_day) = (ms.div_euclid(86_400_000), ms.rem_euclid(86_400_000));
+    // Civil date from days, by eras of 400 years that begin in March.
+    let shifted = days + 719_468;
+    let (era, in_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+    let year_of_era = (in_era - in_era / 1_460 + in_era / 36_524 - in_era / 146_096) / 365;
+    let in_year = in_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * in_year + 2) / 153;
+    let day = in_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = era * 400 + year_of_era + i64::from(month <= 2);
+    let (hour, minute) = (in_day / 3_600_000, in_day / 60_000 % 60);
+    let (second, milli) = (in_day / 1000 % 60, in_day % 1000);
+    format!("{year:04}{month:02}{day:02}{hour:02}{minute:02}{second:02}{milli:03}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_dates() {
+        assert_eq!(time_name(0), "19700101000000000");
+        assert_eq!(time_name(1_700_000_000_123), "20231114221320123");
+        assert_eq!(time_name(951_782_400_000), "20000229000000000");
+        assert_eq!(time_name(4_102_444_799_999), "20991231235959999");
+    }
+}

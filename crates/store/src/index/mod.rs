@@ -1,0 +1,205 @@
+//! The index: from a topic and a key to the messages that have it (upstream `IndexService`).
+//!
+//! Dispatch hands records over; a background step puts their keys into the newest file, which holds
+//! them in memory until it is flushed. Queries see both.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use apogee_base::disk::Disk;
+use apogee_message::names::property;
+use apogee_message::{properties, tag};
+use bytes::Bytes;
+
+use crate::dispatch::Dispatch;
+
+mod file;
+
+use file::IndexFile;
+
+/// Entries in memory that make a flush due before the next checkpoint.
+const MOST_IN_MEMORY: usize = 200_000;
+/// Records that may wait to be indexed before dispatch has to do it itself.
+const MOST_WAITING: usize = 100_000;
+
+pub(crate) struct Index {
+    disk: Arc<dyn Disk>,
+    folder: PathBuf,
+    slots: u32,
+    entries: u32,
+    /// From oldest to newest; only the last one grows.
+    files: RwLock<Vec<Arc<IndexFile>>>,
+    waiting: Mutex<Vec<Request>>,
+    work: Condvar,
+    /// Held by the one who puts keys.
+    putting: Mutex<()>,
+}
+
+/// A record to be indexed.
+struct Request {
+    topic: Arc<str>,
+    physical_offset: i64,
+    store_timestamp: i64,
+    properties: Bytes,
+}
+
+impl Index {
+    /// Opens the files that are there. After a crash the newest one is only read from: what of it is
+    /// on disk may end anywhere, and recovery indexes anew what came since the checkpoint.
+    pub fn open(disk: Arc<dyn Disk>, folder: PathBuf, slots: u32, entries: u32, clean: bool) -> io::Result<Self> {
+        disk.create_folder(&folder)?;
+        let mut files = Vec::new();
+        for name in disk.list(&folder)?.iter().filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())) {
+            match IndexFile::open(&*disk, &folder.join(name), slots, entries, clean) {
+                Ok(file) => files.push(Arc::new(file)),
+                Err(error) => {
+                    tracing::warn!(file = name, %error, "an index file cannot be used; its keys are not found")
+                }
+            }
+        }
+        let (waiting, work, putting) = (Mutex::default(), Condvar::new(), Mutex::default());
+        Ok(Self { disk, folder, slots, entries, files: RwLock::new(files), waiting, work, putting })
+    }
+
+    /// Takes a record over.
+    pub fn submit(&self, record: &Dispatch) {
+        let request = Request {
+            topic: Arc::clone(&record.topic),
+            physical_offset: record.physical_offset,
+            store_timestamp: record.store_timestamp,
+            properties: record.properties.clone(),
+        };
+        let count = {
+            let mut waiting = self.lock_waiting();
+            waiting.push(request);
+            waiting.len()
+        };
+        if count == 1 {
+            self.work.notify_one();
+        }
+        if count >= MOST_WAITING
+            && let Err(error) = self.step()
+        {
+            tracing::error!(%error, "messages cannot be indexed: they will not be found by key");
+        }
+    }
+
+    /// Waits for work, or for `timeout`.
+    pub fn wait_for_work(&self, timeout: Duration) {
+        let waiting = self.lock_waiting();
+        // However it ends, the step looks what is there.
+        drop(self.work.wait_timeout_while(waiting, timeout, |waiting| waiting.is_empty()));
+    }
+
+    /// Wakes who waits for work.
+    pub fn wake(&self) {
+        self.work.notify_all();
+    }
+
+    /// Puts the keys of all records that wait. Says how many there were.
+    pub fn step(&self) -> io::Result<usize> {
+        let _putting = self.putting.lock().unwrap_or_else(PoisonError::into_inner);
+        self.put_waiting()
+    }
+
+    /// Puts what waits and writes all to the files. Durable after a sync of the whole store.
+    /// Returns the newest time in a file that is full, in milliseconds.
+    pub fn flush(&self) -> io::Result<i64> {
+        let _putting = self.putting.lock().unwrap_or_else(PoisonError::into_inner);
+        self.put_waiting()?;
+        let files = self.files();
+        if let Some(newest) = files.last() {
+            newest.flush()?;
+        }
+        let full = files.iter().rev().find(|file| file.is_full(self.entries));
+        Ok(full.map_or(0, |file| file.range().end_timestamp))
+    }
+
+    /// Physical offsets of messages that may have the key, newest first: hashes can be equal, the
+    /// caller has to look. `keep` says whether one counts towards `most`.
+    pub fn query(
+        &self,
+        key: &str,
+        most: usize,
+        begin: i64,
+        end: i64,
+        keep: &mut dyn FnMut(i64) -> bool,
+    ) -> io::Result<()> {
+        let mut kept = 0;
+        for file in self.files().iter().rev() {
+            if !file.range().touches(begin, end) {
+                continue;
+            }
+            file.query(tag::index_hash(key), begin, end, &mut |offset| {
+                kept += usize::from(keep(offset));
+                kept < most
+            })?;
+            if kept >= most {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Newest store time and physical offset in the index.
+    pub fn newest(&self) -> (i64, i64) {
+        self.files().last().map_or((0, 0), |file| (file.range().end_timestamp, file.range().end_offset))
+    }
+
+    fn put_waiting(&self) -> io::Result<usize> {
+        let requests = std::mem::take(&mut *self.lock_waiting());
+        for request in &requests {
+            self.put(request)?;
+        }
+        Ok(requests.len())
+    }
+
+    fn put(&self, request: &Request) -> io::Result<()> {
+        let topic = &*request.topic;
+        let put = |key: &str| -> io::Result<()> {
+            let file = self.writable(request.store_timestamp)?;
+            file.put(tag::index_hash(key), request.physical_offset, request.store_timestamp)?;
+            if file.in_memory() >= MOST_IN_MEMORY { file.flush() } else { Ok(()) }
+        };
+        if let Some(unique) = properties::get(&request.properties, property::UNIQ_KEY) {
+            put(&format!("{topic}#{unique}"))?;
+        }
+        if let Some(keys) = properties::get(&request.properties, property::KEYS) {
+            for key in keys.split(' ').filter(|key| !key.is_empty()) {
+                put(&format!("{topic}#{key}"))?;
+            }
+        }
+        if let Some(tags) = properties::get(&request.properties, property::TAGS) {
+            put(&format!("{topic}#T#{tags}"))?;
+        }
+        Ok(())
+    }
+
+    /// The newest file, a new one when it is full.
+    fn writable(&self, now: i64) -> io::Result<Arc<IndexFile>> {
+        let newest = self.files().last().cloned();
+        if let Some(newest) = &newest
+            && newest.is_writable()
+        {
+            if !newest.is_full(self.entries) {
+                return Ok(Arc::clone(newest));
+            }
+            newest.flush()?;
+        }
+        let after = newest.map_or(0, |file| file.range().end_timestamp + 1);
+        let path = file::free_name(&*self.disk, &self.folder, now.max(after));
+        let file = Arc::new(IndexFile::create(&*self.disk, &path, self.slots, self.entries)?);
+        self.files.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&file));
+        Ok(file)
+    }
+
+    fn files(&self) -> Vec<Arc<IndexFile>> {
+        self.files.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn lock_waiting(&self) -> MutexGuard<'_, Vec<Request>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

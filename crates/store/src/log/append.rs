@@ -1,0 +1,283 @@
+//! Appending: whoever brings messages and finds nobody writing becomes the writer, and writes for
+//! all who come meanwhile. No thread changes hands for a message, no lock is held while the disk
+//! works, and under load one call writes for many.
+
+use std::io::{self, IoSlice};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use apogee_base::clock::Clock;
+use apogee_message::names::property;
+use apogee_message::record::{BLANK_LENGTH, Draft, MAGIC_BLANK};
+use apogee_message::sysflag;
+
+use super::confirm::{Confirmer, Written};
+use super::{Log, Segment};
+use crate::dispatch::{Dispatch, Tagger};
+use crate::error::AppendError;
+use crate::queue::{Queue, QueueTable};
+
+/// Most records of one write.
+const BATCH: usize = 256;
+
+/// A message to be stored, and who wants to know.
+pub struct Append {
+    /// The record, all but what the log assigns.
+    pub draft: Draft,
+    /// Told when the message is confirmed or refused.
+    pub done: Arc<dyn AppendDone>,
+    /// Returned with the outcome.
+    pub token: u64,
+}
+
+/// Hears what became of messages.
+pub trait AppendDone: Send + Sync {
+    /// Called once for each message, on any thread, with no lock held; must not block.
+    fn done(&self, token: u64, result: &Result<Appended, AppendError>);
+}
+
+/// Where a message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// Offset in the commit log.
+    pub physical_offset: i64,
+    /// Bytes of the record.
+    pub size: u32,
+    /// Queue of the topic.
+    pub queue_id: i32,
+    /// Offset in the queue.
+    pub queue_offset: i64,
+    /// Milliseconds since 1970.
+    pub store_timestamp: i64,
+}
+
+/// Why the store takes no messages, once it doesn't.
+#[derive(Default)]
+pub(crate) struct Health {
+    failed: OnceLock<String>,
+}
+
+impl Health {
+    /// From now on the store is read-only. The first reason stays.
+    pub fn fail(&self, reason: String) {
+        tracing::error!(reason, "the store takes no messages any more: look after the disk, then restart");
+        // A later failure follows from the first.
+        let _ = self.failed.set(reason);
+    }
+
+    /// The reason.
+    pub fn failure(&self) -> Option<&str> {
+        self.failed.get().map(String::as_str)
+    }
+}
+
+pub(crate) struct Appender {
+    log: Arc<Log>,
+    queues: Arc<QueueTable>,
+    confirmer: Arc<Confirmer>,
+    clock: Arc<dyn Clock>,
+    health: Arc<Health>,
+    tagger: Tagger,
+    limit: usize,
+    inbox: Mutex<Inbox>,
+    /// Reused by whoever writes.
+    batch: Mutex<Vec<Append>>,
+}
+
+#[derive(Default)]
+struct Inbox {
+    waiting: Vec<Append>,
+    bytes: usize,
+    /// Somebody writes, and will look here again.
+    writing: bool,
+    closed: bool,
+}
+
+impl Appender {
+    pub fn new(
+        log: Arc<Log>,
+        queues: Arc<QueueTable>,
+        confirmer: Arc<Confirmer>,
+        clock: Arc<dyn Clock>,
+        health: Arc<Health>,
+        tagger: Tagger,
+        limit: usize,
+    ) -> Self {
+        let (inbox, batch) = (Mutex::default(), Mutex::default());
+        Self { log, queues, confirmer, clock, health, tagger, limit, inbox, batch }
+    }
+
+    /// Takes messages; each is answered through its `done`.
+    pub fn append(&self, entries: impl IntoIterator<Item = Append>) {
+        let mut refused = Vec::new();
+        let writes = {
+            let mut inbox = self.lock_inbox();
+            for entry in entries {
+                let waiting = inbox.bytes + self.confirmer.waiting_bytes();
+                if inbox.closed {
+                    refused.push((entry, AppendError::Closed));
+                } else if waiting >= self.limit {
+                    refused.push((entry, AppendError::Busy { waiting, limit: self.limit }));
+                } else {
+                    inbox.bytes += entry.draft.size();
+                    inbox.waiting.push(entry);
+                }
+            }
+            !inbox.waiting.is_empty() && !std::mem::replace(&mut inbox.writing, true)
+        };
+        for (entry, error) in refused {
+            entry.done.done(entry.token, &Err(error));
+        }
+        if writes {
+            self.write_all();
+        }
+    }
+
+    /// Takes no more messages; those taken are written.
+    pub fn close(&self) {
+        self.lock_inbox().closed = true;
+    }
+
+    fn write_all(&self) {
+        // Only the one who set `writing` comes here: nobody waits for this lock.
+        let mut batch = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            {
+                let mut inbox = self.lock_inbox();
+                if inbox.waiting.is_empty() {
+                    inbox.writing = false;
+                    return;
+                }
+                std::mem::swap(&mut inbox.waiting, &mut batch);
+                inbox.bytes = 0;
+            }
+            while !batch.is_empty() {
+                self.write_some(&mut batch);
+            }
+        }
+    }
+
+    /// Writes the first of the batch that fit together, or answers the first with an error.
+    fn write_some(&self, batch: &mut Vec<Append>) {
+        let first = batch[0].draft.size();
+        if first as u64 + BLANK_LENGTH as u64 > self.log.segment_size {
+            let error = AppendError::TooLarge { size: first, limit: self.log.segment_size };
+            return refuse(batch.drain(..1), &error);
+        }
+        if let Some(reason) = self.health.failure() {
+            return refuse(batch.drain(..), &AppendError::Failed(reason.to_owned()));
+        }
+        let start = self.log.written();
+        let segment = match self.segment_for(start, first) {
+            Ok(segment) => segment,
+            Err(error) => return refuse(batch.drain(..), &self.failed("cannot extend the commit log", &error)),
+        };
+        let start = start.max(segment.base);
+        let end_of_segment = segment.base + self.log.segment_size as i64;
+        let now = self.clock.now_ms();
+
+        let mut placed: Vec<Placed> = Vec::with_capacity(batch.len().min(BATCH));
+        let mut end = start;
+        for entry in batch.iter_mut().take(BATCH) {
+            let size = entry.draft.size();
+            if end + (size + BLANK_LENGTH) as i64 > end_of_segment {
+                break;
+            }
+            placed.push(self.place(&mut entry.draft, end, now));
+            end += size as i64;
+        }
+        let count = placed.len();
+        let mut pieces: Vec<IoSlice<'_>> = Vec::with_capacity(count * 3);
+        for entry in &batch[..count] {
+            pieces.extend(entry.draft.pieces().map(IoSlice::new));
+        }
+        if let Err(error) = segment.file.write_at(&mut pieces, (start - segment.base) as u64) {
+            // Nothing was published: the offsets go to the next who come.
+            for placed in placed.iter().rev() {
+                placed.take_back();
+            }
+            return refuse(batch.drain(..), &self.failed("cannot write to the commit log", &error));
+        }
+        self.log.publish(end);
+        let written = batch.drain(..count).zip(placed).map(|(entry, placed)| self.written(entry, placed));
+        self.confirmer.written(written);
+    }
+
+    /// Assigns offsets.
+    fn place(&self, draft: &mut Draft, physical_offset: i64, store_timestamp: i64) -> Placed {
+        let kind = draft.sys_flag() & sysflag::TRANSACTION;
+        // Undecided and rolled back messages have no place in a queue.
+        let queue = (kind == 0 || kind == sysflag::TRANSACTION_COMMIT)
+            .then(|| self.queues.get_or_create(draft.topic(), draft.queue_id()));
+        let queue_offset = queue.as_ref().map_or(0, |queue| queue.next.fetch_add(1, Ordering::Relaxed));
+        draft.assign(queue_offset, physical_offset, store_timestamp);
+        let size = draft.size() as u32;
+        let queue_id = draft.queue_id();
+        Placed { queue, appended: Appended { physical_offset, size, queue_id, queue_offset, store_timestamp } }
+    }
+
+    fn written(&self, entry: Append, placed: Placed) -> Written {
+        let Placed { queue, appended } = placed;
+        let properties = entry.draft.properties();
+        let waits = entry.draft.property(property::WAIT) != Some("false");
+        let dispatch = Dispatch {
+            tag_code: self.tagger.tag_code(entry.draft.topic(), &properties, appended.store_timestamp),
+            topic: Arc::clone(entry.draft.topic()),
+            queue,
+            physical_offset: appended.physical_offset,
+            size: appended.size,
+            queue_offset: appended.queue_offset,
+            store_timestamp: appended.store_timestamp,
+            properties,
+        };
+        Written { dispatch, appended, done: entry.done, token: entry.token, waits }
+    }
+
+    /// The segment to write a record of `size` into; begins a new one when it doesn't fit.
+    fn segment_for(&self, start: i64, size: usize) -> io::Result<Arc<Segment>> {
+        let Some(segment) = self.log.segment(start) else { return self.log.add_segment(start) };
+        let end = segment.base + self.log.segment_size as i64;
+        if start + (size + BLANK_LENGTH) as i64 <= end {
+            return Ok(segment);
+        }
+        let mut blank = [0; BLANK_LENGTH];
+        blank[..4].copy_from_slice(&((end - start) as u32).to_be_bytes());
+        blank[4..].copy_from_slice(&MAGIC_BLANK.to_be_bytes());
+        segment.file.write_at(&mut [IoSlice::new(&blank)], (start - segment.base) as u64)?;
+        let next = self.log.add_segment(end)?;
+        self.log.publish(end);
+        Ok(next)
+    }
+
+    fn failed(&self, action: &str, error: &io::Error) -> AppendError {
+        if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+            return AppendError::DiskFull;
+        }
+        self.health.fail(format!("{action} in {}: {error}", self.log.folder().display()));
+        AppendError::Failed(self.health.failure().unwrap_or_default().to_owned())
+    }
+
+    fn lock_inbox(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a record was assigned.
+struct Placed {
+    queue: Option<Arc<Queue>>,
+    appended: Appended,
+}
+
+impl Placed {
+    fn take_back(&self) {
+        if let Some(queue) = &self.queue {
+            queue.next.store(self.appended.queue_offset, Ordering::Relaxed);
+        }
+    }
+}
+
+fn refuse(entries: impl Iterator<Item = Append>, error: &AppendError) {
+    for entry in entries {
+        entry.done.done(entry.token, &Err(error.clone()));
+    }
+}

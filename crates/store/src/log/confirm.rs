@@ -1,0 +1,138 @@
+//! Confirming: a written record becomes visible and its sender is told, at once or after the flush.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::Log;
+use super::append::{AppendDone, Appended, Health};
+use crate::dispatch::{Dispatch, Dispatcher};
+use crate::error::AppendError;
+
+/// A record in the log that may not be confirmed yet.
+pub(crate) struct Written {
+    pub dispatch: Dispatch,
+    pub appended: Appended,
+    pub done: Arc<dyn AppendDone>,
+    pub token: u64,
+    /// False: the sender is told without waiting for the flush.
+    pub waits: bool,
+}
+
+pub(crate) struct Confirmer {
+    log: Arc<Log>,
+    dispatcher: Arc<Dispatcher>,
+    health: Arc<Health>,
+    sync_flush: bool,
+    /// Records in order of the log.
+    unconfirmed: Mutex<VecDeque<Written>>,
+    bytes: AtomicUsize,
+    /// Held by the one who flushes: flushing and confirming keep to the order of the log.
+    flushing: Mutex<()>,
+    work: Condvar,
+}
+
+impl Confirmer {
+    pub fn new(log: Arc<Log>, dispatcher: Arc<Dispatcher>, health: Arc<Health>, sync_flush: bool) -> Self {
+        Self {
+            log,
+            dispatcher,
+            health,
+            sync_flush,
+            unconfirmed: Mutex::default(),
+            bytes: AtomicUsize::new(0),
+            flushing: Mutex::default(),
+            work: Condvar::new(),
+        }
+    }
+
+    /// Bytes of records that wait for a flush.
+    pub fn waiting_bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Takes records that were just written, in order of the log. One caller at a time.
+    pub fn written(&self, records: impl Iterator<Item = Written>) {
+        if !self.sync_flush {
+            for record in records {
+                self.dispatcher.dispatch(&record.dispatch);
+                record.done.done(record.token, &Ok(record.appended));
+            }
+            return;
+        }
+        let mut told = Vec::new();
+        {
+            let mut unconfirmed = self.lock();
+            for record in records {
+                if !record.waits {
+                    told.push((Arc::clone(&record.done), record.token, record.appended));
+                }
+                self.bytes.fetch_add(record.appended.size as usize, Ordering::Relaxed);
+                unconfirmed.push_back(record);
+            }
+        }
+        self.work.notify_one();
+        for (done, token, appended) in told {
+            done.done(token, &Ok(appended));
+        }
+    }
+
+    /// Waits until records wait for a flush, or for `timeout`. Says whether there are any.
+    pub fn wait_for_work(&self, timeout: Duration) -> bool {
+        let unconfirmed = self.lock();
+        let waited = self.work.wait_timeout_while(unconfirmed, timeout, |unconfirmed| unconfirmed.is_empty());
+        !waited.unwrap_or_else(PoisonError::into_inner).0.is_empty()
+    }
+
+    /// One flush for all who wait for it. After a failure nothing is flushed again: what the failed
+    /// call should have made durable may be lost, and a second call would not tell.
+    pub fn flush(&self) -> Result<i64, AppendError> {
+        let _flushing = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
+        let flushed = match self.health.failure() {
+            Some(reason) => Err(reason.to_owned()),
+            None => self.log.flush().map_err(|error| {
+                self.health.fail(format!("cannot flush the commit log in {}: {error}", self.log.folder().display()));
+                self.health.failure().unwrap_or_default().to_owned()
+            }),
+        };
+        match flushed {
+            Ok(end) => {
+                self.confirm(end);
+                Ok(end)
+            }
+            Err(reason) => {
+                let error = AppendError::Failed(reason);
+                for record in std::mem::take(&mut *self.lock()) {
+                    self.bytes.fetch_sub(record.appended.size as usize, Ordering::Relaxed);
+                    if record.waits {
+                        record.done.done(record.token, &Err(error.clone()));
+                    }
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn confirm(&self, flushed: i64) {
+        loop {
+            let record = {
+                let mut unconfirmed = self.lock();
+                match unconfirmed.front() {
+                    Some(first) if first.dispatch.end() <= flushed => unconfirmed.pop_front(),
+                    _ => None,
+                }
+            };
+            let Some(record) = record else { return };
+            self.bytes.fetch_sub(record.appended.size as usize, Ordering::Relaxed);
+            self.dispatcher.dispatch(&record.dispatch);
+            if record.waits {
+                record.done.done(record.token, &Ok(record.appended));
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Written>> {
+        self.unconfirmed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

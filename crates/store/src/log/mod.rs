@@ -1,0 +1,191 @@
+//! The commit log: segments of one size, named by the offset of their first byte
+//! (upstream `CommitLog`, `MappedFileQueue`).
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use apogee_base::disk::{Disk, DiskFile};
+use bytes::{Buf, Bytes};
+
+use crate::error::{Context, StoreError};
+
+mod append;
+mod confirm;
+
+pub use append::{Append, AppendDone, Appended};
+pub(crate) use append::{Appender, Health};
+pub(crate) use confirm::Confirmer;
+
+/// Name of the file that begins at an offset.
+pub(crate) fn file_name(offset: i64) -> String {
+    format!("{offset:020}")
+}
+
+/// The offset that a file's name tells.
+pub(crate) fn offset_of(name: &str) -> Option<i64> {
+    (name.len() == 20).then(|| name.parse().ok()).flatten()
+}
+
+/// One file of the log.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    /// Offset of its first byte.
+    pub base: i64,
+    pub file: Arc<dyn DiskFile>,
+}
+
+/// The files of the log, and how much of them is written and durable.
+pub(crate) struct Log {
+    disk: Arc<dyn Disk>,
+    folder: PathBuf,
+    /// Bytes of a segment.
+    pub segment_size: u64,
+    segments: RwLock<Vec<Arc<Segment>>>,
+    /// End of what readers may see; published after the bytes are written.
+    written: AtomicI64,
+    /// End of what is durable.
+    flushed: AtomicI64,
+}
+
+impl Log {
+    /// Opens the files that are there; recovery tells where the log ends.
+    pub fn open(disk: Arc<dyn Disk>, folder: PathBuf, segment_size: u64) -> Result<Self, StoreError> {
+        disk.create_folder(&folder).context("cannot create", &folder)?;
+        let mut segments = Vec::new();
+        let mut bases: Vec<i64> =
+            disk.list(&folder).context("cannot list", &folder)?.iter().filter_map(|n| offset_of(n)).collect();
+        bases.sort_unstable();
+        for (index, &base) in bases.iter().enumerate() {
+            let path = folder.join(file_name(base));
+            let file = disk.open(&path, false).context("cannot open", &path)?;
+            let length = file.len().context("cannot read the length of", &path)?;
+            if length != segment_size {
+                // A crash can leave the newest file without its full length.
+                if index + 1 < bases.len() || length > segment_size {
+                    let reason = format!(
+                        "the file is {length} bytes long and not {segment_size}; set mappedFileSizeCommitLog to the size the log was written with"
+                    );
+                    return Err(StoreError::Damaged { path, reason });
+                }
+                file.set_len(segment_size).context("cannot extend", &path)?;
+            }
+            if index > 0 && base != bases[index - 1] + segment_size as i64 {
+                let reason = format!("the file before it is missing: the one at {} ends elsewhere", bases[index - 1]);
+                return Err(StoreError::Damaged { path, reason });
+            }
+            segments.push(Arc::new(Segment { base, file }));
+        }
+        let end = bases.first().copied().unwrap_or(0);
+        let (written, flushed) = (AtomicI64::new(end), AtomicI64::new(end));
+        Ok(Self { disk, folder, segment_size, segments: RwLock::new(segments), written, flushed })
+    }
+
+    /// Offset of the first byte kept.
+    pub fn min_offset(&self) -> i64 {
+        self.segments().first().map_or_else(|| self.written(), |segment| segment.base)
+    }
+
+    /// End of what is written.
+    pub fn written(&self) -> i64 {
+        self.written.load(Ordering::Acquire)
+    }
+
+    /// End of what is durable.
+    pub fn flushed(&self) -> i64 {
+        self.flushed.load(Ordering::Acquire)
+    }
+
+    /// Publishes what was written up to `end`.
+    pub fn publish(&self, end: i64) {
+        self.written.store(end, Ordering::Release);
+    }
+
+    /// The segment that holds an offset.
+    pub fn segment(&self, offset: i64) -> Option<Arc<Segment>> {
+        let segments = self.segments();
+        let first = segments.first()?.base;
+        let index = usize::try_from(offset - first).ok()? / self.segment_size as usize;
+        segments.get(index).cloned()
+    }
+
+    /// The segments in order.
+    pub fn all_segments(&self) -> Vec<Arc<Segment>> {
+        self.segments().clone()
+    }
+
+    /// Adds the segment that begins at `base`.
+    pub fn add_segment(&self, base: i64) -> io::Result<Arc<Segment>> {
+        let file = self.disk.open(&self.folder.join(file_name(base)), true)?;
+        file.set_len(self.segment_size)?;
+        // A record must not be promised to be in a file whose name a crash can take.
+        self.disk.sync_folder(&self.folder)?;
+        let segment = Arc::new(Segment { base, file });
+        self.segments.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&segment));
+        Ok(segment)
+    }
+
+    /// Removes segments that begin at or after an offset: recovery found nothing in them.
+    pub fn remove_from(&self, offset: i64) -> Result<(), StoreError> {
+        let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
+        while let Some(last) = segments.last().filter(|last| last.base >= offset) {
+            let path = self.folder.join(file_name(last.base));
+            self.disk.remove(&path).context("cannot remove", &path)?;
+            segments.pop();
+        }
+        Ok(())
+    }
+
+    /// Bytes of the log, as long as they lie in one segment and below the published end.
+    pub fn slice(&self, offset: i64, length: usize) -> Option<Bytes> {
+        if offset < 0 || offset + length as i64 > self.written() {
+            return None;
+        }
+        self.slice_unpublished(offset, length)
+    }
+
+    /// Bytes of the log, published or not: for recovery.
+    pub fn slice_unpublished(&self, offset: i64, length: usize) -> Option<Bytes> {
+        let segment = self.segment(offset)?;
+        segment.file.slice((offset - segment.base) as u64, length).ok()
+    }
+
+    /// The record at an offset.
+    pub fn record(&self, offset: i64) -> Option<Bytes> {
+        let size = self.slice(offset, 4)?.get_u32();
+        self.slice(offset, size as usize)
+    }
+
+    /// Makes everything written so far durable; returns the new flushed end. One caller at a time.
+    pub fn flush(&self) -> io::Result<i64> {
+        let (from, to) = (self.flushed(), self.written());
+        if from < to {
+            let segments: Vec<_> = {
+                let touched =
+                    |segment: &&Arc<Segment>| segment.base < to && segment.base + self.segment_size as i64 > from;
+                self.segments().iter().filter(touched).cloned().collect()
+            };
+            for segment in segments {
+                segment.file.sync()?;
+            }
+            self.flushed.store(to, Ordering::Release);
+        }
+        Ok(to)
+    }
+
+    /// Sets both ends: recovery found the log to end here.
+    pub fn set_end(&self, end: i64) {
+        self.written.store(end, Ordering::Release);
+        self.flushed.store(end, Ordering::Release);
+    }
+
+    /// Folder of the files.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    fn segments(&self) -> RwLockReadGuard<'_, Vec<Arc<Segment>>> {
+        self.segments.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,52 @@
+//! What can be chosen.
+
+/// Choices for a store; the defaults are upstream's but for the flush.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// Folder of the commit log; `None`: `commitlog` below the root.
+    pub log_folder: Option<std::path::PathBuf>,
+    /// Bytes of one log file.
+    pub log_file_size: u64,
+    /// Bytes of one consume queue file, a multiple of 20.
+    pub queue_file_size: u64,
+    /// Whether a message is confirmed when it is flushed (true) or when it is written.
+    pub sync_flush: bool,
+    /// Check the CRC of each record that is recovered.
+    pub check_crc_on_recover: bool,
+    /// Keep an index by key.
+    pub index: bool,
+    /// Hash slots of one index file.
+    pub index_slots: u32,
+    /// Entries of one index file.
+    pub index_entries: u32,
+    /// Delays of the levels 1, 2, …, in milliseconds.
+    pub delays: Vec<i64>,
+    /// Bytes of records that may wait to be written or flushed; more are refused.
+    pub waiting_bytes: usize,
+    /// Bytes at the end of the log that are expected in memory: reads before them count as cold.
+    pub hot_bytes: u64,
+    /// Bytes written since the last checkpoint that make the next one due.
+    pub checkpoint_bytes: u64,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            log_folder: None,
+            log_file_size: 1 << 30,
+            queue_file_size: 6_000_000,
+            sync_flush: true,
+            check_crc_on_recover: true,
+            index: true,
+            index_slots: 5_000_000,
+            index_entries: 20_000_000,
+            delays: vec![
+                1_000, 5_000, 10_000, 30_000, 60_000, 120_000, 180_000, 240_000, 300_000, 360_000, 420_000, 480_000,
+                540_000, 600_000, 1_200_000, 1_800_000, 3_600_000, 7_200_000,
+            ],
+            waiting_bytes: 128 << 20,
+            hot_bytes: 2 << 30,
+            checkpoint_bytes: 512 << 20,
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! The files of consume queues: `consumequeue/<topic>/<queue id>/<offset of the first byte>`.
+
+use std::collections::HashMap;
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use apogee_base::disk::{Disk, DiskFile};
+
+use super::{Queue, UNIT, Unit};
+use crate::log::{file_name, offset_of};
+
+/// Files kept open: enough for what is busy, few enough for the limit of open files.
+const MOST_OPEN: usize = 512;
+
+pub(crate) struct QueueFiles {
+    disk: Arc<dyn Disk>,
+    root: PathBuf,
+    /// Bytes of a file.
+    size: u64,
+    open: Mutex<Open>,
+}
+
+#[derive(Default)]
+struct Open {
+    files: HashMap<(u64, i64), (Arc<dyn DiskFile>, u64)>,
+    tick: u64,
+}
+
+/// What the files of a queue hold.
+pub(crate) struct Contents {
+    pub min: i64,
+    pub max: i64,
+}
+
+impl QueueFiles {
+    pub fn new(disk: Arc<dyn Disk>, root: PathBuf, size: u64) -> io::Result<Self> {
+        disk.create_folder(&root)?;
+        Ok(Self { disk, root, size: size.div_ceil(UNIT) * UNIT, open: Mutex::default() })
+    }
+
+    /// Topics with the ids of their queues.
+    pub fn topics(&self) -> io::Result<Vec<(String, Vec<i32>)>> {
+        let queues = |topic: String| {
+            let ids = self.disk.list(&self.root.join(&topic))?;
+            Ok((topic, ids.iter().filter_map(|id| id.parse().ok()).collect()))
+        };
+        self.disk.list(&self.root)?.into_iter().map(queues).collect()
+    }
+
+    /// What is valid of a queue's files: whole units of records before `end` of the log and not
+    /// before its beginning, `start`. With `wipe`, all after those becomes zeros.
+    pub fn contents(&self, topic: &str, id: i32, start: i64, end: i64, wipe: bool) -> io::Result<Contents> {
+        let folder = self.folder(topic, id);
+        let mut bases: Vec<i64> = self.disk.list(&folder)?.iter().filter_map(|name| offset_of(name)).collect();
+        bases.sort_unstable();
+        // A crash can lose the name of a file and keep that of the one after it.
+        let gap = bases.windows(2).position(|pair| pair[1] - pair[0] != self.size as i64);
+        bases.truncate(gap.map_or(bases.len(), |at| at + 1));
+        let (Some(&first), per_file) = (bases.first(), (self.size / UNIT) as i64) else {
+            return Ok(Contents { min: 0, max: 0 });
+        };
+        let files: Vec<_> = bases
+            .iter()
+            .map(|base| self.disk.open(&folder.join(file_name(*base)), false))
+            .collect::<io::Result<_>>()?;
+        let unit = |at: i64| -> io::Result<Option<Unit>> {
+            let mut bytes = [0; UNIT as usize];
+            let read = files[(at / per_file) as usize].read_at(&mut bytes, (at % per_file) as u64 * UNIT)?;
+            Ok((read == bytes.len()).then(|| Unit::decode(&bytes)))
+        };
+        let total = files.len() as i64 * per_file;
+        // Of what follows the units sought, a crash may have kept some and lost others: a place there
+        // is empty, or its record lies at or after `end`.
+        let is_valid = |unit: Unit| unit.size > 0 && unit.physical_offset >= 0 && unit.end_offset() <= end;
+        let valid = partition(0, total, |at| Ok(unit(at)?.is_some_and(is_valid)))?;
+        let kept =
+            partition(
+                0,
+                valid,
+                |at| Ok(unit(at)?.is_some_and(|unit| unit.is_blank() || unit.physical_offset < start)),
+            )?;
+        if wipe {
+            for (index, file) in files.iter().enumerate() {
+                let from = (valid - index as i64 * per_file).clamp(0, per_file);
+                if from < per_file {
+                    file.set_len(from as u64 * UNIT)?;
+                    file.set_len(self.size)?;
+                }
+            }
+        }
+        if valid == 0 {
+            // Where the queue begins is told by the first record that is dispatched to it.
+            return Ok(Contents { min: 0, max: 0 });
+        }
+        let first = first / UNIT as i64;
+        Ok(Contents { min: first + kept, max: first + valid })
+    }
+
+    /// Reads units, fewer at the end of a file.
+    pub fn read(&self, queue: &Queue, offset: i64, count: usize) -> io::Result<Vec<Unit>> {
+        let at = offset as u64 * UNIT;
+        let base = at - at % self.size;
+        let count = count.min(((base + self.size - at) / UNIT) as usize);
+        let mut bytes = vec![0; count * UNIT as usize];
+        let read = self.file(queue, base as i64, false)?.read_at(&mut bytes, at - base)?;
+        Ok(bytes[..read].chunks_exact(UNIT as usize).map(Unit::decode).collect())
+    }
+
+    /// Writes units from an offset on.
+    pub fn write(&self, queue: &Queue, offset: i64, units: &[Unit]) -> io::Result<()> {
+        let mut at = offset as u64 * UNIT;
+        let mut rest = units;
+        while !rest.is_empty() {
+            let base = at - at % self.size;
+            let count = rest.len().min(((base + self.size - at) / UNIT) as usize);
+            let mut bytes = Vec::with_capacity(count * UNIT as usize);
+            rest[..count].iter().for_each(|unit| unit.encode(&mut bytes));
+            self.file(queue, base as i64, true)?.write_at(&mut [IoSlice::new(&bytes)], at - base)?;
+            rest = &rest[count..];
+            at += bytes.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Removes all files of a topic.
+    pub fn remove(&self, topic: &str, keys: &[u64]) -> io::Result<()> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.files.retain(|(key, _), _| !keys.contains(key));
+        drop(open);
+        self.disk.remove_folder(&self.root.join(topic))
+    }
+
+    fn folder(&self, topic: &str, id: i32) -> PathBuf {
+        self.root.join(topic).join(id.to_string())
+    }
+
+    fn file(&self, queue: &Queue, base: i64, create: bool) -> io::Result<Arc<dyn DiskFile>> {
+        let key = (queue.key, base);
+        {
+            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            open.tick += 1;
+            let tick = open.tick;
+            if let Some((file, used)) = open.files.get_mut(&key) {
+                *used = tick;
+                return Ok(Arc::clone(file));
+            }
+        }
+        let file = self.open_file(&self.folder(&queue.topic, queue.id), base, create, queue)?;
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.files.len() >= MOST_OPEN {
+            // Half at once: the older ones, so that this is rare.
+            let limit = open.tick.saturating_sub(MOST_OPEN as u64 / 2);
+            open.files.retain(|_, (_, used)| *used > limit);
+        }
+        let tick = open.tick;
+        open.files.insert(key, (Arc::clone(&file), tick));
+        Ok(file)
+    }
+
+    fn open_file(&self, folder: &Path, base: i64, create: bool, queue: &Queue) -> io::Result<Arc<dyn DiskFile>> {
+        let path = folder.join(file_name(base));
+        if !create || self.disk.exists(&path) {
+            return self.disk.open(&path, false);
+        }
+        self.disk.create_folder(folder)?;
+        let file = self.disk.open(&path, true)?;
+        file.set_len(self.size)?;
+        // A queue whose first file begins before its first message.
+        let blanks = queue.range().0 - base / UNIT as i64;
+        if blanks > 0 {
+            let mut bytes = Vec::with_capacity(blanks as usize * UNIT as usize);
+            (0..blanks).for_each(|_| Unit::BLANK.encode(&mut bytes));
+            file.write_at(&mut [IoSlice::new(&bytes)], 0)?;
+        }
+        Ok(file)
+    }
+}
+
+/// The first place in `from..to` where a condition that holds first, and then no longer, doesn't.
+pub(crate) fn partition(from: i64, to: i64, mut holds: impl FnMut(i64) -> io::Result<bool>) -> io::Result<i64> {
+    let (mut low, mut high) = (from, to);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if holds(middle)? {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    Ok(low)
+}

@@ -1,0 +1,164 @@
+//! Consume queues: for each queue of each topic where its messages are in the log
+//! (upstream `ConsumeQueue`). The newest units are in memory until a background step writes them;
+//! older ones are read from files.
+
+use std::sync::atomic::{AtomicBool, AtomicI64};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+mod files;
+mod table;
+
+pub(crate) use files::{QueueFiles, partition};
+pub(crate) use table::QueueTable;
+
+/// Bytes of a unit.
+pub(crate) const UNIT: u64 = 20;
+/// Size of units that fill the place of offsets which were never there.
+const BLANK_SIZE: u32 = 0x7fff_ffff;
+
+/// Where one message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unit {
+    /// Offset in the commit log.
+    pub physical_offset: i64,
+    /// Bytes of the record.
+    pub size: u32,
+    /// The tag's hash code; in the schedule topic, when the message is due.
+    pub tag_code: i64,
+}
+
+impl Unit {
+    /// Stands where there is no message.
+    pub(crate) const BLANK: Self = Self { physical_offset: 0, size: BLANK_SIZE, tag_code: 0 };
+
+    /// Whether there is no message.
+    pub fn is_blank(&self) -> bool {
+        self.size == BLANK_SIZE
+    }
+
+    /// End of the record in the log.
+    pub(crate) fn end_offset(&self) -> i64 {
+        if self.is_blank() { 0 } else { self.physical_offset + i64::from(self.size) }
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend(self.physical_offset.to_be_bytes());
+        out.extend(self.size.to_be_bytes());
+        out.extend(self.tag_code.to_be_bytes());
+    }
+
+    fn decode(bytes: &[u8]) -> Self {
+        use bytes::Buf;
+        let mut bytes = bytes;
+        Self { physical_offset: bytes.get_i64(), size: bytes.get_u32(), tag_code: bytes.get_i64() }
+    }
+}
+
+/// One queue.
+pub(crate) struct Queue {
+    pub topic: Arc<str>,
+    pub id: i32,
+    /// The offset that the next message gets; only the log's writer changes it.
+    pub next: AtomicI64,
+    /// Names the queue's files in the cache.
+    key: u64,
+    /// On the list of queues with units to write.
+    dirty: AtomicBool,
+    units: RwLock<Units>,
+}
+
+struct Units {
+    /// First offset kept.
+    min: i64,
+    /// Units before this offset are in files.
+    in_files: i64,
+    /// The units from there on.
+    in_memory: Vec<Unit>,
+    /// The topic was deleted: nothing is to be written any more.
+    deleted: bool,
+}
+
+impl Queue {
+    fn new(topic: Arc<str>, id: i32, key: u64, min: i64, max: i64) -> Self {
+        let units = Units { min, in_files: max, in_memory: Vec::new(), deleted: false };
+        Self { topic, id, next: AtomicI64::new(max), key, dirty: AtomicBool::new(false), units: RwLock::new(units) }
+    }
+
+    /// First and end offset.
+    pub fn range(&self) -> (i64, i64) {
+        let units = self.read();
+        (units.min, units.max())
+    }
+
+    /// Adds a unit. Says whether it was added; one that is there already, as recovery brings it, is
+    /// not. A gap before it is filled with blanks: those messages are lost.
+    fn push(&self, offset: i64, unit: Unit) -> bool {
+        let mut units = self.write();
+        let max = units.max();
+        if offset < max {
+            return false;
+        }
+        if offset > max {
+            if max == 0 {
+                // The queue's files are gone and its first messages with them.
+                (units.min, units.in_files) = (offset, offset);
+            } else {
+                tracing::error!(topic = %self.topic, queue = self.id, from = max, to = offset, "messages are missing");
+                let gap = usize::try_from(offset - max).unwrap_or(0).min(1 << 20);
+                units.in_memory.extend(std::iter::repeat_n(Unit::BLANK, gap));
+            }
+        }
+        units.in_memory.push(unit);
+        true
+    }
+
+    /// Units in memory from an offset on, or where the files' part ends that it lies in.
+    fn in_memory(&self, offset: i64, count: usize) -> Result<Vec<Unit>, i64> {
+        let units = self.read();
+        if offset < units.in_files {
+            return Err(units.in_files);
+        }
+        let from = (offset - units.in_files) as usize;
+        Ok(units.in_memory.iter().skip(from).take(count).copied().collect())
+    }
+
+    /// What is to be written: the first offset and the units before `end` of the log.
+    fn to_write(&self, end: i64) -> Option<(i64, Vec<Unit>)> {
+        let units = self.read();
+        let count = units.in_memory.partition_point(|unit| unit.end_offset() <= end);
+        (count > 0 && !units.deleted).then(|| (units.in_files, units.in_memory[..count].to_vec()))
+    }
+
+    /// Units were written up to an offset: memory can be given back.
+    fn written(&self, to: i64) {
+        let mut units = self.write();
+        let count = (to - units.in_files) as usize;
+        units.in_memory.drain(..count);
+        units.in_memory.shrink_to(16);
+        units.in_files = to;
+    }
+
+    fn delete(&self) {
+        let mut units = self.write();
+        units.deleted = true;
+        units.in_memory = Vec::new();
+    }
+
+    fn is_clean(&self) -> bool {
+        self.read().in_memory.is_empty()
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Units> {
+        self.units.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Units> {
+        self.units.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Units {
+    fn max(&self) -> i64 {
+        self.in_files + self.in_memory.len() as i64
+    }
+}

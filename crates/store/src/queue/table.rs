@@ -1,0 +1,200 @@
+//! All queues, by topic and id.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+
+use super::{Queue, QueueFiles, Unit};
+
+/// Queue ids that a topic may have.
+const MOST_QUEUES: usize = 1 << 16;
+
+pub(crate) struct QueueTable {
+    files: QueueFiles,
+    topics: RwLock<HashMap<Arc<str>, Topic>>,
+    /// Queues with units in memory.
+    dirty: Mutex<Vec<Arc<Queue>>>,
+    /// Units in memory.
+    in_memory: AtomicUsize,
+    next_key: AtomicU64,
+    /// The part of the log that the files' units are taken for.
+    start: AtomicI64,
+    end: AtomicI64,
+}
+
+/// Queues of a topic; each is opened when it is first used.
+#[derive(Default)]
+struct Topic {
+    queues: BTreeMap<i32, Arc<OnceLock<Arc<Queue>>>>,
+}
+
+impl QueueTable {
+    /// Knows all queues that have files; none is opened yet.
+    pub fn open(files: QueueFiles) -> io::Result<Self> {
+        let mut topics = HashMap::new();
+        for (name, ids) in files.topics()? {
+            let queues = ids.into_iter().map(|id| (id, Arc::default())).collect();
+            topics.insert(Arc::from(name), Topic { queues });
+        }
+        Ok(Self {
+            files,
+            topics: RwLock::new(topics),
+            dirty: Mutex::default(),
+            in_memory: AtomicUsize::new(0),
+            next_key: AtomicU64::new(0),
+            start: AtomicI64::new(0),
+            end: AtomicI64::new(i64::MAX),
+        })
+    }
+
+    /// From now on, units in files count only for records in this part of the log. Before any queue
+    /// is opened.
+    pub fn set_log(&self, start: i64, end: i64) {
+        self.start.store(start, Ordering::Relaxed);
+        self.end.store(end, Ordering::Relaxed);
+    }
+
+    /// End of the last record that any queue's files know.
+    pub fn last_end(&self) -> io::Result<i64> {
+        let mut last = 0;
+        for (topic, ids) in self.ids() {
+            for id in ids {
+                let contents = self.files.contents(&topic, id, 0, i64::MAX, false)?;
+                if contents.max > contents.min {
+                    let queue = self.new_queue(Arc::clone(&topic), id, contents.min, contents.max);
+                    let unit = self.files.read(&queue, contents.max - 1, 1)?;
+                    last = last.max(unit.first().map_or(0, Unit::end_offset));
+                }
+            }
+        }
+        Ok(last)
+    }
+
+    /// Overwrites all units of records at or after `end`: the log has lost them, and others will
+    /// stand there.
+    pub fn wipe_after(&self, end: i64) -> io::Result<()> {
+        for (topic, ids) in self.ids() {
+            for id in ids {
+                self.files.contents(&topic, id, 0, end, true)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The queue, if there is one.
+    pub fn get(&self, topic: &str, id: i32) -> Option<Arc<Queue>> {
+        let (name, slot) = {
+            let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
+            let (name, topic) = topics.get_key_value(topic)?;
+            let slot = topic.queues.get(&id)?;
+            if let Some(queue) = slot.get() {
+                return Some(Arc::clone(queue));
+            }
+            (Arc::clone(name), Arc::clone(slot))
+        };
+        Some(Arc::clone(slot.get_or_init(|| self.open_queue(name, id))))
+    }
+
+    /// The queue, empty when there was none.
+    pub fn get_or_create(&self, topic: &Arc<str>, id: i32) -> Arc<Queue> {
+        if let Some(queue) = self.get(topic, id) {
+            return queue;
+        }
+        let slot = {
+            let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
+            let topic = topics.entry(Arc::clone(topic)).or_default();
+            if topic.queues.len() >= MOST_QUEUES {
+                tracing::error!(queues = MOST_QUEUES, "a topic has too many queues");
+            }
+            Arc::clone(topic.queues.entry(id).or_default())
+        };
+        Arc::clone(slot.get_or_init(|| self.open_queue(Arc::clone(topic), id)))
+    }
+
+    /// Topics and the ids of their queues.
+    pub fn ids(&self) -> Vec<(Arc<str>, Vec<i32>)> {
+        let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
+        topics.iter().map(|(name, topic)| (Arc::clone(name), topic.queues.keys().copied().collect())).collect()
+    }
+
+    /// Adds a unit of a confirmed record.
+    pub fn push(&self, queue: &Arc<Queue>, offset: i64, unit: Unit) {
+        if queue.push(offset, unit) {
+            self.in_memory.fetch_add(1, Ordering::Relaxed);
+            queue.next.fetch_max(offset + 1, Ordering::Relaxed);
+            if !queue.dirty.swap(true, Ordering::AcqRel) {
+                self.dirty.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(queue));
+            }
+        }
+    }
+
+    /// Units in memory, waiting to be written.
+    pub fn units_in_memory(&self) -> usize {
+        self.in_memory.load(Ordering::Relaxed)
+    }
+
+    /// Units from an offset on: at most `count`, at least one if there is one.
+    pub fn read(&self, queue: &Queue, offset: i64, count: usize) -> io::Result<Vec<Unit>> {
+        loop {
+            match queue.in_memory(offset, count) {
+                Ok(units) => return Ok(units),
+                Err(in_files) => {
+                    let units = self.files.read(queue, offset, count.min((in_files - offset) as usize))?;
+                    // Empty only if the files lack what they were said to hold.
+                    return if units.is_empty() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(units) };
+                }
+            }
+        }
+    }
+
+    /// Writes to files what is in memory of records before `end` of the log. One caller at a time.
+    pub fn write(&self, end: i64) -> io::Result<()> {
+        let dirty = std::mem::take(&mut *self.dirty.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut left = Vec::new();
+        let mut outcome = Ok(());
+        for queue in dirty {
+            if outcome.is_ok()
+                && let Some((offset, units)) = queue.to_write(end)
+            {
+                outcome = self.files.write(&queue, offset, &units);
+                if outcome.is_ok() {
+                    queue.written(offset + units.len() as i64);
+                    self.in_memory.fetch_sub(units.len(), Ordering::Relaxed);
+                }
+            }
+            queue.dirty.store(false, Ordering::Release);
+            // A unit that came meanwhile saw the mark still set.
+            if !queue.is_clean() && !queue.dirty.swap(true, Ordering::AcqRel) {
+                left.push(queue);
+            }
+        }
+        self.dirty.lock().unwrap_or_else(PoisonError::into_inner).append(&mut left);
+        outcome
+    }
+
+    /// Forgets a topic and removes its files. Its messages stay in the log.
+    pub fn delete_topic(&self, topic: &str) -> io::Result<()> {
+        let removed = self.topics.write().unwrap_or_else(PoisonError::into_inner).remove(topic);
+        let queues: Vec<_> =
+            removed.iter().flat_map(|topic| topic.queues.values()).filter_map(|slot| slot.get()).collect();
+        for queue in &queues {
+            queue.delete();
+        }
+        let keys: Vec<u64> = queues.iter().map(|queue| queue.key).collect();
+        self.files.remove(topic, &keys)
+    }
+
+    fn open_queue(&self, topic: Arc<str>, id: i32) -> Arc<Queue> {
+        let (start, end) = (self.start.load(Ordering::Relaxed), self.end.load(Ordering::Relaxed));
+        let contents = self.files.contents(&topic, id, start, end, false).unwrap_or_else(|error| {
+            tracing::error!(%topic, queue = id, %error, "the files of a queue cannot be read; it begins empty");
+            super::files::Contents { min: 0, max: 0 }
+        });
+        Arc::new(self.new_queue(topic, id, contents.min, contents.max))
+    }
+
+    fn new_queue(&self, topic: Arc<str>, id: i32, min: i64, max: i64) -> Queue {
+        Queue::new(topic, id, self.next_key.fetch_add(1, Ordering::Relaxed), min, max)
+    }
+}

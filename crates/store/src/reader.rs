@@ -1,0 +1,253 @@
+//! Reading from a queue: slices of the log, no copies.
+
+use apogee_message::record::Record;
+use bytes::Bytes;
+
+use crate::queue::Unit;
+use crate::store::Store;
+
+/// How a read ended (upstream `GetMessageStatus`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadStatus {
+    /// There are messages.
+    Found,
+    /// None of the messages looked at matched.
+    NoMatchedMessage,
+    /// The messages were removed from the log.
+    MessageWasRemoving,
+    /// The queue cannot be read there.
+    OffsetFoundNull,
+    /// The offset is past the end by more than one message.
+    OffsetOverflowBadly,
+    /// The offset is the end: nothing yet.
+    OffsetOverflowOne,
+    /// The offset is before the beginning.
+    OffsetTooSmall,
+    /// There is no such queue.
+    NoMatchedLogicQueue,
+    /// The queue is empty.
+    NoMessageInQueue,
+}
+
+impl ReadStatus {
+    /// Upstream's name of it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Found => "FOUND",
+            Self::NoMatchedMessage => "NO_MATCHED_MESSAGE",
+            Self::MessageWasRemoving => "MESSAGE_WAS_REMOVING",
+            Self::OffsetFoundNull => "OFFSET_FOUND_NULL",
+            Self::OffsetOverflowBadly => "OFFSET_OVERFLOW_BADLY",
+            Self::OffsetOverflowOne => "OFFSET_OVERFLOW_ONE",
+            Self::OffsetTooSmall => "OFFSET_TOO_SMALL",
+            Self::NoMatchedLogicQueue => "NO_MATCHED_LOGIC_QUEUE",
+            Self::NoMessageInQueue => "NO_MESSAGE_IN_QUEUE",
+        }
+    }
+}
+
+/// Bounds of one read.
+#[derive(Debug, Clone, Copy)]
+pub struct ReadLimits {
+    /// Most messages.
+    pub messages: usize,
+    /// Most bytes, but always one message.
+    pub bytes: usize,
+    /// Most messages when they are cold, so likely on disk.
+    pub cold_messages: usize,
+    /// Most bytes when they are cold.
+    pub cold_bytes: usize,
+}
+
+/// What a read brought.
+#[derive(Debug)]
+pub struct ReadResult {
+    /// How it ended.
+    pub status: ReadStatus,
+    /// Records one after the other; records that follow each other in the log share a slice.
+    pub slices: Vec<Bytes>,
+    /// Messages in the slices.
+    pub messages: usize,
+    /// Bytes in the slices.
+    pub bytes: usize,
+    /// Where to read next.
+    pub next_offset: i64,
+    /// First offset of the queue.
+    pub min_offset: i64,
+    /// End of the queue.
+    pub max_offset: i64,
+    /// Bytes of the log between what was read and its end.
+    pub behind_bytes: i64,
+}
+
+/// Which end of a run of equal or bracketing store times is meant (upstream `BoundaryType`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Boundary {
+    /// The first message at or after a time.
+    Lower,
+    /// The last message at or before a time.
+    Upper,
+}
+
+/// Units looked at in one go.
+const STEP: usize = 256;
+/// Units looked at by one read that finds no match, as upstream has it.
+const MOST_LOOKED_AT: usize = 800;
+
+impl Store {
+    /// Reads from a queue. `matches` is asked with each message's tag code.
+    pub fn read(
+        &self,
+        topic: &str,
+        queue_id: i32,
+        offset: i64,
+        limits: ReadLimits,
+        matches: &mut dyn FnMut(i64) -> bool,
+    ) -> ReadResult {
+        let ended = |status, next_offset, min_offset, max_offset| ReadResult {
+            status,
+            slices: Vec::new(),
+            messages: 0,
+            bytes: 0,
+            next_offset,
+            min_offset,
+            max_offset,
+            behind_bytes: 0,
+        };
+        let Some(queue) = self.queues.get(topic, queue_id) else {
+            return ended(ReadStatus::NoMatchedLogicQueue, 0, 0, 0);
+        };
+        let (min, max) = queue.range();
+        match offset {
+            _ if max == 0 => return ended(ReadStatus::NoMessageInQueue, 0, min, max),
+            _ if offset < min => return ended(ReadStatus::OffsetTooSmall, min, min, max),
+            _ if offset == max => return ended(ReadStatus::OffsetOverflowOne, offset, min, max),
+            _ if offset > max => return ended(ReadStatus::OffsetOverflowBadly, max, min, max),
+            _ => {}
+        }
+        let mut result = ended(ReadStatus::NoMatchedMessage, offset, min, max);
+        let log_end = self.log.written();
+        let mut looked_at = 0;
+        let mut last = Unit { physical_offset: log_end, size: 0, tag_code: 0 };
+        'looking: while result.next_offset < max && looked_at < MOST_LOOKED_AT.max(limits.messages * 20) {
+            // A read with few messages left to take needs few units.
+            let step = STEP.min(limits.messages.max(1) * 4);
+            let Ok(units) = self.queues.read(&queue, result.next_offset, step) else {
+                if result.messages == 0 {
+                    result.status = ReadStatus::OffsetFoundNull;
+                    result.next_offset = max;
+                }
+                break;
+            };
+            for unit in units.into_iter().take((max - result.next_offset) as usize) {
+                looked_at += 1;
+                if unit.is_blank() || !matches(unit.tag_code) {
+                    result.next_offset += 1;
+                    continue;
+                }
+                let cold = log_end - unit.physical_offset > self.options.hot_bytes as i64;
+                let (messages, bytes) =
+                    if cold { (limits.cold_messages, limits.cold_bytes) } else { (limits.messages, limits.bytes) };
+                let messages = messages.min(limits.messages).max(1);
+                let full = result.messages >= messages || result.bytes + unit.size as usize > bytes;
+                if result.messages > 0 && full {
+                    break 'looking;
+                }
+                let Some(slice) = self.log.slice(unit.physical_offset, unit.size as usize) else {
+                    result.next_offset += 1;
+                    if result.messages == 0 {
+                        result.status = ReadStatus::MessageWasRemoving;
+                    }
+                    continue;
+                };
+                self.join(&mut result.slices, &last, &unit, slice);
+                (last, result.status) = (unit, ReadStatus::Found);
+                result.messages += 1;
+                result.bytes += unit.size as usize;
+                result.next_offset += 1;
+                if result.messages >= messages {
+                    break 'looking;
+                }
+            }
+        }
+        result.behind_bytes = log_end - last.end_offset();
+        result
+    }
+
+    /// Adds a record's slice, as a longer last slice when the record follows the one before it.
+    fn join(&self, slices: &mut Vec<Bytes>, last: &Unit, unit: &Unit, slice: Bytes) {
+        if let Some(before) = slices.last_mut()
+            && last.end_offset() == unit.physical_offset
+            && let Some(both) = self.log.slice(unit.physical_offset - before.len() as i64, before.len() + slice.len())
+        {
+            *before = both;
+            return;
+        }
+        slices.push(slice);
+    }
+
+    /// Whether a read from there would likely have to wait for the disk.
+    pub fn is_cold(&self, topic: &str, queue_id: i32, offset: i64) -> bool {
+        // A log that is in memory as a whole needs no look at the queue.
+        if self.log.written() - self.log.min_offset() <= self.options.hot_bytes as i64 {
+            return false;
+        }
+        let unit = self.unit(topic, queue_id, offset);
+        unit.is_some_and(|unit| self.log.written() - unit.physical_offset > self.options.hot_bytes as i64)
+    }
+
+    /// First and end offset of a queue; `None` when there is no such queue.
+    pub fn queue_range(&self, topic: &str, queue_id: i32) -> Option<(i64, i64)> {
+        Some(self.queues.get(topic, queue_id)?.range())
+    }
+
+    /// Where a message of a queue is.
+    pub fn unit(&self, topic: &str, queue_id: i32, offset: i64) -> Option<Unit> {
+        self.units(topic, queue_id, offset, 1).first().copied()
+    }
+
+    /// Where messages of a queue are, from an offset on; fewer than `count` at the end and at the
+    /// end of a file.
+    pub fn units(&self, topic: &str, queue_id: i32, offset: i64, count: usize) -> Vec<Unit> {
+        let Some(queue) = self.queues.get(topic, queue_id) else { return Vec::new() };
+        let (min, max) = queue.range();
+        if offset < min || offset >= max {
+            return Vec::new();
+        }
+        self.queues.read(&queue, offset, count.min((max - offset) as usize)).unwrap_or_else(|error| {
+            tracing::error!(topic, queue_id, offset, %error, "a queue cannot be read");
+            Vec::new()
+        })
+    }
+
+    /// The record at a physical offset.
+    pub fn record_at(&self, physical_offset: i64) -> Option<Bytes> {
+        self.log.record(physical_offset).filter(|bytes| Record::read(bytes).is_ok())
+    }
+
+    /// When a message of a queue was stored, in milliseconds since 1970.
+    pub fn store_time(&self, topic: &str, queue_id: i32, offset: i64) -> Option<i64> {
+        let unit = self.unit(topic, queue_id, offset)?;
+        let bytes = self.log.slice(unit.physical_offset, unit.size as usize)?;
+        Record::read(&bytes).ok().map(|record| record.store_timestamp)
+    }
+
+    /// The offset of a message by its store time; the queue's beginning before its first message,
+    /// its end after the last. `None` when there is no such queue.
+    pub fn offset_by_time(&self, topic: &str, queue_id: i32, timestamp: i64, boundary: Boundary) -> Option<i64> {
+        let (min, max) = self.queue_range(topic, queue_id)?;
+        let earlier = |offset| {
+            let time = self.store_time(topic, queue_id, offset);
+            Ok(match boundary {
+                Boundary::Lower => time.is_none_or(|time| time < timestamp),
+                Boundary::Upper => time.is_none_or(|time| time <= timestamp),
+            })
+        };
+        // The condition itself never fails.
+        let first_later = crate::queue::partition(min, max, earlier).unwrap_or(max);
+        Some(match boundary {
+            Boundary::Upper if first_later > min && first_later < max => first_later - 1,
+            _ => first_later,
+        })
+    }
+}

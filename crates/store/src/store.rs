@@ -1,0 +1,387 @@
+//! The store as a whole.
+
+use std::io::IoSlice;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use apogee_base::clock::Clock;
+use apogee_base::disk::{Disk, Lock};
+use apogee_message::names::property;
+use apogee_message::record::{Draft, Record};
+use bytes::Bytes;
+
+use crate::checkpoint::Checkpoint;
+use crate::dispatch::{ArrivalListener, Dispatcher, Tagger};
+use crate::error::{AppendError, Context, StoreError};
+use crate::index::Index;
+use crate::log::{Append, AppendDone, Appended, Appender, Confirmer, Health, Log};
+use crate::options::StoreOptions;
+use crate::queue::{QueueFiles, QueueTable};
+use crate::recovery::Recovery;
+
+/// Units in memory that make writing them due at once.
+const MOST_UNITS_IN_MEMORY: usize = 1 << 20;
+/// First word of the abort marker of a store that this code left: what it wrote is in a known order.
+const OURS: &[u8] = b"apogee";
+
+/// A message store. Shared by reference; all methods can be called from any thread. The methods
+/// whose names end in `_step` are the background work: one thread each, or plain calls in a
+/// simulation.
+pub struct Store {
+    pub(crate) log: Arc<Log>,
+    pub(crate) queues: Arc<QueueTable>,
+    pub(crate) options: StoreOptions,
+    index: Option<Arc<Index>>,
+    dispatcher: Arc<Dispatcher>,
+    confirmer: Arc<Confirmer>,
+    appender: Appender,
+    health: Arc<Health>,
+    disk: Arc<dyn Disk>,
+    root: PathBuf,
+    /// Held by the one who writes queues and the checkpoint.
+    checkpoint: Mutex<Checkpoint>,
+    _lock: Box<dyn Lock>,
+}
+
+/// What a query by key found.
+#[derive(Debug)]
+pub struct Found {
+    /// The records, newest first.
+    pub records: Vec<Bytes>,
+    /// Store time of the newest message in the index, in milliseconds since 1970.
+    pub index_timestamp: i64,
+    /// Physical offset of that message.
+    pub index_offset: i64,
+}
+
+impl Store {
+    /// Opens the store in `root`, created when it isn't there, and recovers what a crash left.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        root: PathBuf,
+        options: StoreOptions,
+    ) -> Result<Self, StoreError> {
+        disk.create_folder(&root).context("cannot create", &root)?;
+        let lock = lock(&*disk, &root)?;
+        let abort = root.join("abort");
+        let left = disk.exists(&abort).then(|| apogee_base::disk::read(&*disk, &abort)).transpose();
+        let left = left.context("cannot read", &abort)?;
+        let clean = left.is_none();
+        let checkpoint_path = root.join("checkpoint");
+        let checkpoint = Checkpoint::read(&*disk, &checkpoint_path).context("cannot read", &checkpoint_path)?;
+
+        let log_folder = options.log_folder.clone().unwrap_or_else(|| root.join("commitlog"));
+        let log = Arc::new(Log::open(Arc::clone(&disk), log_folder, options.log_file_size)?);
+        let queue_root = root.join("consumequeue");
+        let files = QueueFiles::new(Arc::clone(&disk), queue_root.clone(), options.queue_file_size);
+        let queues = files.and_then(QueueTable::open).context("cannot open", &queue_root)?;
+        let queues = Arc::new(queues);
+        let index_folder = root.join("index");
+        let index = options.index.then(|| {
+            Index::open(Arc::clone(&disk), index_folder.clone(), options.index_slots, options.index_entries, clean)
+        });
+        let index = index.transpose().context("cannot open", &index_folder)?.map(Arc::new);
+        let dispatcher = Arc::new(Dispatcher::new(Arc::clone(&queues), index.clone()));
+        let tagger = Tagger::new(&options.delays);
+
+        // Before this place queues and index are complete and durable.
+        let mut dispatched_to = match checkpoint.logics_offset {
+            0 if clean => queues.last_end().context("cannot read", &queue_root)?,
+            offset => offset,
+        };
+        let recovery = Recovery {
+            log: &log,
+            queues: &queues,
+            dispatcher: &dispatcher,
+            tagger: &tagger,
+            check_crc: options.check_crc_on_recover,
+        };
+        let foreign = left.as_ref().is_some_and(|left| !left.starts_with(OURS));
+        if foreign {
+            // Another broker's queues may lack records from before the checkpoint, and know of some
+            // that the log lost. It goes back to the beginning of a log file; so does this.
+            dispatched_to = log.segment(dispatched_to).map_or(dispatched_to, |segment| segment.base);
+            let end = recovery.end(dispatched_to)?;
+            queues.wipe_after(end).context("cannot write", &queue_root)?;
+            queues.set_log(log.min_offset(), end);
+        } else {
+            queues.set_log(log.min_offset(), dispatched_to);
+        }
+        dispatcher.set_end(dispatched_to.max(log.min_offset()));
+        let end = recovery.run(dispatched_to)?;
+        if end < dispatched_to {
+            tracing::error!(end, expected = dispatched_to, "the commit log is shorter than it was: messages are lost");
+            queues.wipe_after(end).context("cannot write", &queue_root)?;
+            queues.set_log(log.min_offset(), end);
+            dispatcher.set_end(end);
+        }
+
+        let marker = disk.open(&abort, true).context("cannot create", &abort)?;
+        let content = [OURS, b" ", std::process::id().to_string().as_bytes()].concat();
+        let marked = marker.set_len(0).and_then(|()| marker.write_at(&mut [IoSlice::new(&content)], 0));
+        marked.and_then(|()| marker.sync()).and_then(|()| disk.sync_folder(&root)).context("cannot write", &abort)?;
+
+        let health = Arc::new(Health::default());
+        let confirmer = Arc::new(Confirmer::new(
+            Arc::clone(&log),
+            Arc::clone(&dispatcher),
+            Arc::clone(&health),
+            options.sync_flush,
+        ));
+        let appender = Appender::new(
+            Arc::clone(&log),
+            Arc::clone(&queues),
+            Arc::clone(&confirmer),
+            clock,
+            Arc::clone(&health),
+            tagger,
+            options.waiting_bytes,
+        );
+        Ok(Self {
+            log,
+            queues,
+            options,
+            index,
+            dispatcher,
+            confirmer,
+            appender,
+            health,
+            disk,
+            root,
+            checkpoint: Mutex::new(checkpoint),
+            _lock: lock,
+        })
+    }
+
+    /// Takes messages. Each is answered through its `done`, on whatever thread confirms it.
+    pub fn append(&self, entries: impl IntoIterator<Item = Append>) {
+        self.appender.append(entries);
+    }
+
+    /// Takes a message and waits until it is confirmed: for background work and tests.
+    pub fn append_now(&self, draft: Draft) -> Result<Appended, AppendError> {
+        let waiter = Arc::new(Waiter::default());
+        self.append([Append { draft, done: waiter.clone(), token: 0 }]);
+        if waiter.outcome().is_none() {
+            // Without a thread that flushes, this call does; with one, it finds the work done.
+            self.flush_step()?;
+        }
+        waiter.wait()
+    }
+
+    /// Hears of messages that can be read; the first listener stays.
+    pub fn listen(&self, listener: Arc<dyn ArrivalListener>) {
+        self.dispatcher.listen(listener);
+    }
+
+    /// Messages of a topic that have a key (or, with `index_type` `T`, a tag text), stored between
+    /// two times, newest first.
+    pub fn query(
+        &self,
+        topic: &str,
+        key: &str,
+        index_type: Option<&str>,
+        most: usize,
+        begin: i64,
+        end: i64,
+    ) -> Result<Found, StoreError> {
+        let mut records: Vec<(i64, Bytes)> = Vec::new();
+        let (mut index_timestamp, mut index_offset) = (0, 0);
+        if let Some(index) = &self.index {
+            let context = |result: std::io::Result<()>| result.context("cannot read the index in", &self.root);
+            context(index.step().map(drop))?;
+            let by_tag = index_type == Some("T");
+            let text = if by_tag { format!("{topic}#T#{key}") } else { format!("{topic}#{key}") };
+            let mut keep = |offset: i64| {
+                // After a crash an entry can stand in two files.
+                if records.iter().any(|(known, _)| *known == offset) {
+                    return false;
+                }
+                let Some(bytes) = self.record_at(offset) else { return false };
+                let keeps =
+                    Record::read(&bytes).is_ok_and(|record| record.topic == topic && has_key(&record, key, by_tag));
+                if keeps {
+                    records.push((offset, bytes));
+                }
+                keeps
+            };
+            context(index.query(&text, most, begin, end, &mut keep))?;
+            (index_timestamp, index_offset) = index.newest();
+        }
+        let records = records.into_iter().map(|(_, bytes)| bytes).collect();
+        Ok(Found { records, index_timestamp, index_offset })
+    }
+
+    /// Topics and the ids of their queues.
+    pub fn topics(&self) -> Vec<(Arc<str>, Vec<i32>)> {
+        self.queues.ids()
+    }
+
+    /// Forgets the queues of a topic.
+    pub fn delete_topic(&self, topic: &str) -> Result<(), StoreError> {
+        self.queues.delete_topic(topic).context("cannot remove the queues in", &self.root)
+    }
+
+    /// Offset of the first byte of the log.
+    pub fn log_min_offset(&self) -> i64 {
+        self.log.min_offset()
+    }
+
+    /// End of the log.
+    pub fn log_max_offset(&self) -> i64 {
+        self.log.written()
+    }
+
+    /// End of what is durable.
+    pub fn flushed_offset(&self) -> i64 {
+        self.log.flushed()
+    }
+
+    /// Bytes of the log that no queue knows yet.
+    pub fn dispatch_behind_bytes(&self) -> i64 {
+        (self.log.written() - self.dispatcher.progress().0).max(0)
+    }
+
+    /// Folder of the store.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Why the store takes no messages any more; `None` while it does.
+    pub fn failure(&self) -> Option<&str> {
+        self.health.failure()
+    }
+
+    /// Waits until messages wait for a flush, or for `timeout`. Says whether there are any.
+    pub fn wait_for_flush_work(&self, timeout: Duration) -> bool {
+        self.confirmer.wait_for_work(timeout)
+    }
+
+    /// Flushes the log and confirms what waited for it. Call when work waits, and every few
+    /// milliseconds with asynchronous flush.
+    pub fn flush_step(&self) -> Result<(), AppendError> {
+        self.confirmer.flush().map(drop)
+    }
+
+    /// Whether so many queue units are in memory that writing them should not wait.
+    pub fn queues_are_urgent(&self) -> bool {
+        self.queues.units_in_memory() >= MOST_UNITS_IN_MEMORY
+    }
+
+    /// Writes queue units to their files. Call every second.
+    pub fn queues_step(&self) -> Result<(), StoreError> {
+        let _one_at_a_time = self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner);
+        self.write_queues().map(drop)
+    }
+
+    /// Waits for messages to be indexed, or for `timeout`.
+    pub fn wait_for_index_work(&self, timeout: Duration) {
+        match &self.index {
+            Some(index) => index.wait_for_work(timeout),
+            None => std::thread::sleep(timeout),
+        }
+    }
+
+    /// Indexes what waits for it.
+    pub fn index_step(&self) -> Result<(), StoreError> {
+        let Some(index) = &self.index else { return Ok(()) };
+        index.step().map(drop).context("cannot write the index in", &self.root)
+    }
+
+    /// Whether so much was written since the last checkpoint that the next is due before its time.
+    pub fn checkpoint_is_urgent(&self) -> bool {
+        let behind =
+            self.dispatcher.progress().0 - self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner).logics_offset;
+        behind > self.options.checkpoint_bytes as i64
+    }
+
+    /// Makes queues and index durable and notes how far: recovery begins there. Call every half
+    /// minute.
+    pub fn checkpoint_step(&self) -> Result<(), StoreError> {
+        let mut checkpoint = self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner);
+        let (end, timestamp) = self.write_queues()?;
+        if end == checkpoint.logics_offset {
+            return Ok(());
+        }
+        if let Some(index) = &self.index {
+            checkpoint.index_timestamp = index.flush().context("cannot write the index in", &self.root)?;
+        }
+        self.disk.sync_all(&self.root).context("cannot flush", &self.root)?;
+        checkpoint.logics_offset = end;
+        checkpoint.logics_timestamp = timestamp;
+        checkpoint.physic_timestamp = timestamp;
+        let path = self.root.join("checkpoint");
+        checkpoint.write(&*self.disk, &path).context("cannot write", &path)
+    }
+
+    /// Takes no more messages, makes all durable and marks the store as left in order.
+    pub fn close(&self) -> Result<(), StoreError> {
+        self.appender.close();
+        if let Some(index) = &self.index {
+            index.wake();
+        }
+        if self.flush_step().is_err() {
+            // The reason was told when it happened. The abort marker stays: the next start recovers.
+            return Ok(());
+        }
+        self.checkpoint_step()?;
+        let abort = self.root.join("abort");
+        self.disk.remove(&abort).context("cannot remove", &abort)?;
+        self.disk.sync_folder(&self.root).context("cannot flush", &self.root)
+    }
+
+    /// Writes the units of what is durable in the log. Returns up to where queues are complete in
+    /// their files, and the store time there.
+    fn write_queues(&self) -> Result<(i64, i64), StoreError> {
+        // What was dispatched before the flush is durable after it.
+        let (end, timestamp) = self.dispatcher.progress();
+        let flushed = self.confirmer.flush().unwrap_or_else(|_| self.log.flushed());
+        let end = end.min(flushed);
+        self.queues.write(end).context("cannot write the queues in", &self.root)?;
+        Ok((end, timestamp))
+    }
+}
+
+fn lock(disk: &dyn Disk, root: &Path) -> Result<Box<dyn Lock>, StoreError> {
+    let path = root.join("lock");
+    match disk.lock(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Err(StoreError::Locked(root.to_owned())),
+        lock => lock.context("cannot lock", &path),
+    }
+}
+
+fn has_key(record: &Record<'_>, key: &str, by_tag: bool) -> bool {
+    if by_tag {
+        return record.property(property::TAGS) == Some(key);
+    }
+    record.property(property::UNIQ_KEY) == Some(key)
+        || record.property(property::KEYS).is_some_and(|keys| keys.split(' ').any(|one| one == key))
+}
+
+/// Waits for the outcome of one append.
+#[derive(Default)]
+struct Waiter {
+    outcome: Mutex<Option<Result<Appended, AppendError>>>,
+    told: Condvar,
+}
+
+impl Waiter {
+    fn outcome(&self) -> Option<Result<Appended, AppendError>> {
+        self.outcome.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn wait(&self) -> Result<Appended, AppendError> {
+        let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        let outcome = self.told.wait_while(outcome, |outcome| outcome.is_none());
+        outcome.unwrap_or_else(PoisonError::into_inner).clone().unwrap_or(Err(AppendError::Closed))
+    }
+}
+
+impl AppendDone for Waiter {
+    fn done(&self, _: u64, result: &Result<Appended, AppendError>) {
+        *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(result.clone());
+        self.told.notify_all();
+    }
+}
