@@ -7,6 +7,15 @@ public final class Main {
         SendScenarios.add(suite);
         PushScenarios.add(suite);
         PullScenarios.add(suite);
+        RetryScenarios.add(suite);
+        RebalanceScenarios.add(suite);
+        QueryScenarios.add(suite);
+        ErrorScenarios.add(suite);
+        AdminTopicScenarios.add(suite);
+        AdminGroupScenarios.add(suite);
+        AdminMessageScenarios.add(suite);
+        AdminClusterScenarios.add(suite);
+        RestartScenarios.add(suite);
         suite.run(args[0], args[1]);
         // Client threads that a failed scenario left behind must not keep the program alive.
         System.exit(0);
