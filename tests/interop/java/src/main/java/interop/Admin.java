@@ -21,7 +21,7 @@ import org.apache.rocketmq.tools.command.SubCommand;
  * what they print to System.out and System.err is caught by thread.
  */
 final class Admin extends MQAdminStartup {
-    private static final Pattern FAILURE = Pattern.compile("(?m)^\\S*(Exception|Error)\\b");
+    private static final Pattern FAILURE = Pattern.compile("(?m)^(Caused by: )?\\w+\\.[\\w.]*(Exception|Error)\\b");
     private static final InheritableThreadLocal<OutputStream> PRINTED = new InheritableThreadLocal<>();
 
     static {

@@ -28,7 +28,7 @@ final class AdminTopicScenarios {
             "\"perm\":6", "\"readQueueNums\":6", "\"writeQueueNums\":5");
         Env.equal("topicClusterList", env.cluster, Admin.run(env, "topicClusterList", "-t", topic).trim());
 
-        Admin.run(env, "updateTopic", "-b", env.broker, "-t", topic, "-r", "8", "-w", "8", "-o", "true");
+        Admin.run(env, "updateTopic", "-b", env.broker, "-t", topic, "-r", "8", "-w", "8");
         Admin.run(env, "updateTopicPerm", "-b", env.broker, "-t", topic, "-p", "4");
         Env.await("the changed route", 5_000, () -> {
             String route = Admin.run(env, "topicRoute", "-t", topic).replaceAll("\\s", "");

@@ -16,8 +16,14 @@ public final class Main {
         AdminMessageScenarios.add(suite);
         AdminClusterScenarios.add(suite);
         RestartScenarios.add(suite);
-        suite.run(args[0], args[1]);
+        int exit = 1;
+        try {
+            suite.run(args[0], args[1]);
+            exit = 0;
+        } catch (Throwable e) {
+            e.printStackTrace();
+        }
         // Client threads that a failed scenario left behind must not keep the program alive.
-        System.exit(0);
+        System.exit(exit);
     }
 }

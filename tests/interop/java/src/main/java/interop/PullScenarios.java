@@ -75,7 +75,10 @@ final class PullScenarios {
         producer.shutdown();
     }
 
-    /** A pull at the end of the queue waits at the broker and is answered by the next message. */
+    /**
+     * A pull at the end of the queue waits at the broker and is answered by the next message that it wants.
+     * The broker may answer that it went past others.
+     */
     private static void longPoll(Env env) throws Exception {
         String topic = env.topic("pull-long-poll", 1);
         DefaultMQProducer producer = env.producer(topic);
@@ -84,7 +87,11 @@ final class PullScenarios {
         DefaultMQPullConsumer consumer = puller(env, "C-" + topic);
         CompletableFuture<PullResult> parked = CompletableFuture.supplyAsync(() -> {
             try {
-                return consumer.pullBlockIfNotFound(queue, "wanted", 1, 32);
+                PullResult result = consumer.pullBlockIfNotFound(queue, "wanted", 1, 32);
+                while (result.getPullStatus() == PullStatus.NO_MATCHED_MSG) {
+                    result = consumer.pullBlockIfNotFound(queue, "wanted", result.getNextBeginOffset(), 32);
+                }
+                return result;
             } catch (Exception e) {
                 throw new IllegalStateException(e);
             }

@@ -24,6 +24,8 @@ final class Received {
 
     Received(DefaultMQPushConsumer consumer, String topic, String expression) throws Exception {
         this.consumer = consumer;
+        // Without this, what was consumed last may be left out of the offsets that a stopping consumer commits.
+        consumer.setAwaitTerminationMillisWhenShutdown(5_000);
         consumer.subscribe(topic, expression);
         consumer.registerMessageListener((MessageListenerConcurrently) (batch, context) -> {
             for (MessageExt message : batch) {

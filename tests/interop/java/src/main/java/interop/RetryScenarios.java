@@ -98,7 +98,7 @@ final class RetryScenarios {
         Env.equal("tries", 2, tries.size());
         Env.equal("body", "hopeless", Env.body(dead));
         Env.equal("id of the original", sent.getOffsetMsgId(), dead.getProperty(MessageConst.PROPERTY_ORIGIN_MESSAGE_ID));
-        Env.equal("topic of the original", topic, dead.getProperty(MessageConst.PROPERTY_DLQ_ORIGIN_TOPIC));
+        Env.equal("topic of the original", topic, dead.getProperty(MessageConst.PROPERTY_RETRY_TOPIC));
         consumer.shutdown();
         producer.shutdown();
     }
