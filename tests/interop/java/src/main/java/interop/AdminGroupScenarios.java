@@ -110,7 +110,8 @@ final class AdminGroupScenarios {
         Received consumer = new Received(env, topic, "*");
         Env.sendMany(producer, topic, "T", "again", 5);
         Env.awaitSize("messages", consumer.messages, 5, 15_000);
-        Env.await("the committed offset", 10_000, () -> lag(env, topic) == 0);
+        // A client commits for the first time 10 s after its start.
+        Env.await("the committed offset", 20_000, () -> lag(env, topic) == 0);
         Env.contains("resetOffsetByTime", Admin.run(env, "resetOffsetByTime", "-g", "C-" + topic, "-t", topic, "-s", "0"), env.brokerName);
         Env.awaitSize("messages again", consumer.messages, 10, 60_000);
         consumer.stop();

@@ -115,6 +115,8 @@ final class ErrorScenarios {
                 return false;
             } catch (MQBrokerException e) {
                 return e.getResponseCode() == ResponseCode.CONSUMER_NOT_ONLINE;
+            } catch (MQClientException retryTopicNotYetRouted) {
+                return false;
             }
         });
     }

@@ -1,5 +1,6 @@
 package interop;
 
+import java.util.ArrayList;
 import java.util.List;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendResult;
@@ -37,12 +38,13 @@ final class RestartScenarios {
         for (MessageQueue queue : env.queues(topic)) {
             total += env.admin.maxOffset(queue);
         }
-        Env.equal("messages", 31L, total);
+        // The delayed one may have come meanwhile.
+        Env.check(total == 31 || total == 32, "messages: 31 or 32 expected, got " + total);
         ConsumeStats stats = env.admin.examineConsumeStats("C-" + topic, topic);
-        Env.equal("lag of the group", 11L, stats.computeTotalDiff());
+        Env.check(stats.computeTotalDiff() == 11 || stats.computeTotalDiff() == 12, "lag: 11 or 12 expected, got " + stats.computeTotalDiff());
         Env.equal("body by offset id", "keyed", Env.body(env.admin.viewMessage(topic, last.getOffsetMsgId())));
         Env.equal("by key", 1, env.admin.queryMessage(topic, "restart-key", 5, begin, begin + 120_000).getMessageList().size());
-        List<String> expected = new java.util.ArrayList<>(unread);
+        List<String> expected = new ArrayList<>(unread);
         expected.add("keyed");
         // Sent with level 3, 10 s: it comes though the server was away in between.
         expected.add("delayed");

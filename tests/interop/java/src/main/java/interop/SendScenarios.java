@@ -215,6 +215,9 @@ final class SendScenarios {
         String topic = env.topic("send-delay", 1);
         DefaultMQProducer producer = env.producer(topic);
         Received received = new Received(env, topic, "*");
+        Env.sendMany(producer, topic, "T", "at once", 1);
+        Env.awaitSize("messages without delay", received.messages, 1, 10_000);
+        received.messages.clear();
         for (int level = 1; level <= 2; level++) {
             Message message = Env.message(topic, "T", "level" + level);
             message.setDelayTimeLevel(level);
