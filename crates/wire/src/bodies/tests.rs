@@ -5,6 +5,9 @@ use serde_json::Value;
 use super::*;
 use crate::json;
 
+mod clients;
+mod figures;
+mod groups;
 mod heartbeat;
 mod registration;
 mod topics;
