@@ -193,3 +193,34 @@ fn errors_say_what_and_where() {
     let error = from_slice::<Strict>(b"{\"text\":\"\xff\"}").expect_err("0xff is not UTF-8").to_string();
     assert!(error.contains("not UTF-8 at byte 9"), "{error}");
 }
+
+proptest::proptest! {
+    #[test]
+    fn any_text_is_read_or_refused(text in r#"[\[\]{}:,"'\\a0-9.\-eu \u{e9}]{0,60}"#) {
+        // Refusing is fine, panicking is not.
+        let _ = from_slice::<Value>(text.as_bytes());
+        let _ = from_slice::<crate::bodies::ConsumerRunningInfo>(text.as_bytes());
+    }
+
+    #[test]
+    fn what_is_written_in_any_style_is_read_back(
+        texts: BTreeMap<String, String>,
+        numbers: BTreeMap<i64, f64>,
+        queues: BTreeMap<(String, i32), Option<bool>>,
+    ) {
+        use crate::bodies::MessageQueue;
+        let queues: BTreeMap<_, _> = queues
+            .into_iter()
+            .filter_map(|((topic, id), flag)| Some((MessageQueue::new(topic, "b", id), flag?)))
+            .collect();
+        for write in [to_vec, to_vec_standard, to_vec_pretty] {
+            proptest::prop_assert_eq!(from_slice(&write(&texts)), Ok(texts.clone()));
+        }
+        for write in [to_vec, to_vec_standard, to_vec_pretty] {
+            proptest::prop_assert_eq!(from_slice(&write(&numbers)), Ok(numbers.clone()));
+        }
+        for write in [to_vec, to_vec_standard, to_vec_pretty] {
+            proptest::prop_assert_eq!(from_slice(&write(&queues)), Ok(queues.clone()));
+        }
+    }
+}
