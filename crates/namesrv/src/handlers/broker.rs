@@ -44,7 +44,7 @@ pub(super) fn register(shared: &Shared, link: u64, request: &Command) -> Answer 
         Some(renewed) => renewed,
         None => {
             let whole = settings.delete_topic_with_broker_registration;
-            let registered = shared.routes.register(now_ms, &registration, encoded.content()?, whole)?;
+            let registered = shared.routes.register(now_ms, &registration, &encoded.content()?, whole)?;
             tracing::info!(
                 broker = header.broker_name,
                 id = header.broker_id,

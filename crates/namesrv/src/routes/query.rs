@@ -55,9 +55,9 @@ pub(super) struct StaticTopics {
 }
 
 impl StaticTopics {
-    pub fn put_all(&mut self, broker: &str, mappings: Vec<(String, TopicQueueMappingInfo)>) {
+    pub fn put_all<'m>(&mut self, broker: &str, mappings: impl Iterator<Item = &'m (String, TopicQueueMappingInfo)>) {
         for (topic, mapping) in mappings {
-            self.by_topic.entry(topic).or_default().insert(broker.to_owned(), mapping);
+            self.by_topic.entry(topic.clone()).or_default().insert(broker.to_owned(), mapping.clone());
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use apogee_wire::bodies::{DataVersion, TopicQueueMappingInfo};
 
 use super::brokers::{Broker, MASTER, Member};
-use super::topics::Queues;
+use super::topics::{Queues, Slot};
 use super::{BROKER_TIMEOUT_MS, BrokerId, MinIdChange, RouteTable, State};
 
 /// Longest name of a topic, broker or cluster and longest address, in bytes. Upstream's brokers
@@ -15,6 +15,10 @@ const MAX_NAME: usize = 255;
 const MAX_BROKERS: usize = 10_000;
 /// Most brokers of one name.
 const MAX_MEMBERS: usize = 64;
+/// Most topics of all brokers together: some 600 MB.
+const MAX_TOPICS: usize = 4_000_000;
+/// Most filter servers of a broker; hardly anybody has any.
+const MAX_FILTER_SERVERS: usize = 64;
 
 /// What a broker says of itself when it registers.
 #[derive(Debug, Clone)]
@@ -27,7 +31,8 @@ pub struct Registration<'a> {
     pub ha_addr: &'a str,
     /// Availability zone.
     pub zone: Option<&'a str>,
-    /// Silence after which it counts as gone, in ms.
+    /// Silence after which it counts as gone, in ms; absent or not positive for
+    /// [`BROKER_TIMEOUT_MS`].
     pub timeout_ms: Option<i64>,
     /// Whether its slaves stand in for a master that is gone; old brokers don't say.
     pub acting_master: Option<bool>,
@@ -96,6 +101,10 @@ pub enum Refused {
     Empty { what: &'static str },
     #[error("this name server accepts no more than {MAX_BROKERS} broker names, and {MAX_MEMBERS} brokers of one name")]
     TooMany,
+    #[error(
+        "this name server accepts no more than {MAX_TOPICS} topics, and {MAX_FILTER_SERVERS} filter servers of a broker"
+    )]
+    TooMuch,
     #[error("broker {0} is not registered with this name server")]
     UnknownBroker(String),
 }
@@ -112,7 +121,7 @@ impl RouteTable {
         let member = broker.members.get_mut(&registration.id)?;
         let same_member = *member.addr == *registration.broker.addr
             && *member.ha_addr == *registration.ha_addr
-            && member.timeout_ms == registration.timeout_ms.unwrap_or(BROKER_TIMEOUT_MS)
+            && member.timeout_ms == registration.patience_ms()
             && member.link == registration.link;
         let same_content = member.version == registration.version && member.applied_len == registration.len;
         if !(same_broker && same_member && same_content) {
@@ -128,10 +137,10 @@ impl RouteTable {
         &self,
         now_ms: i64,
         registration: &Registration<'_>,
-        content: Content,
+        content: &Content,
         whole: bool,
     ) -> Result<Registered, Refused> {
-        check(registration, &content)?;
+        check(registration, content)?;
         self.write().register(now_ms, registration, content, whole)
     }
 
@@ -165,6 +174,9 @@ impl RouteTable {
         let mut state = self.write();
         let slot = |name: &String| state.brokers.slot(name).ok_or_else(|| Refused::UnknownBroker(name.clone()));
         let slots = queues.iter().map(|(broker, _)| slot(broker)).collect::<Result<Vec<_>, _>>()?;
+        if state.topics.len() >= MAX_TOPICS && !state.topics.contains(topic) {
+            return Err(Refused::TooMuch);
+        }
         for (broker, (_, entry)) in slots.into_iter().zip(queues) {
             state.topics.put(topic, entry.at(broker));
         }
@@ -177,11 +189,12 @@ impl State {
         &mut self,
         now_ms: i64,
         registration: &Registration<'_>,
-        content: Content,
+        content: &Content,
         whole: bool,
     ) -> Result<Registered, Refused> {
         let id = registration.id;
         self.admit(registration)?;
+        self.admit_topics(&content.topics)?;
         let slot = self.brokers.enter(registration.broker.name, || Broker::new(registration));
         let broker = self.brokers.get_mut(slot).ok_or(Refused::TooMany)?;
         broker.cluster = registration.broker.cluster.into();
@@ -201,10 +214,10 @@ impl State {
         let member = Member {
             addr: registration.broker.addr.into(),
             ha_addr: registration.ha_addr.into(),
-            filter_servers: content.filter_servers,
+            filter_servers: content.filter_servers.clone(),
             link: registration.link,
             seen_ms: now_ms,
-            timeout_ms: registration.timeout_ms.unwrap_or(BROKER_TIMEOUT_MS),
+            timeout_ms: registration.patience_ms(),
             version: if partial { DataVersion::default() } else { registration.version },
             applied_len: if partial { 0 } else { registration.len },
         };
@@ -217,16 +230,7 @@ impl State {
         }
         let master = broker.master_for(id);
         let notice = lower.then(|| broker.min_id_change(None, Some(registration.ha_addr))).flatten();
-        let mut changed = 0;
-        if speaks {
-            changed = self.put_topics(slot, &content.topics, first || !unchanged);
-            if whole && content.statics.is_empty() {
-                changed += self.keep_only(slot, &content.topics);
-            }
-            if first || !unchanged {
-                self.statics.put_all(registration.broker.name, content.statics);
-            }
-        }
+        let changed = if speaks { self.put_topics(slot, content, !unchanged, whole) } else { 0 };
         Ok(Registered { master, changed, notice })
     }
 
@@ -260,17 +264,33 @@ impl State {
         Ok(())
     }
 
-    fn put_topics(&mut self, slot: u32, topics: &[TopicEntry], all: bool) -> usize {
+    fn admit_topics(&self, topics: &[TopicEntry]) -> Result<(), Refused> {
+        let room = MAX_TOPICS.saturating_sub(self.topics.len());
+        let new = || topics.iter().filter(|topic| !self.topics.contains(&topic.name)).count();
+        // Counting the new ones is for a table that is nearly full.
+        if topics.len() <= room || new() <= room { Ok(()) } else { Err(Refused::TooMuch) }
+    }
+
+    /// `all`: also those that the broker is known to have. Returns how many routes changed.
+    fn put_topics(&mut self, slot: Slot, content: &Content, all: bool, whole: bool) -> usize {
         let mut changed = 0;
-        for topic in topics {
+        for topic in &content.topics {
             if all || !self.topics.has(&topic.name, slot) {
                 changed += usize::from(self.topics.put(&topic.name, topic.at(slot)));
             }
         }
+        // A single topic is one that was just created or changed, and says nothing of the others.
+        if whole && content.topics.len() != 1 && content.statics.is_empty() {
+            changed += self.keep_only(slot, &content.topics);
+        }
+        if let (true, Some(broker)) = (all, self.brokers.get(slot)) {
+            let known = content.statics.iter().filter(|(topic, _)| self.topics.contains(topic));
+            self.statics.put_all(&broker.name, known);
+        }
         changed
     }
 
-    fn keep_only(&mut self, slot: u32, topics: &[TopicEntry]) -> usize {
+    fn keep_only(&mut self, slot: Slot, topics: &[TopicEntry]) -> usize {
         let kept: HashSet<&str> = topics.iter().map(|topic| &*topic.name).collect();
         let (removed, forgotten) = self.topics.remove_where(|topic, broker| broker == slot && !kept.contains(topic));
         self.statics.forget(&forgotten);
@@ -312,8 +332,14 @@ impl Broker {
     }
 }
 
+impl Registration<'_> {
+    fn patience_ms(&self) -> i64 {
+        self.timeout_ms.filter(|&timeout| timeout > 0).unwrap_or(BROKER_TIMEOUT_MS)
+    }
+}
+
 impl TopicEntry {
-    fn at(&self, broker: u32) -> Queues {
+    fn at(&self, broker: Slot) -> Queues {
         Queues { broker, read: self.read, write: self.write, perm: self.perm, sys_flag: self.sys_flag }
     }
 }
@@ -325,6 +351,10 @@ fn check(registration: &Registration<'_>, content: &Content) -> Result<(), Refus
     for (what, text) in [("the address for replication", Some(registration.ha_addr)), ("the zone", registration.zone)] {
         length(what, text.unwrap_or_default())?;
     }
+    if content.filter_servers.len() > MAX_FILTER_SERVERS {
+        return Err(Refused::TooMuch);
+    }
+    content.filter_servers.iter().try_for_each(|server| name("the address of a filter server", server))?;
     content.topics.iter().try_for_each(|topic| name("the topic name", &topic.name))
 }
 

@@ -39,7 +39,7 @@ fn content(topics: &[&str]) -> Content {
 }
 
 fn register(table: &RouteTable, now_ms: i64, registration: &Registration<'_>, topics: &[&str]) -> Registered {
-    table.register(now_ms, registration, content(topics), false).expect("accepted")
+    table.register(now_ms, registration, &content(topics), false).expect("accepted")
 }
 
 fn route(table: &RouteTable, topic: &str) -> TopicRouteData {
@@ -138,15 +138,18 @@ fn topics_follow_the_data_version() {
     let table = RouteTable::default();
     register(&table, 0, &broker(0, "m:1"), &["t", "u"]);
     let other = Content { topics: vec![topic("t", 4), topic("v", 6)], ..Content::default() };
-    let same = table.register(1, &broker(0, "m:1"), other.clone(), false).expect("accepted");
+    let same = table.register(1, &broker(0, "m:1"), &other.clone(), false).expect("accepted");
     assert_eq!((same.changed, perm(&table, "t"), perm(&table, "v")), (1, 6, 6), "only the new one");
     let newer = Registration { version: version(2), ..broker(0, "m:1") };
-    assert_eq!(table.register(2, &newer, other.clone(), false).expect("accepted").changed, 1);
+    assert_eq!(table.register(2, &newer, &other.clone(), false).expect("accepted").changed, 1);
     assert_eq!((perm(&table, "t"), perm(&table, "u")), (4, 6));
     assert_eq!(table.version(id("m:1")), Some(version(2)));
-    // deleteTopicWithBrokerRegistration
-    let newest = Registration { version: version(3), ..broker(0, "m:1") };
-    assert_eq!(table.register(3, &newest, other, true).expect("accepted").changed, 1);
+    // deleteTopicWithBrokerRegistration: a single topic says nothing of the others.
+    let one = Registration { version: version(3), len: 9, ..broker(0, "m:1") };
+    assert_eq!(table.register(3, &one, &content(&["w"]), true).expect("accepted").changed, 1);
+    assert_eq!(perm(&table, "u"), 6);
+    let newest = Registration { version: version(4), ..broker(0, "m:1") };
+    assert_eq!(table.register(3, &newest, &other, true).expect("accepted").changed, 2);
     assert!(why(&table, "u").contains("none has the topic"));
 }
 
@@ -249,7 +252,7 @@ fn conflicting_brokers_are_refused_or_replaced() {
     let state = |state_version, counter| DataVersion { state_version, counter, timestamp: 0 };
     register(&table, 0, &Registration { version: state(2, 1), ..broker(0, "m:1") }, &["t", "u"]);
     let older = Registration { version: state(1, 9), ..broker(0, "m:2") };
-    let error = table.register(0, &older, content(&["t"]), false).expect_err("older").to_string();
+    let error = table.register(0, &older, &content(&["t"]), false).expect_err("older").to_string();
     assert!(error.contains("registered from m:1 with newer data"), "{error}");
     let newer = Registration { version: state(3, 1), ..broker(0, "m:2") };
     register(&table, 0, &newer, &["t", "u"]);
@@ -257,7 +260,7 @@ fn conflicting_brokers_are_refused_or_replaced() {
 
     let mut elsewhere = Registration { version: state(3, 1), ..broker(0, "m:3") };
     elsewhere.broker.cluster = "D";
-    let error = table.register(0, &elsewhere, content(&["t"]), false).expect_err("taken").to_string();
+    let error = table.register(0, &elsewhere, &content(&["t"]), false).expect_err("taken").to_string();
     assert!(error.contains("broker name a is taken in cluster C, by m:2"), "{error}");
 }
 
@@ -265,8 +268,8 @@ fn conflicting_brokers_are_refused_or_replaced() {
 fn names_have_a_bound() {
     let table = RouteTable::default();
     let long = "x".repeat(256);
-    assert!(matches!(table.register(0, &broker(0, "m:1"), content(&[&long]), false), Err(Refused::TooLong { .. })));
-    assert!(matches!(table.register(0, &broker(0, "m:1"), content(&[""]), false), Err(Refused::Empty { .. })));
+    assert!(matches!(table.register(0, &broker(0, "m:1"), &content(&[&long]), false), Err(Refused::TooLong { .. })));
+    assert!(matches!(table.register(0, &broker(0, "m:1"), &content(&[""]), false), Err(Refused::Empty { .. })));
     assert_eq!(table.topic_count(), 0);
 }
 
@@ -291,7 +294,7 @@ fn a_missing_route_says_why() {
     assert!(why(&table, "TBW102").contains("automatic creation is off"));
 
     let auto = Content { topics: vec![topic("TBW102", 7), topic("closed", 0)], ..Content::default() };
-    table.register(0, &Registration { version: version(2), ..broker(0, "m:1") }, auto, false).expect("accepted");
+    table.register(0, &Registration { version: version(2), ..broker(0, "m:1") }, &auto, false).expect("accepted");
     assert!(why(&table, "orders").contains("created when the first message is sent"));
     let text = why(&table, "closed");
     assert!(text.contains("exists on a, but has no permission") && text.contains("updateTopic -c C"), "{text}");
@@ -301,7 +304,7 @@ fn a_missing_route_says_why() {
 fn a_topic_that_a_wipe_closed_says_so() {
     let table = RouteTable::default();
     let content = Content { topics: vec![topic("log", 2), topic("t", 6)], ..Content::default() };
-    table.register(0, &broker(0, "m:1"), content, false).expect("accepted");
+    table.register(0, &broker(0, "m:1"), &content, false).expect("accepted");
     table.wipe_write("a", true);
     assert!(why(&table, "log").contains("mqadmin addWritePerm -b a"));
 }
@@ -337,7 +340,7 @@ fn lists_by_units_and_system_topics() {
     let table = RouteTable::default();
     let unit = |name: &str, sys_flag| TopicEntry { sys_flag, ..topic(name, 6) };
     let topics = vec![unit("none", 0), unit("unit", 1), unit("sub", 2), unit("both", 3)];
-    table.register(0, &broker(0, "m:1"), Content { topics, ..Content::default() }, false).expect("accepted");
+    table.register(0, &broker(0, "m:1"), &Content { topics, ..Content::default() }, false).expect("accepted");
     for (units, expected) in
         [(Units::Unit, &["both", "unit"][..]), (Units::UnitSub, &["both", "sub"]), (Units::UnitSubOnly, &["sub"])]
     {
@@ -374,7 +377,7 @@ fn static_mappings_and_filter_servers_are_part_of_the_route() {
     let mut all = content(&["s", "t"]);
     all.statics.push(("s".into(), Default::default()));
     all.filter_servers.push("f:1".into());
-    table.register(0, &broker(0, "m:1"), all, false).expect("accepted");
+    table.register(0, &broker(0, "m:1"), &all, false).expect("accepted");
     let mappings = route(&table, "s").topic_queue_mapping_by_broker.expect("mappings");
     assert_eq!(mappings.into_keys().collect::<Vec<_>>(), ["a"]);
     assert!(route(&table, "t").topic_queue_mapping_by_broker.is_none());

@@ -15,7 +15,7 @@ fn many(names: impl Iterator<Item = usize>) -> Content {
 fn a_hundred_thousand_topics_stay_usable() {
     let table = RouteTable::default();
     let master = Registration { len: 5_000_000, ..broker(0, "m:1") };
-    let registered = table.register(0, &master, many(0..TOPICS), false).expect("accepted");
+    let registered = table.register(0, &master, &many(0..TOPICS), false).expect("accepted");
     assert_eq!(registered.changed, TOPICS);
     assert_eq!(table.topic_count(), TOPICS);
 
@@ -25,7 +25,7 @@ fn a_hundred_thousand_topics_stay_usable() {
 
     assert!(table.renew(1, &master).is_some(), "unchanged: its topics are not looked at");
     let newer = Registration { version: version(2), ..master.clone() };
-    assert_eq!(table.register(2, &newer, many(0..TOPICS), false).expect("accepted").changed, 0, "nothing is rebuilt");
+    assert_eq!(table.register(2, &newer, &many(0..TOPICS), false).expect("accepted").changed, 0, "nothing is rebuilt");
 
     assert_eq!(route(&table, "order-events-of-region-099999").queue_datas[0].read_queue_nums, 4);
     assert!(why(&table, "order-events-of-region-09999").contains("Did you mean"));
@@ -33,7 +33,7 @@ fn a_hundred_thousand_topics_stay_usable() {
     assert_eq!(table.wipe_write("a", true), TOPICS);
 
     let second = Registration { broker: BrokerId { cluster: CLUSTER, name: "b", addr: "n:1" }, link: 5, ..master };
-    table.register(3, &second, many(0..TOPICS), false).expect("accepted");
+    table.register(3, &second, &many(0..TOPICS), false).expect("accepted");
     let per_topic = (table.topic_memory() - name_bytes) / TOPICS;
     assert!(per_topic < 200, "{per_topic} bytes per topic of two brokers beside its name");
 

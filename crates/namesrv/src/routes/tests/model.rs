@@ -115,7 +115,7 @@ impl Model {
                         self.queues.insert(key, perm);
                     }
                 }
-                if whole {
+                if whole && topics.len() != 1 {
                     self.queues
                         .retain(|&(topic, of), _| of != name || topics.iter().any(|&kept| TOPICS[kept] == topic));
                 }
@@ -190,7 +190,8 @@ fn apply(table: &RouteTable, now: i64, step: &Step) {
                 return;
             }
             let topics = topics.iter().map(|&index| topic(TOPICS[index], perm)).collect();
-            table.register(now, &registration, Content { topics, ..Content::default() }, whole).expect("no conflict");
+            let content = Content { topics, ..Content::default() };
+            table.register(now, &registration, &content, whole).expect("no conflict");
         }
         Step::Unregister { name, addr } => {
             table.unregister(BrokerId { cluster: CLUSTER, name: NAMES[name], addr: ADDRS[addr] });
