@@ -1,4 +1,11 @@
 //! The broker: topics, groups, offsets, long polling, delays and their handlers.
 
+mod error;
+pub mod groups;
+pub mod offsets;
+pub mod persist;
 pub mod settings;
 mod settings_inert;
+pub mod topics;
+
+pub use error::BrokerError;

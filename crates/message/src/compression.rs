@@ -29,7 +29,7 @@ pub enum CompressionError {
 impl Compression {
     /// What a system flag says; `None` when the body is not compressed.
     pub fn of(sys_flag: i32) -> Option<Self> {
-        (sys_flag & COMPRESSED != 0).then(|| match (sys_flag & COMPRESSION) >> 8 {
+        (sys_flag & COMPRESSED != 0).then_some(match (sys_flag & COMPRESSION) >> 8 {
             1 => Self::Lz4,
             2 => Self::Zstd,
             // Clients before the types were introduced leave 0.

@@ -55,16 +55,15 @@ impl Recovery<'_> {
             if segment_end <= start {
                 continue;
             }
-            let mut at = start.max(segment.base);
+            end = start.max(segment.base);
             loop {
-                match self.next(&segment, at, segment_end) {
+                match self.next(&segment, end, segment_end) {
                     Next::Record(bytes) => {
                         let record = Record::read(&bytes).map_err(|error| StoreError::Damaged {
                             path: self.log.folder().to_owned(),
                             reason: error.to_string(),
                         })?;
-                        at += i64::from(record.size);
-                        end = at;
+                        end += i64::from(record.size);
                         if record.physical_offset >= dispatched_to {
                             each(&record, &bytes);
                         }
@@ -73,10 +72,7 @@ impl Recovery<'_> {
                         end = segment_end;
                         break;
                     }
-                    Next::End => {
-                        end = at;
-                        break 'segments;
-                    }
+                    Next::End => break 'segments,
                 }
             }
         }

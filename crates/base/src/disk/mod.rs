@@ -48,7 +48,7 @@ pub trait Lock: Send + Sync {}
 /// An open file.
 pub trait DiskFile: Send + Sync {
     /// Bytes.
-    fn len(&self) -> io::Result<u64>;
+    fn length(&self) -> io::Result<u64>;
     /// Cuts, or extends with zeros that take no room.
     fn set_len(&self, length: u64) -> io::Result<()>;
     /// Writes all pieces one after the other from `offset` on.
@@ -71,7 +71,7 @@ impl fmt::Debug for dyn DiskFile {
 /// Reads a whole file.
 pub fn read(disk: &dyn Disk, path: &Path) -> io::Result<Vec<u8>> {
     let file = disk.open(path, false)?;
-    let mut bytes = vec![0; file.len()? as usize];
+    let mut bytes = vec![0; file.length()? as usize];
     let read = file.read_at(&mut bytes, 0)?;
     bytes.truncate(read);
     Ok(bytes)

@@ -265,7 +265,7 @@ impl SimFile {
 }
 
 impl DiskFile for SimFile {
-    fn len(&self) -> io::Result<u64> {
+    fn length(&self) -> io::Result<u64> {
         let _state = self.alive()?;
         Ok(lock(&self.inode).live.len() as u64)
     }

@@ -19,7 +19,7 @@ fn suite(disk: &dyn Disk, root: &Path) {
     assert_eq!(file.read_at(&mut buffer, 98).unwrap(), 2);
     assert_eq!(&file.slice(10, 5).unwrap()[..], b"abcde");
     assert!(file.slice(98, 5).is_err());
-    assert_eq!(file.len().unwrap(), 100);
+    assert_eq!(file.length().unwrap(), 100);
 
     let other = folder.join("g");
     replace(disk, &other, b"one").unwrap();

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::nearest::nearest;
 
@@ -175,6 +176,27 @@ pub trait Settings: Default + Clone + Send + Sync + 'static {
             text.push_str(&format!("# {}\n{}={}\n", setting.doc.trim(), setting.key, properties::escape(&value)));
         }
         text
+    }
+}
+
+/// Settings that can be replaced as a whole while others read them.
+#[derive(Debug, Default)]
+pub struct Live<S>(RwLock<Arc<S>>);
+
+impl<S: Settings> Live<S> {
+    /// Begins with these.
+    pub fn new(settings: S) -> Self {
+        Self(RwLock::new(Arc::new(settings)))
+    }
+
+    /// The settings of now.
+    pub fn load(&self) -> Arc<S> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Replaces them.
+    pub fn store(&self, settings: S) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
     }
 }
 

@@ -81,7 +81,7 @@ impl IndexFile {
     /// not tell.
     pub fn open(disk: &dyn Disk, path: &Path, slots: u32, entries: u32, writable: bool) -> io::Result<Self> {
         let file = disk.open(path, false)?;
-        if file.len()? != length(slots, entries) {
+        if file.length()? != length(slots, entries) {
             return Err(io::Error::other("it was made with other values of maxHashSlotNum and maxIndexNum"));
         }
         let mut header = [0; HEADER as usize];

@@ -60,7 +60,7 @@ impl Log {
         for (index, &base) in bases.iter().enumerate() {
             let path = folder.join(file_name(base));
             let file = disk.open(&path, false).context("cannot open", &path)?;
-            let length = file.len().context("cannot read the length of", &path)?;
+            let length = file.length().context("cannot read the length of", &path)?;
             if length != segment_size {
                 // A crash can leave the newest file without its full length.
                 if index + 1 < bases.len() || length > segment_size {

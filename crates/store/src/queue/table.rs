@@ -136,16 +136,13 @@ impl QueueTable {
 
     /// Units from an offset on: at most `count`, at least one if there is one.
     pub fn read(&self, queue: &Queue, offset: i64, count: usize) -> io::Result<Vec<Unit>> {
-        loop {
-            match queue.in_memory(offset, count) {
-                Ok(units) => return Ok(units),
-                Err(in_files) => {
-                    let units = self.files.read(queue, offset, count.min((in_files - offset) as usize))?;
-                    // Empty only if the files lack what they were said to hold.
-                    return if units.is_empty() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(units) };
-                }
-            }
-        }
+        let in_files = match queue.in_memory(offset, count) {
+            Ok(units) => return Ok(units),
+            Err(in_files) => in_files,
+        };
+        let units = self.files.read(queue, offset, count.min((in_files - offset) as usize))?;
+        // Empty only if the files lack what they were said to hold.
+        if units.is_empty() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(units) }
     }
 
     /// Writes to files what is in memory of records before `end` of the log. One caller at a time.

@@ -1,0 +1,312 @@
+//! The topics of the broker (upstream `TopicConfigManager`).
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use apogee_message::names;
+use apogee_wire::bodies::{DataVersion, TopicConfig, TopicConfigSerializeWrapper};
+use apogee_wire::codes::response;
+
+use crate::error::BrokerError;
+use crate::persist::{JsonFile, PersistError};
+use crate::settings::BrokerSettings;
+
+/// Bits of a topic's or a broker's permission.
+pub mod perm {
+    /// Messages can be read.
+    pub const READ: i32 = 4;
+    /// Messages can be sent.
+    pub const WRITE: i32 = 2;
+    /// Topics that are created take after it.
+    pub const INHERIT: i32 = 1;
+}
+
+/// Queues that a topic may have at most.
+pub const MOST_QUEUES: i32 = 65_535;
+
+/// A topic. Its name is shared by all that speak of it.
+#[derive(Debug)]
+pub struct Topic {
+    /// The name.
+    pub name: Arc<str>,
+    /// What clients and administrators know of it.
+    pub config: TopicConfig,
+}
+
+impl Topic {
+    /// Whether all of some permission bits are set.
+    pub fn allows(&self, bits: i32) -> bool {
+        self.config.perm & bits == bits
+    }
+}
+
+/// All topics, and the file `topics.json`.
+pub struct TopicTable {
+    file: JsonFile,
+    inner: RwLock<Inner>,
+    unsaved: AtomicBool,
+    /// Held by the one who writes the file: an older state must not replace a newer one.
+    saving: Mutex<()>,
+}
+
+struct Inner {
+    topics: HashMap<Arc<str>, Arc<Topic>>,
+    version: DataVersion,
+}
+
+impl TopicTable {
+    /// Reads the file and adds the topics that every broker has.
+    pub fn open(file: JsonFile, settings: &BrokerSettings, now_ms: i64) -> Result<Self, PersistError> {
+        let kept: Option<TopicConfigSerializeWrapper> = file.load()?;
+        let kept = kept.unwrap_or_default();
+        let version = kept.data_version.unwrap_or_else(|| DataVersion::new(now_ms));
+        let inner = Inner { topics: HashMap::new(), version };
+        let table = Self { file, inner: RwLock::new(inner), unsaved: AtomicBool::new(false), saving: Mutex::default() };
+        {
+            let mut inner = table.write();
+            let system = system_topics(settings).into_iter().map(|config| (config.topic_name.clone(), config));
+            let mut all: BTreeMap<String, TopicConfig> = system.collect();
+            all.extend(kept.topic_config_table);
+            for (name, mut config) in all {
+                config.topic_name.clone_from(&name);
+                inner.put(config);
+            }
+        }
+        Ok(table)
+    }
+
+    /// A topic.
+    pub fn get(&self, topic: &str) -> Option<Arc<Topic>> {
+        self.read().topics.get(topic).cloned()
+    }
+
+    /// All topics, by name.
+    pub fn all(&self) -> Vec<Arc<Topic>> {
+        let mut topics: Vec<_> = self.read().topics.values().cloned().collect();
+        topics.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        topics
+    }
+
+    /// Number of topics.
+    pub fn len(&self) -> usize {
+        self.read().topics.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The table's version: it changes with every change.
+    pub fn version(&self) -> DataVersion {
+        self.read().version
+    }
+
+    /// The topic to send to, created after its template when it isn't there and that is allowed.
+    /// `queues` is what the producer asks for.
+    pub fn get_or_create(
+        &self,
+        topic: &str,
+        template: &str,
+        queues: i32,
+        settings: &BrokerSettings,
+        now_ms: i64,
+    ) -> Result<Arc<Topic>, BrokerError> {
+        if let Some(topic) = self.get(topic) {
+            return Ok(topic);
+        }
+        names::check_topic(topic)?;
+        let refused = |why: String| {
+            let advice = "create it, or set autoCreateTopicEnable=true on the broker";
+            BrokerError::new(
+                response::TOPIC_NOT_EXIST,
+                format!("topic[{topic}] not exist, apply first please! {why}: {advice}"),
+            )
+        };
+        let Some(template) = self.get(template) else {
+            return Err(refused(format!("it has no template `{template}` here")));
+        };
+        let off = &*template.name == names::AUTO_CREATE_TOPIC && !settings.auto_create_topic_enable;
+        if off || !template.allows(perm::INHERIT) {
+            return Err(refused("topics are not created by sending to them".to_owned()));
+        }
+        let queues = queues.min(template.config.write_queue_nums).max(0);
+        let config = TopicConfig { perm: template.config.perm & !perm::INHERIT, ..TopicConfig::new(topic, queues) };
+        tracing::info!(topic, queues, "created a topic because a message was sent to it");
+        Ok(self.put_if_absent(config, now_ms))
+    }
+
+    /// A topic of the system's own making, such as a retry topic.
+    pub fn ensure(&self, topic: &str, queues: i32, permission: i32, now_ms: i64) -> Arc<Topic> {
+        let ensured = self.get(topic);
+        ensured.unwrap_or_else(|| {
+            self.put_if_absent(TopicConfig { perm: permission, ..TopicConfig::new(topic, queues) }, now_ms)
+        })
+    }
+
+    /// The retry topic of a group.
+    pub fn ensure_retry(&self, group: &str, queues: i32, now_ms: i64) -> Arc<Topic> {
+        self.ensure(&names::retry_topic(group), queues.clamp(1, MOST_QUEUES), perm::READ | perm::WRITE, now_ms)
+    }
+
+    /// Creates topics or changes them.
+    pub fn update(&self, configs: impl IntoIterator<Item = TopicConfig>, now_ms: i64) {
+        let mut inner = self.write();
+        for config in configs {
+            inner.put(config);
+        }
+        inner.version = inner.version.next(0, now_ms);
+        self.unsaved.store(true, Ordering::Release);
+    }
+
+    /// Removes a topic; says whether it was there.
+    pub fn remove(&self, topic: &str, now_ms: i64) -> bool {
+        let mut inner = self.write();
+        let removed = inner.topics.remove(topic).is_some();
+        if removed {
+            inner.version = inner.version.next(0, now_ms);
+            self.unsaved.store(true, Ordering::Release);
+        }
+        removed
+    }
+
+    /// The table as peers and the file have it.
+    pub fn snapshot(&self) -> TopicConfigSerializeWrapper {
+        let inner = self.read();
+        let configs = inner.topics.iter().map(|(name, topic)| (name.to_string(), topic.config.clone()));
+        TopicConfigSerializeWrapper { data_version: Some(inner.version), topic_config_table: configs.collect() }
+    }
+
+    /// Writes the file if something changed since it was written.
+    pub fn save(&self) -> Result<(), PersistError> {
+        let _one_at_a_time = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.unsaved.swap(false, Ordering::AcqRel) {
+            self.file.save(&self.snapshot()).inspect_err(|_| self.unsaved.store(true, Ordering::Release))?;
+        }
+        Ok(())
+    }
+
+    fn put_if_absent(&self, config: TopicConfig, now_ms: i64) -> Arc<Topic> {
+        let mut inner = self.write();
+        if let Some(topic) = inner.topics.get(&*config.topic_name) {
+            return Arc::clone(topic);
+        }
+        let topic = inner.put(config);
+        inner.version = inner.version.next(0, now_ms);
+        self.unsaved.store(true, Ordering::Release);
+        topic
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Inner> {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Inner> {
+        self.inner.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn put(&mut self, config: TopicConfig) -> Arc<Topic> {
+        let name: Arc<str> = match self.topics.get_key_value(&*config.topic_name) {
+            Some((name, _)) => Arc::clone(name),
+            None => config.topic_name.as_str().into(),
+        };
+        let topic = Arc::new(Topic { name: Arc::clone(&name), config });
+        self.topics.insert(name, Arc::clone(&topic));
+        topic
+    }
+}
+
+/// Topics that a broker has from its first start, as upstream's has.
+fn system_topics(settings: &BrokerSettings) -> Vec<TopicConfig> {
+    const ALL: i32 = perm::READ | perm::WRITE;
+    let topic =
+        |name: &str, queues: i32, permission: i32| TopicConfig { perm: permission, ..TopicConfig::new(name, queues) };
+    let levels = settings.message_delay_level.split_whitespace().count() as i32;
+    let inherited = |enabled: bool| if enabled { ALL | perm::INHERIT } else { perm::INHERIT };
+    let mut topics = vec![
+        topic(names::SELF_TEST_TOPIC, 1, ALL),
+        topic(names::BENCHMARK_TOPIC, 1024, ALL),
+        topic(&settings.broker_cluster_name, 16, inherited(settings.cluster_topic_enable)),
+        topic(&settings.broker_name, 1, inherited(settings.broker_topic_enable)),
+        topic(names::OFFSET_MOVED_EVENT, 1, ALL),
+        topic(names::SCHEDULE_TOPIC, levels.max(1), ALL),
+    ];
+    if settings.auto_create_topic_enable {
+        topics.push(topic(names::AUTO_CREATE_TOPIC, settings.default_topic_queue_nums, ALL | perm::INHERIT));
+    }
+    if settings.trace_topic_enable {
+        topics.push(topic(&settings.msg_trace_topic_name, 1, ALL));
+    }
+    topics
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use apogee_base::disk::{Disk, SimDisk};
+
+    use super::*;
+
+    fn open(disk: &SimDisk, settings: &BrokerSettings) -> TopicTable {
+        disk.create_folder(Path::new("/c")).unwrap();
+        let file = JsonFile::new(Arc::new(disk.clone()), "/c/topics.json".into());
+        TopicTable::open(file, settings, 1).unwrap()
+    }
+
+    #[test]
+    fn a_topic_is_created_after_its_template() {
+        let (disk, settings) = (SimDisk::new(1), BrokerSettings::default());
+        let table = open(&disk, &settings);
+        let version = table.version();
+        let topic = table.get_or_create("T", "TBW102", 4, &settings, 2).unwrap();
+        assert_eq!((topic.config.read_queue_nums, topic.config.write_queue_nums, topic.config.perm), (4, 4, 6));
+        assert!(table.version() > version);
+        assert_eq!(table.get_or_create("T", "TBW102", 8, &settings, 3).unwrap().config.read_queue_nums, 4);
+        assert_eq!(table.get_or_create("Wide", "TBW102", 99, &settings, 3).unwrap().config.read_queue_nums, 8);
+        assert!(table.get_or_create("bad name", "TBW102", 4, &settings, 3).is_err());
+        assert_eq!(table.get_or_create("X", "T", 4, &settings, 3).unwrap_err().code, response::TOPIC_NOT_EXIST);
+    }
+
+    #[test]
+    fn nothing_is_created_where_that_is_off() {
+        let mut settings = BrokerSettings { auto_create_topic_enable: false, ..BrokerSettings::default() };
+        let disk = SimDisk::new(1);
+        let error = open(&disk, &settings).get_or_create("T", "TBW102", 4, &settings, 2).unwrap_err();
+        assert!(error.remark.contains("topic[T] not exist"), "{error}");
+        // Switched off while it runs.
+        settings.auto_create_topic_enable = true;
+        let table = open(&disk, &settings);
+        settings.auto_create_topic_enable = false;
+        assert!(table.get_or_create("T", "TBW102", 4, &settings, 2).is_err());
+    }
+
+    #[test]
+    fn what_is_saved_is_there_after_a_crash() {
+        let (disk, settings) = (SimDisk::new(1), BrokerSettings::default());
+        let table = open(&disk, &settings);
+        table.update([TopicConfig::new("Kept", 3)], 5);
+        table.save().unwrap();
+        table.update([TopicConfig::new("Lost", 3)], 6);
+        disk.crash();
+        disk.create_folder(Path::new("/c")).unwrap();
+        let table = open(&disk, &settings);
+        assert_eq!(table.get("Kept").unwrap().config.read_queue_nums, 3);
+        assert!(table.get("Lost").is_none());
+        assert!(table.remove("Kept", 7) && !table.remove("Kept", 7));
+    }
+
+    #[test]
+    fn the_file_of_upstream_is_read() {
+        let disk = SimDisk::new(1);
+        disk.create_folder(Path::new("/c")).unwrap();
+        let text = include_bytes!("../../../tests/golden/config/topics.json");
+        apogee_base::disk::replace(&disk, Path::new("/c/topics.json"), text).unwrap();
+        let table = open(&disk, &BrokerSettings::default());
+        assert_eq!(table.get("TBW102").unwrap().config.read_queue_nums, 4);
+        assert_eq!(table.get("SCHEDULE_TOPIC_XXXX").unwrap().config.write_queue_nums, 18);
+    }
+}

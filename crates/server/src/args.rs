@@ -1,0 +1,128 @@
+//! The command line.
+//!
+//! The binary answers to several names: as `mqnamesrv` and `mqbroker` it takes upstream's flags,
+//! so that existing scripts, images and operators go on working.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+const ABOUT: &str = "A message broker that speaks Apache RocketMQ's protocols and keeps its disk formats.";
+
+const AFTER: &str = "\
+Without a command, `apogee` means `apogee server`: a name server and a broker in one process, which
+official RocketMQ clients reach at 127.0.0.1:9876.
+
+Logs go to standard error; APOGEE_LOG sets what is logged (error, warn, info, debug, or by module:
+info,apogee_broker=debug), APOGEE_LOG_FORMAT=json writes them for machines.";
+
+/// The command line of `apogee`.
+#[derive(Parser, Debug)]
+#[command(name = "apogee", version, about = ABOUT, after_help = AFTER, subcommand_precedence_over_arg = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Name server and broker in one process: all that a laptop or a small system needs.
+    Server(ServerArgs),
+    /// A name server: tells clients which broker has a topic.
+    Namesrv(NamesrvArgs),
+    /// A broker: keeps the messages; registers with name servers.
+    Broker(BrokerArgs),
+}
+
+impl Cli {
+    /// The command given, `server` when there is none.
+    pub fn command(self) -> Command {
+        self.command.unwrap_or(Command::Server(self.server))
+    }
+}
+
+/// Options of `apogee server`.
+#[derive(Args, Debug)]
+pub struct ServerArgs {
+    /// Folder that everything is kept in; created when it isn't there.
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    pub data: PathBuf,
+    /// Address or host name that clients are told to reach the broker at. By default the address of
+    /// this machine in its network, or 127.0.0.1 when it has none.
+    #[arg(long, value_name = "IP")]
+    pub host: Option<String>,
+    /// Address to listen on.
+    #[arg(long, value_name = "IP", default_value = "0.0.0.0")]
+    pub bind: IpAddr,
+    /// Port of the name server.
+    #[arg(long, value_name = "PORT", default_value_t = 9876)]
+    pub namesrv_port: u16,
+    /// Port of the broker.
+    #[arg(long, value_name = "PORT", default_value_t = 10911)]
+    pub broker_port: u16,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// Options of `apogee namesrv`.
+#[derive(Args, Debug)]
+pub struct NamesrvArgs {
+    /// Property file with upstream's keys (namesrv.conf).
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Port to listen on.
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<u16>,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// Options of `apogee broker`.
+#[derive(Args, Debug)]
+pub struct BrokerArgs {
+    /// Property file with upstream's keys (broker.conf).
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Name servers to register with, separated by semicolons.
+    #[arg(short = 'n', long = "namesrv", value_name = "ADDR;ADDR", env = "NAMESRV_ADDR")]
+    pub namesrv: Option<String>,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// Options of every server command.
+#[derive(Args, Debug)]
+pub struct Common {
+    /// Sets one of upstream's keys; given several times, the last one counts. Comes after files.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Prints the effective settings with their meaning, as a property file, and ends.
+    #[arg(short = 'p', long)]
+    pub print_settings: bool,
+}
+
+/// `mqnamesrv`, with upstream's flags.
+#[derive(Parser, Debug)]
+#[command(name = "mqnamesrv", version, about = "A name server; the same as `apogee namesrv`.")]
+pub struct MqNamesrv {
+    #[command(flatten)]
+    pub args: NamesrvArgs,
+    /// Accepted as upstream accepts it; a name server has no use for it.
+    #[arg(short = 'n', long = "namesrvAddr", value_name = "ADDR", hide = true)]
+    pub namesrv: Option<String>,
+}
+
+/// `mqbroker`, with upstream's flags.
+#[derive(Parser, Debug)]
+#[command(name = "mqbroker", version, about = "A broker; the same as `apogee broker`.")]
+pub struct MqBroker {
+    #[command(flatten)]
+    pub args: BrokerArgs,
+    /// Prints the settings, as -p does.
+    #[arg(short = 'm', long = "printImportantConfig")]
+    pub print_important: bool,
+}
