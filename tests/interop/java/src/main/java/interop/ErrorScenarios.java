@@ -100,25 +100,10 @@ final class ErrorScenarios {
         consumer.shutdown();
     }
 
-    @SuppressWarnings("deprecation")
     private static void unknownGroup(Env env) throws Exception {
-        String topic = env.topic("error-group", 1);
-        DefaultMQPullConsumer consumer = new DefaultMQPullConsumer("C-error-group");
-        consumer.setNamesrvAddr(env.namesrv);
-        consumer.start();
-        MessageQueue queue = new MessageQueue(topic, env.brokerName, 0);
-        Env.equal("offset of a group that never consumed", 0L, Math.max(0, consumer.fetchConsumeOffset(queue, true)));
-        consumer.shutdown();
-        Env.await("the group to be offline", 5_000, () -> {
-            try {
-                env.admin.examineConsumerConnectionInfo("C-error-group");
-                return false;
-            } catch (MQBrokerException e) {
-                return e.getResponseCode() == ResponseCode.CONSUMER_NOT_ONLINE;
-            } catch (MQClientException retryTopicNotYetRouted) {
-                return false;
-            }
-        });
+        // Its retry topic is what is looked for first.
+        Env.equal("code", ResponseCode.TOPIC_NOT_EXIST, codeOf("connections of a group that nobody was ever in",
+            () -> env.admin.examineConsumerConnectionInfo("no-such-group"), "%RETRY%no-such-group"));
     }
 
     /** With automatic creation off, a send to a missing topic says that it does not exist. */
