@@ -9,6 +9,7 @@
 use serde::{Serialize, de::DeserializeOwned};
 
 mod read;
+mod text;
 mod write;
 
 /// Why a body cannot be read. The text is meant for the peer that sent it.

@@ -17,6 +17,22 @@ pub fn holds(golden: &[u8], written: &[u8]) -> Result<(), String> {
     if written.holds(&golden) { Ok(()) } else { Err(difference(&golden, &written)) }
 }
 
+/// Whether the members of all objects stand in the order of their names, as upstream writes them.
+pub fn in_order(standard: &[u8]) -> Result<(), String> {
+    fn check(value: &serde_json::Value) -> Result<(), String> {
+        let members = value.as_object().into_iter().flatten();
+        let names: Vec<&str> = members.map(|(name, _)| name.as_str()).collect();
+        // Keys that are numbers are in the order of numbers; objects have their own.
+        let plain = |name: &&str| !name.starts_with('{') && name.parse::<i64>().is_err();
+        if !names.is_sorted() && names.iter().all(plain) {
+            return Err(format!("the members {names:?} are not in order"));
+        }
+        let members = value.as_object().into_iter().flatten().map(|(_, value)| value);
+        members.chain(value.as_array().into_iter().flatten()).try_for_each(check)
+    }
+    check(&serde_json::from_slice(standard).map_err(|error| error.to_string())?)
+}
+
 fn read(json: &[u8]) -> Result<Node, String> {
     apogee_wire::json::from_slice(json).map_err(|error| error.to_string())
 }

@@ -2,6 +2,8 @@
 //! read again as the same value: the frame, its typed header, its body. `tests/golden/rpc` has a
 //! file per request code.
 
+mod config;
+mod damaged;
 mod json;
 mod table;
 
@@ -248,6 +250,7 @@ fn bodies_survive_being_read_and_written() {
             Kind::Text => std::str::from_utf8(body).map(drop).map_err(|error| error.to_string()),
             Kind::Json(recode) => {
                 let [dialect, standard] = recode(body).map_err(|error| error.to_string())?;
+                json::in_order(&standard)?;
                 // Routes go to newer clients as standard JSON.
                 let quoted = row.code == request::GET_ROUTEINFO_BY_TOPIC && wants_standard_json(request);
                 compare(body, if quoted { &standard } else { &dialect })
