@@ -2,6 +2,7 @@
 
 mod error;
 pub mod groups;
+pub mod locks;
 pub mod offsets;
 pub mod persist;
 pub mod settings;
