@@ -1,5 +1,6 @@
 //! The broker: topics, groups, offsets, long polling, delays and their handlers.
 
+pub mod clients;
 mod error;
 pub mod groups;
 pub mod locks;
