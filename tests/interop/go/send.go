@@ -9,7 +9,6 @@ import (
 
 	"github.com/apache/rocketmq-client-go/v2/consumer"
 	"github.com/apache/rocketmq-client-go/v2/primitive"
-	"github.com/apache/rocketmq-client-go/v2/producer"
 )
 
 var sendScenarios = []scenario{
@@ -162,7 +161,7 @@ func sendDelay(e *env) error {
 	if err != nil {
 		return err
 	}
-	p, err := e.producer(topic, producer.WithRetry(2))
+	p, err := e.producer(topic)
 	if err != nil {
 		return err
 	}
