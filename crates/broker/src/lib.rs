@@ -3,6 +3,7 @@
 pub mod clients;
 mod error;
 pub mod groups;
+mod handlers;
 pub mod locks;
 pub mod offsets;
 pub mod persist;

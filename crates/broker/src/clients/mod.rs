@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use apogee_net::Conn;
+use apogee_wire::Command;
 
 mod consumers;
 mod producers;
@@ -22,6 +23,8 @@ pub trait Channel {
     fn peer(&self) -> SocketAddr;
     /// False once closing began.
     fn is_open(&self) -> bool;
+    /// Sends a request that gets no answer.
+    fn send_oneway(&self, request: Command);
 }
 
 impl Channel for Conn {
@@ -34,12 +37,15 @@ impl Channel for Conn {
     fn is_open(&self) -> bool {
         self.is_open()
     }
+    fn send_oneway(&self, request: Command) {
+        self.send_oneway(request);
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
+pub(crate) mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::{Arc, Mutex};
 
     use apogee_wire::command::Language;
 
@@ -47,18 +53,25 @@ mod tests {
 
     /// A connection without a socket.
     #[derive(Debug)]
-    pub(super) struct Wire {
+    pub(crate) struct Wire {
         id: u64,
         closed: AtomicBool,
+        /// Requests sent to the client.
+        sent: Mutex<Vec<Command>>,
     }
 
     impl Wire {
-        pub(super) fn new(id: u64) -> Arc<Self> {
-            Arc::new(Self { id, closed: AtomicBool::new(false) })
+        pub(crate) fn new(id: u64) -> Arc<Self> {
+            Arc::new(Self { id, closed: AtomicBool::new(false), sent: Mutex::default() })
         }
 
-        pub(super) fn close(&self) {
+        pub(crate) fn close(&self) {
             self.closed.store(true, Ordering::Relaxed);
+        }
+
+        /// Takes what was sent to the client.
+        pub(crate) fn take_sent(&self) -> Vec<Command> {
+            std::mem::take(&mut self.sent.lock().unwrap())
         }
     }
 
@@ -72,20 +85,23 @@ mod tests {
         fn is_open(&self) -> bool {
             !self.closed.load(Ordering::Relaxed)
         }
+        fn send_oneway(&self, request: Command) {
+            self.sent.lock().unwrap().push(request);
+        }
     }
 
     /// A Java client.
-    pub(super) fn client(id: &str) -> Client {
+    pub(crate) fn client(id: &str) -> Client {
         Client { id: id.into(), language: Language::JAVA, version: 513 }
     }
 
     /// Names as plain texts.
-    pub(super) fn names(names: &[Arc<str>]) -> Vec<&str> {
+    pub(crate) fn names(names: &[Arc<str>]) -> Vec<&str> {
         names.iter().map(|name| &**name).collect()
     }
 
     /// The numbers of connections.
-    pub(super) fn ids(channels: &[Arc<Wire>]) -> Vec<u64> {
+    pub(crate) fn ids(channels: &[Arc<Wire>]) -> Vec<u64> {
         channels.iter().map(|channel| channel.id()).collect()
     }
 }
