@@ -1,14 +1,27 @@
 //! The broker: topics, groups, offsets, long polling, delays and their handlers.
+//!
+//! [`RunningBroker`] is one that is up. `serve.rs` is the table of requests; a handler in
+//! `handlers/` gets the [`broker::Broker`], the connection and the request, and answers. Each table
+//! of state is a file with its own lock: topics, groups, offsets, clients, locks, longpoll,
+//! schedule, stats.
 
+mod broker;
 pub mod clients;
 mod error;
 pub mod groups;
 mod handlers;
 pub mod locks;
+mod longpoll;
 pub mod offsets;
 pub mod persist;
+mod registration;
+mod schedule;
+mod serve;
 pub mod settings;
 mod settings_inert;
+mod stats;
 pub mod topics;
+mod unique_id;
 
+pub use broker::{RunningBroker, StartError};
 pub use error::BrokerError;

@@ -43,18 +43,69 @@ impl JsonFile {
         Self { disk, path }
     }
 
-    /// Reads it, or the copy of what it was before when a crash took it. `None` when there is
-    /// neither.
+    /// Reads it, or the copy of what it was before when it is missing or damaged. `None` when there
+    /// is neither.
     pub fn load<B: Body>(&self) -> Result<Option<B>, PersistError> {
-        let read = disk::read_replaced(&*self.disk, &self.path);
-        let error = |source| PersistError::Io { action: "read", path: self.path.clone(), source };
-        let Some(text) = read.map_err(error)? else { return Ok(None) };
-        B::decode(&text).map(Some).map_err(|source| PersistError::Malformed { path: self.path.clone(), source })
+        let mut backup = self.path.clone().into_os_string();
+        backup.push(".bak");
+        let mut damage = None;
+        for path in [self.path.clone(), backup.into()] {
+            if !self.disk.exists(&path) {
+                continue;
+            }
+            let text = disk::read(&*self.disk, &path);
+            let text = text.map_err(|source| PersistError::Io { action: "read", path: path.clone(), source })?;
+            match B::decode(&text) {
+                Ok(content) => {
+                    if damage.is_some() {
+                        tracing::error!(file = %path.display(), "read the copy of before instead: the last changes are lost");
+                    }
+                    return Ok(Some(content));
+                }
+                Err(source) => {
+                    let malformed = PersistError::Malformed { path, source };
+                    tracing::error!(%malformed, "a file of the broker's state is damaged");
+                    damage.get_or_insert(malformed);
+                }
+            }
+        }
+        damage.map_or(Ok(None), Err)
     }
 
     /// Replaces it, durably.
     pub fn save<B: Body>(&self, content: &B) -> Result<(), PersistError> {
         let error = |source| PersistError::Io { action: "write", path: self.path.clone(), source };
         disk::replace(&*self.disk, &self.path, &content.encode_pretty()).map_err(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use apogee_base::disk::SimDisk;
+    use apogee_wire::bodies::GroupList;
+
+    use super::*;
+
+    fn list(group: &str) -> GroupList {
+        GroupList { group_list: [group.to_owned()].into() }
+    }
+
+    #[test]
+    fn a_damaged_file_gives_way_to_the_copy_of_before() {
+        let disk = SimDisk::new(1);
+        disk.create_folder(Path::new("/c")).unwrap();
+        let file = JsonFile::new(Arc::new(disk.clone()), "/c/f.json".into());
+        assert_eq!(file.load::<GroupList>().unwrap(), None);
+        file.save(&list("a")).unwrap();
+        file.save(&list("b")).unwrap();
+        assert_eq!(file.load::<GroupList>().unwrap(), Some(list("b")));
+        let damage = |path: &str| disk.open(Path::new(path), false).unwrap().set_len(3).unwrap();
+        damage("/c/f.json");
+        assert_eq!(file.load::<GroupList>().unwrap(), Some(list("a")));
+        damage("/c/f.json.bak");
+        let error = file.load::<GroupList>().unwrap_err().to_string();
+        assert!(error.starts_with("/c/f.json cannot be understood"), "{error}");
     }
 }

@@ -131,7 +131,7 @@ impl TopicTable {
         if off || !template.allows(perm::INHERIT) {
             return Err(refused("topics are not created by sending to them".to_owned()));
         }
-        let queues = queues.min(template.config.write_queue_nums).max(0);
+        let queues = queues.min(template.config.write_queue_nums).max(1);
         let config = TopicConfig { perm: template.config.perm & !perm::INHERIT, ..TopicConfig::new(topic, queues) };
         tracing::info!(topic, queues, "created a topic because a message was sent to it");
         Ok(self.put_if_absent(config, now_ms))
@@ -231,6 +231,7 @@ fn system_topics(settings: &BrokerSettings) -> Vec<TopicConfig> {
         topic(names::BENCHMARK_TOPIC, 1024, ALL),
         topic(&settings.broker_cluster_name, 16, inherited(settings.cluster_topic_enable)),
         topic(&settings.broker_name, 1, inherited(settings.broker_topic_enable)),
+        topic(&format!("{}_REPLY_TOPIC", settings.broker_cluster_name), 1, ALL),
         topic(names::OFFSET_MOVED_EVENT, 1, ALL),
         topic(names::SCHEDULE_TOPIC, levels.max(1), ALL),
     ];

@@ -1,10 +1,11 @@
 //! The handle of a connection.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use apogee_wire::Command;
@@ -26,6 +27,8 @@ pub struct Conn {
     queued: AtomicUsize,
     closing: AtomicBool,
     calls: Mutex<Calls>,
+    /// What the service keeps with the connection.
+    state: OnceLock<Box<dyn Any + Send + Sync>>,
 }
 
 /// Requests to the peer that wait for their answer.
@@ -107,6 +110,7 @@ impl Conn {
             queued: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
             calls: Mutex::default(),
+            state: OnceLock::new(),
         }))
     }
 
@@ -123,6 +127,12 @@ impl Conn {
     /// Address of this side: the one the client dialled.
     pub fn local(&self) -> SocketAddr {
         self.local
+    }
+
+    /// What the service keeps with this connection, made at the first call. All calls must ask for
+    /// the same type; another one gets `None`.
+    pub fn state<T: Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> Option<&T> {
+        self.state.get_or_init(|| Box::new(make())).downcast_ref()
     }
 
     /// False once closing began.

@@ -1,3 +1,37 @@
 //! The one binary: wiring and command line.
 
-fn main() {}
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+mod address;
+mod args;
+mod run;
+
+use args::{Cli, Command, MqBroker, MqNamesrv};
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let called =
+        arguments.first().and_then(|path| Path::new(path).file_stem()?.to_str()).unwrap_or("apogee").to_owned();
+    let command = match called.as_str() {
+        "mqnamesrv" => Command::Namesrv(MqNamesrv::parse().args),
+        "mqbroker" => {
+            let mut broker = MqBroker::parse();
+            broker.args.common.print_settings |= broker.print_important;
+            Command::Broker(broker.args)
+        }
+        _ => Cli::parse().command(),
+    };
+    match run::run(command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Standard error is where a supervisor looks; nothing is left to do if it is closed.
+            use std::io::Write;
+            let _ = writeln!(std::io::stderr(), "apogee: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

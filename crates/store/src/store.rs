@@ -160,15 +160,19 @@ impl Store {
         self.appender.append(entries);
     }
 
-    /// Takes a message and waits until it is confirmed: for background work and tests.
-    pub fn append_now(&self, draft: Draft) -> Result<Appended, AppendError> {
+    /// Takes messages and waits until all are confirmed, or the first is refused: for background work
+    /// and tests.
+    pub fn append_now(&self, drafts: impl IntoIterator<Item = Draft>) -> Result<Vec<Appended>, AppendError> {
         let waiter = Arc::new(Waiter::default());
-        self.append([Append { draft, done: waiter.clone(), token: 0 }]);
-        if waiter.outcome().is_none() {
+        let entry = |(token, draft)| Append { draft, done: waiter.clone(), token: token as u64 };
+        let entries: Vec<_> = drafts.into_iter().enumerate().map(entry).collect();
+        let count = entries.len();
+        self.append(entries);
+        if !waiter.has(count) {
             // Without a thread that flushes, this call does; with one, it finds the work done.
             self.flush_step()?;
         }
-        waiter.wait()
+        waiter.wait(count)
     }
 
     /// Hears of messages that can be read; the first listener stays.
@@ -360,28 +364,30 @@ fn has_key(record: &Record<'_>, key: &str, by_tag: bool) -> bool {
         || record.property(property::KEYS).is_some_and(|keys| keys.split(' ').any(|one| one == key))
 }
 
-/// Waits for the outcome of one append.
+/// Waits for the outcomes of some appends.
 #[derive(Default)]
 struct Waiter {
-    outcome: Mutex<Option<Result<Appended, AppendError>>>,
+    outcomes: Mutex<Vec<(u64, Result<Appended, AppendError>)>>,
     told: Condvar,
 }
 
 impl Waiter {
-    fn outcome(&self) -> Option<Result<Appended, AppendError>> {
-        self.outcome.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn has(&self, count: usize) -> bool {
+        self.outcomes.lock().unwrap_or_else(PoisonError::into_inner).len() >= count
     }
 
-    fn wait(&self) -> Result<Appended, AppendError> {
-        let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
-        let outcome = self.told.wait_while(outcome, |outcome| outcome.is_none());
-        outcome.unwrap_or_else(PoisonError::into_inner).clone().unwrap_or(Err(AppendError::Closed))
+    fn wait(&self, count: usize) -> Result<Vec<Appended>, AppendError> {
+        let outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+        let outcomes = self.told.wait_while(outcomes, |outcomes| outcomes.len() < count);
+        let mut outcomes = std::mem::take(&mut *outcomes.unwrap_or_else(PoisonError::into_inner));
+        outcomes.sort_unstable_by_key(|(token, _)| *token);
+        outcomes.into_iter().map(|(_, outcome)| outcome).collect()
     }
 }
 
 impl AppendDone for Waiter {
-    fn done(&self, _: u64, result: &Result<Appended, AppendError>) {
-        *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(result.clone());
+    fn done(&self, token: u64, result: &Result<Appended, AppendError>) {
+        self.outcomes.lock().unwrap_or_else(PoisonError::into_inner).push((token, result.clone()));
         self.told.notify_all();
     }
 }

@@ -152,12 +152,12 @@ fn writing_goes_on_where_apache_stopped() {
     let sample = sample("tiny-roll", tiny());
     let store = sample.open();
     let (_, max) = store.queue_range("T_a", 0).unwrap();
-    assert_eq!(store.append_now(draft("T_a")).unwrap().queue_offset, max);
+    assert_eq!(store.append_now([draft("T_a")]).unwrap()[0].queue_offset, max);
     store.close().unwrap();
     drop(store);
     let store = sample.open();
     assert_eq!(store.queue_range("T_a", 0).unwrap().1, max + 1);
     let mine = store.query("T_a", "mine", None, 32, 0, i64::MAX).unwrap();
     assert_eq!(Record::read(&mine.records[0]).unwrap().body, b"new");
-    assert_eq!(store.append_now(draft("T_a")).unwrap().queue_offset, max + 1);
+    assert_eq!(store.append_now([draft("T_a")]).unwrap()[0].queue_offset, max + 1);
 }

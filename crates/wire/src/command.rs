@@ -102,6 +102,13 @@ impl Command {
         }
     }
 
+    /// Becomes the response to a request, and keeps its memory.
+    pub fn answer_to(&mut self, request: &Command, code: i32) {
+        self.reset();
+        (self.code, self.version, self.flag) = (code, VERSION, FLAG_RESPONSE);
+        (self.opaque, self.encoding) = (request.opaque, request.encoding);
+    }
+
     /// Adds a remark.
     pub fn with_remark(mut self, remark: impl Into<String>) -> Self {
         self.remark = Some(remark.into());

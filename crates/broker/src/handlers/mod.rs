@@ -1,4 +1,7 @@
-//! Requests: from each to its answer.
+//! Handlers of requests, by what they are about.
 
-#[allow(dead_code)] // Until the broker hands it requests.
 pub(crate) mod client;
+pub(crate) mod pull;
+pub(crate) mod query;
+pub(crate) mod send;
+pub(crate) mod send_back;

@@ -1,0 +1,564 @@
+//! The broker: what handlers are given, and its life from start to stop.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread;
+use std::time::Duration;
+
+use apogee_base::clock::Clock;
+use apogee_base::disk::Disk;
+use apogee_base::settings::Live;
+use apogee_message::names;
+use apogee_net::{BindError, Limits, Server};
+use apogee_store::{ArrivalListener, Store, StoreError, StoreOptions};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+
+use crate::clients::{Consumers, Producers};
+use crate::error::BrokerError;
+use crate::groups::GroupTable;
+use crate::handlers::client::ClientDesk;
+use crate::handlers::pull;
+use crate::locks::QueueLocks;
+use crate::longpoll::{LongPolling, Parked};
+use crate::offsets::OffsetTable;
+use crate::persist::{JsonFile, PersistError};
+use crate::registration::keep_registered;
+use crate::schedule::{Schedule, parse_delays};
+use crate::serve::Requests;
+use crate::settings::{BrokerSettings, FlushDiskType};
+use crate::stats::{SAMPLE_SECONDS, Stats};
+use crate::topics::{Topic, TopicTable};
+
+/// Topics and groups that came into being by themselves are saved so often.
+const SAVE_TABLES: Duration = Duration::from_millis(500);
+/// Clients that fell silent are looked for so often.
+const EXPIRE_CLIENTS: Duration = Duration::from_secs(10);
+/// Time between two checkpoints of the store.
+const CHECKPOINT: Duration = Duration::from_secs(30);
+/// How long the indexer lets records gather.
+const GATHER: Duration = Duration::from_millis(5);
+/// How often a thread with nothing to do looks whether the broker stops.
+const LOOK_UP: Duration = Duration::from_millis(100);
+
+/// Why a broker cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A setting makes no sense.
+    #[error("{0}")]
+    Setting(String),
+    /// The address that clients are told cannot be resolved.
+    #[error("brokerIP1={host} cannot be resolved: {source}")]
+    Advertised {
+        /// As set.
+        host: String,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The port cannot be had.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A file of topics, groups or offsets cannot be read.
+    #[error(transparent)]
+    State(#[from] PersistError),
+    /// The system refused a folder or a thread.
+    #[error("cannot {action}: {source}")]
+    System {
+        /// What was tried.
+        action: &'static str,
+        /// The system's reason.
+        source: io::Error,
+    },
+}
+
+/// All state of a broker; each table has its own file. Handlers get it by reference.
+pub struct Broker {
+    me: Weak<Broker>,
+    pub(crate) settings: Live<BrokerSettings>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) topics: TopicTable,
+    pub(crate) groups: GroupTable,
+    pub(crate) offsets: OffsetTable,
+    pub(crate) consumers: Consumers,
+    pub(crate) producers: Producers,
+    pub(crate) locks: QueueLocks,
+    pub(crate) longpoll: LongPolling,
+    pub(crate) schedule: Schedule,
+    pub(crate) stats: Stats,
+    /// Milliseconds of the delay levels.
+    pub(crate) delays: Arc<[i64]>,
+    pub(crate) schedule_topic: Arc<str>,
+    pub(crate) cluster: String,
+    pub(crate) region: String,
+    /// The address clients are told, `host:port`.
+    pub(crate) advertised: String,
+    /// The address slaves are told, `host:port`.
+    pub(crate) ha_address: String,
+    /// The address that message ids hold.
+    pub(crate) store_host: SocketAddr,
+    pub(crate) started_ms: i64,
+    /// Bytes of memory of the machine, as far as this process may use it.
+    memory: u64,
+    stopping: AtomicBool,
+    /// Spreads messages over queues where the producer leaves the choice.
+    rotation: AtomicU32,
+    /// Counts changes of the topics.
+    changes: watch::Sender<u64>,
+    registered: watch::Sender<bool>,
+    woken: Mutex<VecDeque<Parked>>,
+    woke: Notify,
+    deadline: Notify,
+}
+
+/// A broker that is up.
+pub struct RunningBroker {
+    broker: Arc<Broker>,
+    server: Arc<Server>,
+    threads: Vec<thread::JoinHandle<()>>,
+    tasks: Vec<JoinHandle<()>>,
+    registrations: Vec<JoinHandle<()>>,
+}
+
+impl RunningBroker {
+    /// Opens the store, takes the port, and serves. Needs a tokio runtime around it. `memory` is
+    /// how many bytes of memory the process may use.
+    pub fn start(
+        settings: BrokerSettings,
+        clock: Arc<dyn Clock>,
+        disk: Arc<dyn Disk>,
+        memory: u64,
+    ) -> Result<Self, StartError> {
+        let ip = settings.bind_address.parse();
+        let ip =
+            ip.map_err(|_| StartError::Setting(format!("bindAddress={} is not an IP address", settings.bind_address)))?;
+        let idle = Duration::from_secs(settings.server_channel_max_idle_time_seconds);
+        let server = Server::bind(SocketAddr::new(ip, settings.listen_port), Limits { idle, ..Limits::default() })?;
+        let server = Arc::new(server);
+        let broker = Broker::open(settings, clock, disk, memory, server.local_addr().port())?;
+        let requests = Arc::new(Requests::new(Arc::clone(&broker)));
+        let listener = Arc::new(Arrivals { broker: broker.me.clone(), topic: Arc::clone(&broker.schedule_topic) });
+        broker.store.listen(listener);
+        let threads =
+            start_threads(&broker).map_err(|source| StartError::System { action: "start a thread", source })?;
+        let tasks = vec![
+            tokio::spawn(answer_woken(Arc::clone(&broker))),
+            tokio::spawn(answer_expired(Arc::clone(&broker))),
+            tokio::spawn(keep_house(Arc::clone(&broker))),
+        ];
+        server.start(requests.clone());
+        let addresses = broker.settings.load().namesrv_addr.clone();
+        let addresses = addresses.split(';').map(str::trim).filter(|address| !address.is_empty());
+        let register = |address: &str| {
+            let changes = broker.changes.subscribe();
+            tokio::spawn(keep_registered(Arc::clone(&broker), address.to_owned(), requests.clone(), changes))
+        };
+        let registrations = addresses.map(register).collect();
+        Ok(Self { broker: Arc::clone(&broker), server, threads, tasks, registrations })
+    }
+
+    /// The address it listens on; its port is the real one when 0 was asked for.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.server.local_addr()
+    }
+
+    /// The address that clients are told, `host:port`.
+    pub fn advertised(&self) -> &str {
+        &self.broker.advertised
+    }
+
+    /// Waits until a name server knows the broker, or for `patience`. Says whether one does.
+    pub async fn wait_registered(&self, patience: Duration) -> bool {
+        let mut registered = self.broker.registered.subscribe();
+        let waiting = registered.wait_for(|registered| *registered);
+        matches!(tokio::time::timeout(patience, waiting).await, Ok(Ok(_)))
+    }
+
+    /// Leaves the name servers, answers who waits, closes the connections, and makes all durable.
+    pub async fn stop(self, patience: Duration) -> Result<(), StoreError> {
+        let broker = self.broker;
+        broker.stopping.store(true, Ordering::Release);
+        broker.topics_changed();
+        for registration in self.registrations {
+            // Each ends by itself within a second of the word.
+            let _ = registration.await;
+        }
+        for parked in broker.longpoll.take_all() {
+            pull::pull(&broker, &parked.conn, &parked.request, Some(0));
+        }
+        self.server.stop(patience).await;
+        for task in self.tasks {
+            task.abort();
+        }
+        broker.schedule.wake();
+        let closing = tokio::task::spawn_blocking(move || {
+            for thread in self.threads {
+                // A thread that panicked said so; the store is closed all the same.
+                let _ = thread.join();
+            }
+            broker.save_all();
+            broker.store.close()
+        });
+        closing.await.unwrap_or(Ok(()))
+    }
+}
+
+impl Broker {
+    fn open(
+        settings: BrokerSettings,
+        clock: Arc<dyn Clock>,
+        disk: Arc<dyn Disk>,
+        memory: u64,
+        port: u16,
+    ) -> Result<Arc<Self>, StartError> {
+        let delays: Arc<[i64]> = parse_delays(&settings.message_delay_level).map_err(StartError::Setting)?.into();
+        let host = settings.broker_ip1.clone();
+        let store_host = resolve(&host, port)?;
+        let advertised = format!("{}:{port}", bracketed(&host));
+        let ha_host = if settings.broker_ip2.is_empty() { &host } else { &settings.broker_ip2 };
+        let ha_address = format!("{}:{}", bracketed(ha_host), port.saturating_add(1));
+        let root = PathBuf::from(&settings.store_path_root_dir);
+        let store =
+            Store::open(Arc::clone(&disk), Arc::clone(&clock), root.clone(), options(&settings, &delays, memory))?;
+        let folder = root.join("config");
+        disk.create_folder(&folder)
+            .map_err(|source| StartError::System { action: "create the folder of the configuration", source })?;
+        let file = |name: &str| JsonFile::new(Arc::clone(&disk), folder.join(name));
+        let now = clock.now_ms();
+        let topics = TopicTable::open(file("topics.json"), &settings, now)?;
+        let groups = GroupTable::open(file("subscriptionGroup.json"), now)?;
+        let offsets = OffsetTable::open(file("consumerOffset.json"), now)?;
+        let schedule = Schedule::open(file("delayOffset.json"), Arc::clone(&delays))?;
+        Ok(Arc::new_cyclic(|me| Self {
+            me: me.clone(),
+            cluster: settings.broker_cluster_name.clone(),
+            region: settings.region_id.clone(),
+            settings: Live::new(settings),
+            clock,
+            disk,
+            store: Arc::new(store),
+            topics,
+            groups,
+            offsets,
+            consumers: Consumers::default(),
+            producers: Producers::default(),
+            locks: QueueLocks::default(),
+            longpoll: LongPolling::default(),
+            schedule,
+            stats: Stats::default(),
+            delays,
+            schedule_topic: names::SCHEDULE_TOPIC.into(),
+            advertised,
+            ha_address,
+            store_host,
+            started_ms: now,
+            memory,
+            stopping: AtomicBool::new(false),
+            rotation: AtomicU32::new(0),
+            changes: watch::channel(0).0,
+            registered: watch::channel(false).0,
+            woken: Mutex::default(),
+            woke: Notify::new(),
+            deadline: Notify::new(),
+        }))
+    }
+
+    /// Milliseconds since 1970.
+    pub(crate) fn now(&self) -> i64 {
+        self.clock.now_ms()
+    }
+
+    /// The broker as those keep it who outlive a request.
+    pub(crate) fn weak(&self) -> Weak<Self> {
+        self.me.clone()
+    }
+
+    /// Whether the broker is about to end.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Whether clients are told that traces are wanted.
+    pub(crate) fn trace_on(&self) -> bool {
+        self.settings.load().trace_on
+    }
+
+    /// The name servers shall learn soon that the topics changed.
+    pub(crate) fn topics_changed(&self) {
+        self.changes.send_modify(|changes| *changes = changes.wrapping_add(1));
+    }
+
+    /// A name server knows this broker.
+    pub(crate) fn registered(&self) {
+        self.registered.send_replace(true);
+    }
+
+    /// The topic that a producer sends to, maybe created for it.
+    pub(crate) fn topic_for_send(&self, name: &str, template: &str, queues: i32) -> Result<Arc<Topic>, BrokerError> {
+        if let Some(topic) = self.topics.get(name) {
+            return Ok(topic);
+        }
+        let topic = self.topics.get_or_create(name, template, queues, &self.settings.load(), self.now())?;
+        self.topics_changed();
+        Ok(topic)
+    }
+
+    /// A topic of the system's own making.
+    pub(crate) fn ensure_topic(&self, name: &str, queues: i32, permission: i32) -> Arc<Topic> {
+        self.topics.get(name).unwrap_or_else(|| {
+            let topic = self.topics.ensure(name, queues, permission, self.now());
+            self.topics_changed();
+            topic
+        })
+    }
+
+    /// The retry topic of a group.
+    pub(crate) fn ensure_retry_topic(&self, group: &str, queues: i32) -> Arc<Topic> {
+        let permission = crate::topics::perm::READ | crate::topics::perm::WRITE;
+        self.ensure_topic(&names::retry_topic(group), queues.max(1), permission)
+    }
+
+    /// One of a topic's queues, each in turn.
+    pub(crate) fn next_queue(&self, queues: i32) -> i32 {
+        (self.rotation.fetch_add(1, Ordering::Relaxed) % queues.max(1) as u32) as i32
+    }
+
+    /// Bytes of the log that are expected to be in memory.
+    pub(crate) fn memory_bytes(&self, settings: &BrokerSettings) -> i64 {
+        (self.memory / 100 * settings.access_message_in_memory_max_ratio) as i64
+    }
+
+    /// Runs pulls again that waited.
+    pub(crate) fn wake(&self, parked: Vec<Parked>) {
+        if !parked.is_empty() {
+            self.woken.lock().unwrap_or_else(PoisonError::into_inner).extend(parked);
+            self.woke.notify_one();
+        }
+    }
+
+    /// A pull was parked whose deadline may be the next.
+    pub(crate) fn deadline_set(&self) {
+        self.deadline.notify_one();
+    }
+
+    /// What deals with clients, at this moment.
+    pub(crate) fn clients<'b>(&'b self, settings: &'b BrokerSettings) -> ClientDesk<'b> {
+        ClientDesk {
+            now_ms: self.now(),
+            settings,
+            topics: &self.topics,
+            groups: &self.groups,
+            offsets: &self.offsets,
+            consumers: &self.consumers,
+            producers: &self.producers,
+            locks: &self.locks,
+        }
+    }
+
+    /// A connection is gone, and with it the clients and the pulls on it.
+    pub(crate) fn closed(&self, connection: u64) {
+        drop(self.longpoll.closed(connection));
+        self.clients(&self.settings.load()).closed(connection);
+    }
+
+    /// Writes the tables that changed to their files; a failure is told and tried again.
+    pub(crate) fn save_tables(&self) {
+        let saved = self.topics.save().and_then(|()| self.groups.save());
+        if let Err(error) = saved {
+            tracing::error!(%error, "topics or groups cannot be saved; trying again");
+        }
+    }
+
+    fn save_all(&self) {
+        self.save_tables();
+        let saved = self.offsets.save(self.now()).and_then(|()| self.schedule.save());
+        if let Err(error) = saved {
+            tracing::error!(%error, "offsets cannot be saved");
+        }
+    }
+
+    fn take_woken(&self) -> VecDeque<Parked> {
+        std::mem::take(&mut *self.woken.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Wakes pulls, and the delivery of delayed messages.
+struct Arrivals {
+    broker: Weak<Broker>,
+    topic: Arc<str>,
+}
+
+impl ArrivalListener for Arrivals {
+    fn arrived(&self, topic: &str, queue_id: i32, _: i64, tag_code: i64) {
+        let Some(broker) = self.broker.upgrade() else { return };
+        if topic == &*self.topic {
+            broker.schedule.wake();
+        }
+        broker.wake(broker.longpoll.arrived(topic, queue_id, tag_code));
+    }
+}
+
+async fn answer_woken(broker: Arc<Broker>) {
+    loop {
+        broker.woke.notified().await;
+        for parked in broker.take_woken() {
+            pull::pull(&broker, &parked.conn, &parked.request, Some(parked.deadline_ms));
+        }
+    }
+}
+
+async fn answer_expired(broker: Arc<Broker>) {
+    loop {
+        let now = broker.now();
+        for parked in broker.longpoll.expired(now) {
+            pull::pull(&broker, &parked.conn, &parked.request, Some(parked.deadline_ms));
+        }
+        let next = broker.longpoll.next_deadline().map_or(1_000, |deadline| (deadline - now).clamp(1, 1_000));
+        let sleep = tokio::time::sleep(Duration::from_millis(next as u64));
+        // A pull parked meanwhile may have an earlier deadline, though not by less than it sleeps.
+        if next < 1_000 {
+            sleep.await;
+        } else {
+            tokio::select! {
+                () = sleep => {}
+                () = broker.deadline.notified() => {}
+            }
+        }
+    }
+}
+
+/// What is to be done from time to time.
+async fn keep_house(broker: Arc<Broker>) {
+    let settings = broker.settings.load();
+    let mut tables = tokio::time::interval(SAVE_TABLES);
+    let mut offsets = tokio::time::interval(Duration::from_millis(settings.flush_consumer_offset_interval));
+    let mut delays = tokio::time::interval(Duration::from_millis(settings.flush_delay_offset_interval));
+    let mut clients = tokio::time::interval(EXPIRE_CLIENTS);
+    let mut samples = tokio::time::interval(Duration::from_secs(SAMPLE_SECONDS));
+    loop {
+        let broker = Arc::clone(&broker);
+        let on_disk: Option<fn(&Broker)> = tokio::select! {
+            _ = tables.tick() => Some(Broker::save_tables),
+            _ = offsets.tick() => Some(|broker| {
+                if let Err(error) = broker.offsets.save(broker.now()) {
+                    tracing::error!(%error, "consumer offsets cannot be saved; trying again");
+                }
+            }),
+            _ = delays.tick() => Some(|broker| {
+                if let Err(error) = broker.schedule.save() {
+                    tracing::error!(%error, "offsets of delayed messages cannot be saved; trying again");
+                }
+            }),
+            _ = clients.tick() => {
+                broker.clients(&broker.settings.load()).expire();
+                None
+            }
+            _ = samples.tick() => {
+                broker.stats.sample();
+                None
+            }
+        };
+        if let Some(work) = on_disk {
+            // Ends with the process; nothing is awaited on it that could be lost.
+            let _ = tokio::task::spawn_blocking(move || work(&broker)).await;
+        }
+    }
+}
+
+fn start_threads(broker: &Arc<Broker>) -> io::Result<Vec<thread::JoinHandle<()>>> {
+    let spawn = |name: &str, work: fn(&Broker)| {
+        let broker = Arc::clone(broker);
+        thread::Builder::new().name(name.to_owned()).spawn(move || {
+            while !broker.is_stopping() {
+                work(&broker);
+            }
+        })
+    };
+    let flush: fn(&Broker) = match broker.settings.load().flush_disk_type {
+        FlushDiskType::Sync => |broker| {
+            if broker.store.wait_for_flush_work(LOOK_UP) {
+                // The store says why when a flush fails.
+                let _ = broker.store.flush_step();
+            }
+        },
+        FlushDiskType::Async => |broker| {
+            thread::sleep(Duration::from_millis(broker.settings.load().flush_interval_commit_log));
+            let _ = broker.store.flush_step();
+        },
+    };
+    Ok(vec![
+        spawn("store-flush", flush)?,
+        spawn("store-queues", flush_queues)?,
+        spawn("store-index", |broker| {
+            broker.store.wait_for_index_work(LOOK_UP);
+            thread::sleep(GATHER);
+            if let Err(error) = broker.store.index_step() {
+                tracing::error!(%error, "messages cannot be indexed: they will not be found by key");
+            }
+        })?,
+        spawn("schedule", |broker| {
+            let sleep = broker.schedule.step(&broker.store, broker.now());
+            broker.schedule.sleep(sleep);
+        })?,
+    ])
+}
+
+/// Writes queue units every second, and makes a checkpoint every half minute.
+fn flush_queues(broker: &Broker) {
+    let interval = Duration::from_millis(broker.settings.load().flush_interval_consume_queue);
+    let rounds = (CHECKPOINT.as_millis() / interval.as_millis().max(1)).max(1);
+    for round in 0..rounds {
+        let mut slept = Duration::ZERO;
+        while slept < interval && !broker.is_stopping() && !broker.store.queues_are_urgent() {
+            thread::sleep(LOOK_UP.min(interval));
+            slept += LOOK_UP.min(interval);
+        }
+        if broker.is_stopping() {
+            return;
+        }
+        let last = round + 1 == rounds || broker.store.checkpoint_is_urgent();
+        let done = if last { broker.store.checkpoint_step() } else { broker.store.queues_step() };
+        if let Err(error) = done {
+            tracing::error!(%error, "consume queues cannot be written; trying again");
+        }
+        if last {
+            return;
+        }
+    }
+}
+
+fn options(settings: &BrokerSettings, delays: &[i64], memory: u64) -> StoreOptions {
+    let folder = &settings.store_path_commit_log;
+    StoreOptions {
+        log_folder: (!folder.is_empty()).then(|| Path::new(folder).to_owned()),
+        log_file_size: settings.mapped_file_size_commit_log,
+        queue_file_size: settings.mapped_file_size_consume_queue,
+        sync_flush: settings.flush_disk_type == FlushDiskType::Sync,
+        check_crc_on_recover: settings.check_crc_on_recover,
+        index: settings.message_index_enable,
+        index_slots: settings.max_hash_slot_num,
+        index_entries: settings.max_index_num,
+        delays: delays.to_vec(),
+        hot_bytes: memory / 100 * settings.access_message_in_memory_max_ratio,
+        ..StoreOptions::default()
+    }
+}
+
+fn resolve(host: &str, port: u16) -> Result<SocketAddr, StartError> {
+    let error = |source| StartError::Advertised { host: host.to_owned(), source };
+    let mut addresses = (host, port).to_socket_addrs().map_err(error)?;
+    addresses.next().ok_or_else(|| error(io::ErrorKind::NotFound.into()))
+}
+
+/// An IPv6 address stands in brackets before a port.
+fn bracketed(host: &str) -> String {
+    if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() }
+}

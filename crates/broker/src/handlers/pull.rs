@@ -1,0 +1,276 @@
+//! Pulling: `PULL_MESSAGE`, `LITE_PULL_MESSAGE` (upstream `PullMessageProcessor`).
+//!
+//! What is found goes out as slices of the mapped log. A pull that finds nothing is parked in
+//! [`LongPolling`](crate::longpoll::LongPolling) and run again when a message for it arrives.
+
+use std::sync::Arc;
+
+use apogee_net::Conn;
+use apogee_store::{ReadLimits, ReadResult, ReadStatus};
+use apogee_wire::Command;
+use apogee_wire::bodies::MessageModel;
+use apogee_wire::codes::response;
+use apogee_wire::headers::{PullMessageRequestHeader, PullMessageResponseHeader};
+
+use crate::broker::Broker;
+use crate::clients::Subscription;
+use crate::error::BrokerError;
+use crate::longpoll::Parked;
+use crate::settings::BrokerSettings;
+use crate::stats::Kind;
+use crate::topics::{Topic, perm};
+
+const COMMIT_OFFSET: i32 = 1;
+const SUSPEND: i32 = 2;
+const SUBSCRIPTION: i32 = 4;
+/// Longest time that a pull is parked, whatever it asks for.
+const MOST_SUSPEND_MS: i64 = 300_000;
+
+/// Runs a pull: answers it, or parks it. `deadline` is set when it was parked before.
+pub(crate) fn pull(broker: &Arc<Broker>, conn: &Arc<Conn>, request: &Command, deadline: Option<i64>) {
+    let refused = |error: BrokerError| conn.reply(&error.response_to(request));
+    let wanted = match Wanted::check(broker, conn, request) {
+        Ok(wanted) => wanted,
+        Err(error) => return refused(error),
+    };
+    if broker.store.is_cold(&wanted.topic.name, wanted.header.queue_id, wanted.header.queue_offset) {
+        // The disk may take its time: not on a thread that serves others.
+        let (broker, conn, request) = (Arc::clone(broker), Arc::clone(conn), request.clone());
+        tokio::task::spawn_blocking(move || match Wanted::check(&broker, &conn, &request) {
+            Ok(wanted) => {
+                let read = wanted.read(&broker);
+                touch(&read);
+                wanted.answer(&broker, &conn, &request, &read);
+            }
+            Err(error) => conn.reply(&error.response_to(&request)),
+        });
+        return;
+    }
+    if let Some(offset) = wanted.reset(broker) {
+        return wanted.move_to(broker, conn, request, offset);
+    }
+    let read = wanted.read(broker);
+    match wanted.wait_until(broker, &read, deadline) {
+        Some(deadline_ms) => wanted.park(broker, conn, request, deadline_ms),
+        None => wanted.answer(broker, conn, request, &read),
+    }
+}
+
+/// Reads a byte of each page, so that what is on disk is in memory when it is sent.
+fn touch(read: &ReadResult) {
+    const PAGE: usize = 4096;
+    for slice in &read.slices {
+        for byte in slice.iter().step_by(PAGE) {
+            std::hint::black_box(*byte);
+        }
+    }
+}
+
+/// A pull that may be answered.
+struct Wanted<'r> {
+    header: PullMessageRequestHeader<'r>,
+    settings: Arc<BrokerSettings>,
+    topic: Arc<Topic>,
+    subscription: Arc<Subscription>,
+    /// What the group's settings say of slow consumers.
+    slow_broker_id: i64,
+    broker_id: i64,
+}
+
+impl<'r> Wanted<'r> {
+    fn check(broker: &Broker, conn: &Conn, request: &'r Command) -> Result<Self, BrokerError> {
+        let header: PullMessageRequestHeader<'r> = request.header()?;
+        let settings = broker.settings.load();
+        let (group, topic_name) = (header.consumer_group, header.topic);
+        let forbidden = |remark: String| BrokerError::new(response::NO_PERMISSION, remark);
+        if settings.broker_permission & perm::READ == 0 {
+            return Err(forbidden(format!(
+                "the broker[{}] pulling message is forbidden (brokerPermission)",
+                settings.broker_name
+            )));
+        }
+        let config = broker.groups.get_or_create(group, settings.auto_create_subscription_group, broker.now())?;
+        if !config.consume_enable {
+            return Err(forbidden(format!("subscription group no permission, {group}")));
+        }
+        let topic = broker.topics.get(topic_name).ok_or_else(|| BrokerError::no_topic(topic_name))?;
+        if !topic.allows(perm::READ) {
+            return Err(forbidden(format!("the topic[{topic_name}] pulling message is forbidden")));
+        }
+        if !broker.groups.may_read(group, topic_name) {
+            return Err(forbidden(format!("the consumer group[{group}] is forbidden to read topic[{topic_name}]")));
+        }
+        let queues = topic.config.read_queue_nums;
+        if !(0..queues).contains(&header.queue_id) {
+            let remark = format!(
+                "queueId[{}] is illegal, topic:[{topic_name}] topicConfig.readQueueNums:[{queues}]",
+                header.queue_id
+            );
+            return Err(BrokerError::new(response::INVALID_PARAMETER, remark));
+        }
+        let subscription = if header.sys_flag & SUBSCRIPTION != 0 {
+            if header.expression_type.is_some_and(|kind| kind != "TAG") {
+                let remark = "The broker does not support consumer to filter message by SQL92";
+                return Err(BrokerError::new(response::SYSTEM_ERROR, remark));
+            }
+            Arc::new(Subscription::to_tags(topic_name, header.subscription.unwrap_or("*"), header.sub_version))
+        } else {
+            broker.subscribed(conn, group, topic_name, header.sub_version)?
+        };
+        if !config.consume_broadcast_enable && broker.consumers.message_model(group) == Some(MessageModel::Broadcasting)
+        {
+            return Err(forbidden(format!("the consumer group[{group}] can not consume by broadcast way")));
+        }
+        let (slow_broker_id, broker_id) = (config.which_broker_when_consume_slowly, config.broker_id);
+        Ok(Self { header, settings, topic, subscription, slow_broker_id, broker_id })
+    }
+
+    fn read(&self, broker: &Broker) -> ReadResult {
+        let wanted = usize::try_from(self.header.max_msg_nums).unwrap_or(1).max(1);
+        let bytes = self.header.max_msg_bytes.and_then(|bytes| usize::try_from(bytes).ok()).filter(|bytes| *bytes > 0);
+        let settings = &self.settings;
+        let limits = ReadLimits {
+            messages: wanted.min(settings.max_transfer_count_on_message_in_memory),
+            bytes: bytes.unwrap_or(usize::MAX).min(settings.max_transfer_bytes_on_message_in_memory),
+            cold_messages: wanted.min(settings.max_transfer_count_on_message_in_disk),
+            cold_bytes: settings.max_transfer_bytes_on_message_in_disk,
+        };
+        let header = &self.header;
+        broker.store.read(&self.topic.name, header.queue_id, header.queue_offset, limits, &mut |code| {
+            self.subscription.wants(code)
+        })
+    }
+
+    /// Where an administrator moved the group, if it doesn't know yet.
+    fn reset(&self, broker: &Broker) -> Option<i64> {
+        let header = &self.header;
+        let taken = || broker.offsets.take_reset(header.consumer_group, header.topic, header.queue_id);
+        self.settings.use_server_side_reset_offset.then(taken).flatten()
+    }
+
+    /// Tells the client to go on elsewhere.
+    fn move_to(&self, broker: &Broker, conn: &Conn, request: &Command, offset: i64) {
+        let (min, max) = broker.store.queue_range(self.header.topic, self.header.queue_id).unwrap_or_default();
+        let header = self.head(offset, min, max, self.broker_id);
+        let answer = Command::response_to(request, response::PULL_OFFSET_MOVED).with_remark("OFFSET_RESET");
+        conn.reply(&answer.with_header(&header));
+    }
+
+    fn head(&self, next: i64, min: i64, max: i64, suggested_broker: i64) -> PullMessageResponseHeader {
+        PullMessageResponseHeader {
+            suggest_which_broker_id: suggested_broker,
+            next_begin_offset: next,
+            min_offset: min,
+            max_offset: max,
+            offset_delta: None,
+            topic_sys_flag: Some(self.topic.config.topic_sys_flag),
+            group_sys_flag: Some(0),
+            forbidden_type: None,
+        }
+    }
+
+    /// Until when the pull may wait for messages, if it may.
+    fn wait_until(&self, broker: &Broker, read: &ReadResult, deadline: Option<i64>) -> Option<i64> {
+        if code_of(read, self.header.queue_offset) != response::PULL_NOT_FOUND || self.header.sys_flag & SUSPEND == 0 {
+            return None;
+        }
+        let now = broker.now();
+        let wait = match self.settings.long_polling_enable {
+            true => self.header.suspend_timeout_millis.clamp(0, MOST_SUSPEND_MS),
+            false => self.settings.short_polling_time_mills as i64,
+        };
+        let deadline = deadline.unwrap_or(now + wait);
+        (deadline > now && !broker.is_stopping()).then_some(deadline)
+    }
+
+    fn park(&self, broker: &Arc<Broker>, conn: &Arc<Conn>, request: &Command, deadline_ms: i64) {
+        let (topic, queue_id) = (&self.topic.name, self.header.queue_id);
+        let parked = Parked {
+            conn: Arc::clone(conn),
+            request: request.clone(),
+            subscription: Arc::clone(&self.subscription),
+            deadline_ms,
+        };
+        if let Err(parked) = broker.longpoll.park(topic, queue_id, parked) {
+            let read = self.read(broker);
+            return self.answer(broker, &parked.conn, &parked.request, &read);
+        }
+        broker.deadline_set();
+        // A message may have come between the read and the parking.
+        if broker.store.queue_range(topic, queue_id).is_some_and(|(_, max)| max > self.header.queue_offset) {
+            broker.wake(broker.longpoll.take_queue(topic, queue_id));
+        }
+    }
+
+    fn answer(&self, broker: &Broker, conn: &Conn, request: &Command, read: &ReadResult) {
+        let header = &self.header;
+        if header.sys_flag & COMMIT_OFFSET != 0 && header.commit_offset >= 0 {
+            broker.offsets.commit(header.consumer_group, header.topic, header.queue_id, header.commit_offset);
+        }
+        let far_behind = read.behind_bytes > broker.memory_bytes(&self.settings);
+        let suggested = if far_behind { self.slow_broker_id } else { self.broker_id };
+        let answer = Command::response_to(request, code_of(read, header.queue_offset))
+            .with_remark(read.status.name())
+            .with_header(&self.head(read.next_offset, read.min_offset, read.max_offset, suggested));
+        if read.status == ReadStatus::Found {
+            broker.count_pull(header.consumer_group, header.topic, read.messages as u64, read.bytes as u64);
+            conn.reply_parts(&answer, read.slices.iter().cloned());
+        } else {
+            conn.reply(&answer);
+        }
+    }
+}
+
+/// The response code of a read's outcome.
+fn code_of(read: &ReadResult, offset: i64) -> i32 {
+    match read.status {
+        ReadStatus::Found => response::SUCCESS,
+        ReadStatus::NoMatchedMessage | ReadStatus::MessageWasRemoving => response::PULL_RETRY_IMMEDIATELY,
+        ReadStatus::OffsetFoundNull | ReadStatus::OffsetOverflowOne => response::PULL_NOT_FOUND,
+        ReadStatus::NoMessageInQueue | ReadStatus::NoMatchedLogicQueue if offset == 0 => response::PULL_NOT_FOUND,
+        ReadStatus::NoMessageInQueue
+        | ReadStatus::NoMatchedLogicQueue
+        | ReadStatus::OffsetOverflowBadly
+        | ReadStatus::OffsetTooSmall => response::PULL_OFFSET_MOVED,
+    }
+}
+
+impl Broker {
+    /// What the client, or at least its group, subscribes to.
+    fn subscribed(
+        &self,
+        conn: &Conn,
+        group: &str,
+        topic: &str,
+        version: i64,
+    ) -> Result<Arc<Subscription>, BrokerError> {
+        let subscription = self.consumers.subscription(group, conn.id(), topic).ok_or_else(|| {
+            let remark = format!("the consumer's subscription not exist, group {group}, topic {topic}");
+            BrokerError::new(response::SUBSCRIPTION_NOT_EXIST, remark)
+        })?;
+        if subscription.data().sub_version < version {
+            let remark = "the consumer's subscription not latest";
+            return Err(BrokerError::new(response::SUBSCRIPTION_NOT_LATEST, remark));
+        }
+        if !subscription.is_by_tag() {
+            let remark = "The broker does not support consumer to filter message by SQL92";
+            return Err(BrokerError::new(response::SYSTEM_ERROR, remark));
+        }
+        Ok(subscription)
+    }
+
+    fn count_pull(&self, group: &str, topic: &str, messages: u64, bytes: u64) {
+        use std::fmt::Write;
+        thread_local! {
+            /// The counter's key, made without an allocation of its own.
+            static KEY: std::cell::RefCell<String> = const { std::cell::RefCell::new(String::new()) };
+        }
+        KEY.with_borrow_mut(|key| {
+            key.clear();
+            let _ = write!(key, "{topic}@{group}");
+            self.stats.add(Kind::GroupGetNums, key, messages);
+            self.stats.add(Kind::GroupGetSize, key, bytes);
+        });
+        self.stats.add(Kind::BrokerGetNums, &self.cluster, messages);
+    }
+}

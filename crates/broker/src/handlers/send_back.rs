@@ -1,0 +1,135 @@
+//! Messages that consumers could not consume: `CONSUMER_SEND_MSG_BACK`, and what clients send to
+//! retry topics themselves (upstream `AbstractSendMessageProcessor.consumerSendMsgBack`).
+
+use std::sync::Arc;
+
+use apogee_message::names::{self, property};
+use apogee_message::properties;
+use apogee_message::record::{NewMessage, Record};
+use apogee_net::Conn;
+use apogee_wire::Command;
+use apogee_wire::codes::response;
+use apogee_wire::headers::{ConsumerSendMsgBackRequestHeader, SendMessageRequestHeader};
+use bytes::BytesMut;
+
+use crate::broker::Broker;
+use crate::error::BrokerError;
+use crate::handlers::send::Sends;
+use crate::stats::Kind;
+use crate::topics::{Topic, perm};
+
+/// Version of clients from which on they say how often a message may be consumed (V3_4_9).
+const KNOWS_MAX_RECONSUME: i32 = 111;
+/// Delay level of a first retry, less the number of times the message was consumed.
+const FIRST_LEVEL: i32 = 3;
+
+/// `CONSUMER_SEND_MSG_BACK`: the message goes to the group's retry topic after a delay that grows,
+/// or to its dead-letter topic. Answered when it is stored.
+pub(crate) fn send_back(broker: &Broker, conn: &Arc<Conn>, request: &Command) -> Result<Option<Command>, BrokerError> {
+    let header: ConsumerSendMsgBackRequestHeader<'_> = request.header()?;
+    let settings = broker.settings.load();
+    let group = broker.groups.get(header.group).ok_or_else(|| {
+        let remark = format!("subscription group not exist, {}", header.group);
+        BrokerError::new(response::SUBSCRIPTION_GROUP_NOT_EXIST, remark)
+    })?;
+    if settings.broker_permission & perm::WRITE == 0 {
+        let remark = format!("the broker[{}] sending message is forbidden (brokerPermission)", settings.broker_name);
+        return Err(BrokerError::new(response::NO_PERMISSION, remark));
+    }
+    if group.retry_queue_nums <= 0 {
+        return Ok(Some(Command::response_to(request, response::SUCCESS)));
+    }
+    let bytes = broker.store.record_at(header.offset).ok_or_else(|| {
+        BrokerError::new(response::SYSTEM_ERROR, format!("look message by offset failed, {}", header.offset))
+    })?;
+    let record = Record::read(&bytes).map_err(|error| BrokerError::new(response::SYSTEM_ERROR, error.to_string()))?;
+
+    let given = header.max_reconsume_times.filter(|_| request.version >= KNOWS_MAX_RECONSUME);
+    let most = given.filter(|most| *most >= 0).unwrap_or(group.retry_max_times);
+    let dead = record.reconsume_times >= most || header.delay_level < 0;
+    let (topic, queue_id) = if dead {
+        (broker.dead_letter_topic(header.group), 0)
+    } else {
+        let topic = broker.ensure_retry_topic(header.group, group.retry_queue_nums);
+        let queue_id = broker.next_queue(topic.config.write_queue_nums);
+        (topic, queue_id)
+    };
+    if !topic.allows(perm::WRITE) {
+        let remark = format!("the topic[{}] sending message is forbidden", topic.name);
+        return Err(BrokerError::new(response::NO_PERMISSION, remark));
+    }
+
+    let mut text = BytesMut::new();
+    let own = [property::DELAY, property::REAL_TOPIC, property::REAL_QUEUE_ID, property::WAIT];
+    properties::copy_without(&mut text, record.properties, &own);
+    if record.property(property::RETRY_TOPIC).is_none() {
+        properties::push(&mut text, property::RETRY_TOPIC, record.topic);
+    }
+    if record.property(property::ORIGIN_MESSAGE_ID).is_none() {
+        let id = header.origin_msg_id.map_or_else(|| record.offset_id().to_string(), str::to_owned);
+        properties::push(&mut text, property::ORIGIN_MESSAGE_ID, &id);
+    }
+    let level = match header.delay_level {
+        0 => FIRST_LEVEL + record.reconsume_times,
+        level => level,
+    };
+    let level = level.clamp(1, broker.delays.len().max(1) as i32);
+    let (topic, queue_id) = if dead {
+        properties::push(
+            &mut text,
+            property::DLQ_ORIGIN_TOPIC,
+            record.property(property::RETRY_TOPIC).unwrap_or(record.topic),
+        );
+        properties::push(&mut text, property::DLQ_ORIGIN_MESSAGE_ID, &record.offset_id().to_string());
+        tracing::info!(group = header.group, topic = record.topic, "a message goes to the dead letters");
+        (Arc::clone(&topic.name), queue_id)
+    } else {
+        properties::push(&mut text, property::DELAY, &level.to_string());
+        properties::push(&mut text, property::REAL_TOPIC, &topic.name);
+        properties::push(&mut text, property::REAL_QUEUE_ID, &queue_id.to_string());
+        (Arc::clone(&broker.schedule_topic), level - 1)
+    };
+    let message = NewMessage {
+        topic,
+        queue_id,
+        flag: record.flag,
+        sys_flag: record.sys_flag,
+        born_timestamp: record.born_timestamp,
+        born_host: record.born_host,
+        store_host: broker.store_host,
+        reconsume_times: record.reconsume_times + 1,
+        prepared_transaction_offset: 0,
+        body: bytes.slice_ref(record.body),
+        properties: text.freeze(),
+    };
+    let key = format!("{}@{}", record.topic, header.group);
+    broker.stats.add(Kind::SendBackNums, &key, 1);
+    let Some(sends) = Sends::of(broker, conn) else { return Ok(None) };
+    sends.message(request, &message)?;
+    Ok(None)
+}
+
+impl Broker {
+    /// Where a message goes that a client sends to a retry topic: to the dead letters once it was
+    /// consumed often enough.
+    pub(crate) fn retry_or_dead(
+        &self,
+        group: &str,
+        header: &SendMessageRequestHeader<'_>,
+    ) -> Result<Arc<Topic>, BrokerError> {
+        names::check_group(group)?;
+        let config = self.groups.get(group).ok_or_else(|| {
+            let remark = format!("subscription group not exist, {group}");
+            BrokerError::new(response::SUBSCRIPTION_GROUP_NOT_EXIST, remark)
+        })?;
+        let most = header.max_reconsume_times.filter(|most| *most >= 0).unwrap_or(config.retry_max_times);
+        if header.reconsume_times.unwrap_or(0) > most {
+            return Ok(self.dead_letter_topic(group));
+        }
+        Ok(self.ensure_retry_topic(group, config.retry_queue_nums))
+    }
+
+    fn dead_letter_topic(&self, group: &str) -> Arc<Topic> {
+        self.ensure_topic(&names::dlq_topic(group), 1, perm::READ | perm::WRITE)
+    }
+}

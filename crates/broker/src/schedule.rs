@@ -1,0 +1,272 @@
+//! Delivery after delay levels (upstream `ScheduleMessageService`).
+//!
+//! Messages wait in the queue of their level in the schedule topic, in order of their time, which
+//! stands in the queue unit's tag field: the next one due is always the one at the level's cursor,
+//! and nothing is looked at before its time.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use apogee_message::names::{self, property};
+use apogee_message::properties;
+use apogee_message::record::{Draft, NewMessage, Record};
+use apogee_store::Store;
+use apogee_wire::bodies::DelayOffsetSerializeWrapper;
+use bytes::BytesMut;
+
+use crate::persist::{JsonFile, PersistError};
+
+/// Messages delivered together: they share a write and a flush.
+const BATCH: usize = 256;
+/// Longest sleep: a clock that is put forward is noticed after it.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+/// Pause after a delivery that failed.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// The delay levels and how far each is delivered.
+pub struct Schedule {
+    file: JsonFile,
+    /// Milliseconds of level 1, 2, …
+    delays: Arc<[i64]>,
+    /// Next offset to deliver, by level from 1.
+    cursors: Mutex<BTreeMap<i32, i64>>,
+    unsaved: AtomicBool,
+    news: Mutex<bool>,
+    woken: Condvar,
+}
+
+impl Schedule {
+    /// Reads the file `delayOffset.json`.
+    pub fn open(file: JsonFile, delays: Arc<[i64]>) -> Result<Self, PersistError> {
+        let kept: Option<DelayOffsetSerializeWrapper> = file.load()?;
+        let cursors = Mutex::new(kept.unwrap_or_default().offset_table);
+        Ok(Self {
+            file,
+            delays,
+            cursors,
+            unsaved: AtomicBool::new(false),
+            news: Mutex::new(false),
+            woken: Condvar::new(),
+        })
+    }
+
+    /// Delivers what is due at `now_ms`. Returns how long to sleep until the next is.
+    pub fn step(&self, store: &Store, now_ms: i64) -> Duration {
+        let mut sleep = LONGEST_SLEEP;
+        for level in 1..=self.delays.len() as i32 {
+            match self.deliver(store, level, now_ms) {
+                Ok(Some(due)) => sleep = sleep.min(Duration::from_millis((due - now_ms).max(0) as u64)),
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(level, %error, "delayed messages cannot be delivered now; trying again");
+                    sleep = sleep.min(PAUSE);
+                }
+            }
+        }
+        sleep
+    }
+
+    /// Delivers a batch of a level. Returns when its next message is due: now, if more wait.
+    fn deliver(&self, store: &Store, level: i32, now_ms: i64) -> Result<Option<i64>, String> {
+        let queue = level - 1;
+        let Some((min, max)) = store.queue_range(names::SCHEDULE_TOPIC, queue) else { return Ok(None) };
+        let mut cursor = self.lock().get(&level).copied().unwrap_or(0);
+        if cursor < min || cursor > max {
+            tracing::warn!(level, cursor, min, max, "the progress of a delay level is not in its queue; moved into it");
+            cursor = cursor.clamp(min, max);
+        }
+        let units = store.units(names::SCHEDULE_TOPIC, queue, cursor, BATCH);
+        let delay = self.delays[queue as usize];
+        // A time further away than the delay comes from a clock that was wrong.
+        let due = |time: i64| if time > now_ms + delay { now_ms } else { time };
+        let ready = units.iter().take_while(|unit| due(unit.tag_code) <= now_ms).count();
+        let mut arena = BytesMut::new();
+        let mut drafts = Vec::with_capacity(ready);
+        for unit in &units[..ready] {
+            match store.record_at(unit.physical_offset).map(|bytes| restore(&bytes, &mut arena)) {
+                Some(Some(draft)) => drafts.push(draft),
+                Some(None) => {
+                    tracing::error!(offset = unit.physical_offset, "a delayed message has no target; it is passed over")
+                }
+                None => tracing::warn!(offset = unit.physical_offset, "a delayed message is no longer in the log"),
+            }
+        }
+        if !drafts.is_empty() {
+            store.append_now(drafts).map_err(|error| error.to_string())?;
+        }
+        if ready > 0 {
+            self.lock().insert(level, cursor + ready as i64);
+            self.unsaved.store(true, Ordering::Release);
+        }
+        Ok(match units.get(ready) {
+            Some(next) => Some(due(next.tag_code)),
+            None if ready > 0 => Some(now_ms),
+            None => None,
+        })
+    }
+
+    /// Sleeps until a message comes to the schedule topic, or for `timeout`.
+    pub fn sleep(&self, timeout: Duration) {
+        let news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.woken.wait_timeout_while(news, timeout, |news| !*news);
+        *waited.unwrap_or_else(PoisonError::into_inner).0 = false;
+    }
+
+    /// Ends a sleep.
+    pub fn wake(&self) {
+        *self.news.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.woken.notify_all();
+    }
+
+    /// Progress of the levels as peers and the file have it.
+    pub fn snapshot(&self) -> DelayOffsetSerializeWrapper {
+        DelayOffsetSerializeWrapper { data_version: None, offset_table: self.lock().clone() }
+    }
+
+    /// Writes the file if something changed since it was written.
+    pub fn save(&self) -> Result<(), PersistError> {
+        if self.unsaved.swap(false, Ordering::AcqRel) {
+            self.file.save(&self.snapshot()).inspect_err(|_| self.unsaved.store(true, Ordering::Release))?;
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<i32, i64>> {
+        self.cursors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The message as it goes to its real topic.
+fn restore(bytes: &bytes::Bytes, arena: &mut BytesMut) -> Option<Draft> {
+    let record = Record::read(bytes).ok()?;
+    let topic = record.property(property::REAL_TOPIC)?;
+    let queue_id = record.property(property::REAL_QUEUE_ID)?.parse().ok()?;
+    // The one topic whose messages are not consumed but decided on.
+    if topic == names::TRANS_HALF_TOPIC {
+        return None;
+    }
+    let own = [property::DELAY, property::REAL_TOPIC, property::REAL_QUEUE_ID];
+    properties::copy_without(arena, record.properties, &own);
+    let message = NewMessage {
+        topic: topic.into(),
+        queue_id,
+        flag: record.flag,
+        sys_flag: record.sys_flag,
+        born_timestamp: record.born_timestamp,
+        born_host: record.born_host,
+        store_host: record.store_host,
+        reconsume_times: record.reconsume_times,
+        prepared_transaction_offset: 0,
+        body: bytes.slice_ref(record.body),
+        properties: arena.split().freeze(),
+    };
+    Draft::new(&message, arena).ok()
+}
+
+/// Reads a table of delays such as `1s 5s 1m 2h 1d`, in milliseconds.
+pub fn parse_delays(text: &str) -> Result<Vec<i64>, String> {
+    let level = |word: &str| {
+        let unit = match word.chars().last() {
+            Some('s') => 1_000,
+            Some('m') => 60_000,
+            Some('h') => 3_600_000,
+            Some('d') => 86_400_000,
+            _ => return Err(format!("messageDelayLevel: `{word}` does not end with one of the units s, m, h, d")),
+        };
+        let number = word[..word.len() - 1].parse::<i64>();
+        let number = number.ok().filter(|number| (1..=36_500).contains(number));
+        number
+            .map(|number| number * unit)
+            .ok_or_else(|| format!("messageDelayLevel: `{word}` is not a number with a unit"))
+    };
+    text.split_whitespace().map(level).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use apogee_base::clock::ManualClock;
+    use apogee_base::disk::{Disk, SimDisk};
+    use apogee_store::StoreOptions;
+    use bytes::Bytes;
+
+    use super::*;
+
+    const NOW: i64 = 1_700_000_000_000;
+
+    fn open(disk: &SimDisk, clock: &Arc<ManualClock>) -> (Store, Schedule) {
+        disk.create_folder(Path::new("/c")).unwrap();
+        let options =
+            StoreOptions { log_file_size: 1 << 16, index: false, delays: vec![1000, 5000], ..Default::default() };
+        let store = Store::open(Arc::new(disk.clone()), clock.clone(), PathBuf::from("/s"), options).unwrap();
+        let file = JsonFile::new(Arc::new(disk.clone()), "/c/delayOffset.json".into());
+        (store, Schedule::open(file, Arc::from([1000, 5000])).unwrap())
+    }
+
+    fn delayed(level: i32, body: &'static str) -> Draft {
+        let text = format!("KEYS\u{1}k\u{2}DELAY\u{1}{level}\u{2}REAL_TOPIC\u{1}T\u{2}REAL_QID\u{1}3\u{2}");
+        let message = NewMessage {
+            topic: names::SCHEDULE_TOPIC.into(),
+            queue_id: level - 1,
+            flag: 7,
+            sys_flag: 0,
+            born_timestamp: 1,
+            born_host: ([127, 0, 0, 1], 1).into(),
+            store_host: ([127, 0, 0, 1], 2).into(),
+            reconsume_times: 2,
+            prepared_transaction_offset: 0,
+            body: Bytes::from_static(body.as_bytes()),
+            properties: text.into(),
+        };
+        Draft::new(&message, &mut BytesMut::new()).unwrap()
+    }
+
+    fn delivered(store: &Store) -> i64 {
+        store.queue_range("T", 3).map_or(0, |(_, max)| max)
+    }
+
+    #[test]
+    fn a_message_is_delivered_when_it_is_due_and_not_before() {
+        let (disk, clock) = (SimDisk::new(1), Arc::new(ManualClock::new(NOW)));
+        let (store, schedule) = open(&disk, &clock);
+        store.append_now([delayed(1, "soon"), delayed(2, "late")]).unwrap();
+        assert_eq!(schedule.step(&store, NOW + 10), Duration::from_millis(990));
+        assert_eq!(delivered(&store), 0);
+        schedule.step(&store, NOW + 1000);
+        assert_eq!(delivered(&store), 1);
+        let unit = store.unit("T", 3, 0).unwrap();
+        let bytes = store.record_at(unit.physical_offset).unwrap();
+        let record = Record::read(&bytes).unwrap();
+        assert_eq!((record.body, record.flag, record.reconsume_times), (&b"soon"[..], 7, 2));
+        assert_eq!(record.properties, b"KEYS\x01k\x02");
+        schedule.step(&store, NOW + 4_999);
+        assert_eq!(delivered(&store), 1);
+        schedule.step(&store, NOW + 5_000);
+        assert_eq!(delivered(&store), 2);
+    }
+
+    #[test]
+    fn a_restart_goes_on_where_it_was() {
+        let (disk, clock) = (SimDisk::new(1), Arc::new(ManualClock::new(NOW)));
+        let (store, schedule) = open(&disk, &clock);
+        store.append_now([delayed(1, "one"), delayed(1, "two")]).unwrap();
+        schedule.step(&store, NOW + 1000);
+        schedule.save().unwrap();
+        store.append_now([delayed(1, "three")]).unwrap();
+        store.close().unwrap();
+        drop(store);
+        let (store, schedule) = open(&disk, &clock);
+        schedule.step(&store, NOW + 9000);
+        assert_eq!(delivered(&store), 3);
+    }
+
+    #[test]
+    fn delays_are_read() {
+        assert_eq!(parse_delays("1s 5m 2h 1d").unwrap(), [1_000, 300_000, 7_200_000, 86_400_000]);
+        assert!(parse_delays("1s 5x").unwrap_err().contains("`5x`"));
+        assert!(parse_delays("s").is_err() && parse_delays("-1s").is_err());
+    }
+}

@@ -1,0 +1,141 @@
+//! Requests: which handler answers a code, and where it runs.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use apogee_net::{Conn, Service};
+use apogee_wire::Command;
+use apogee_wire::codes::{request as code, response};
+
+use crate::broker::Broker;
+use crate::error::BrokerError;
+use crate::handlers::send::Sends;
+use crate::handlers::{pull, query, send_back};
+
+/// A handler: the answer, or none when it comes later.
+type Handler = fn(&Broker, &Arc<Conn>, &Command) -> Result<Option<Command>, BrokerError>;
+
+/// Where a request is handled.
+enum Lane {
+    /// Into the store, with what else came in the same read.
+    Send,
+    /// At once, or when a message arrives.
+    Pull,
+    /// On the connection's task: it never waits for anything.
+    Here(Handler),
+    /// On a thread that may wait for the disk.
+    Blocking(Handler),
+}
+
+/// The lane of each code.
+fn lane(code: i32) -> Option<Lane> {
+    use Lane::{Blocking, Here, Pull, Send};
+    Some(match code {
+        code::SEND_MESSAGE | code::SEND_MESSAGE_V2 | code::SEND_BATCH_MESSAGE => Send,
+        code::PULL_MESSAGE | code::LITE_PULL_MESSAGE => Pull,
+        code::CONSUMER_SEND_MSG_BACK => Blocking(send_back::send_back),
+        code::QUERY_MESSAGE => Blocking(query::query_message),
+        code::VIEW_MESSAGE_BY_ID => Blocking(query::view_message),
+        code::HEART_BEAT
+        | code::UNREGISTER_CLIENT
+        | code::GET_CONSUMER_LIST_BY_GROUP
+        | code::CHECK_CLIENT_CONFIG
+        | code::LOCK_BATCH_MQ
+        | code::UNLOCK_BATCH_MQ
+        | code::GET_CONSUMER_CONNECTION_LIST
+        | code::GET_PRODUCER_CONNECTION_LIST
+        | code::GET_ALL_PRODUCER_INFO
+        | code::QUERY_TOPIC_CONSUME_BY_WHO
+        | code::QUERY_SUBSCRIPTION_BY_CONSUMER => Here(clients),
+        _ => return None,
+    })
+}
+
+/// What the client desk answers. A heartbeat is taken before the end of its connection is: on the
+/// connection's task.
+fn clients(broker: &Broker, conn: &Arc<Conn>, request: &Command) -> Result<Option<Command>, BrokerError> {
+    let topics = broker.topics.version();
+    let answer = broker.clients(&broker.settings.load()).serve(conn, request).transpose();
+    // A new group brings its retry topic.
+    if broker.topics.version() != topics {
+        broker.topics_changed();
+    }
+    answer
+}
+
+/// The broker behind a connection.
+pub(crate) struct Requests {
+    broker: Arc<Broker>,
+}
+
+impl Requests {
+    pub fn new(broker: Arc<Broker>) -> Self {
+        Self { broker }
+    }
+}
+
+impl Service for Requests {
+    fn request(&self, conn: &Arc<Conn>, request: &Command) {
+        match lane(request.code) {
+            Some(Lane::Send) => {
+                let taken = match Sends::of(&self.broker, conn) {
+                    Some(sends) => sends.request(&self.broker, conn, request),
+                    None => Err(BrokerError::new(response::SYSTEM_ERROR, "the connection is used for something else")),
+                };
+                if let Err(error) = taken {
+                    answer(conn, request, Err(error));
+                }
+            }
+            Some(Lane::Pull) => pull::pull(&self.broker, conn, request, None),
+            Some(Lane::Here(handler)) => answer(conn, request, handler(&self.broker, conn, request)),
+            Some(Lane::Blocking(handler)) => {
+                let (broker, conn, request) = (Arc::clone(&self.broker), Arc::clone(conn), request.clone());
+                tokio::task::spawn_blocking(move || {
+                    // A handler's bug is answered; it ends nothing but its request.
+                    let handled = catch_unwind(AssertUnwindSafe(|| handler(&broker, &conn, &request)));
+                    answer(&conn, &request, handled.unwrap_or_else(|panic| Err(bug(&request, &*panic))));
+                    if let Some(sends) = Sends::of(&broker, &conn) {
+                        sends.flush(&broker);
+                    }
+                });
+            }
+            None => {
+                let remark = format!(" request type {} not supported", request.code);
+                answer(conn, request, Err(BrokerError::new(response::REQUEST_CODE_NOT_SUPPORTED, remark)));
+            }
+        }
+    }
+
+    fn batch_end(&self, conn: &Arc<Conn>) {
+        if let Some(sends) = Sends::of(&self.broker, conn) {
+            sends.flush(&self.broker);
+        }
+    }
+
+    fn closed(&self, conn: &Arc<Conn>) {
+        self.broker.closed(conn.id());
+    }
+}
+
+/// Sends an answer, unless the peer wants none.
+fn answer(conn: &Conn, request: &Command, handled: Result<Option<Command>, BrokerError>) {
+    if let Err(error) = &handled {
+        tracing::debug!(code = request.code, peer = %conn.peer(), %error, "refused a request");
+    }
+    if request.is_oneway() {
+        return;
+    }
+    match handled {
+        Ok(Some(answer)) => conn.reply(&answer),
+        Ok(None) => {}
+        Err(error) => conn.reply(&error.response_to(request)),
+    }
+}
+
+fn bug(request: &Command, panic: &(dyn Any + Send)) -> BrokerError {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    let text = text.unwrap_or("no text");
+    tracing::error!(code = request.code, panic = text, "a handler failed by a bug of the broker; please report it");
+    BrokerError::new(response::SYSTEM_ERROR, format!("the broker failed by a bug of its own: {text}"))
+}

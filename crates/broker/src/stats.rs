@@ -1,0 +1,182 @@
+//! Counters of what the broker did, and rates over the last minute, hour and day
+//! (upstream `BrokerStatsManager`). Counting costs no allocation and no lock that writers share.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+/// What is counted; the names are upstream's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Messages sent, by topic.
+    TopicPutNums,
+    /// Bytes sent, by topic.
+    TopicPutSize,
+    /// Messages pulled, by `topic@group`.
+    GroupGetNums,
+    /// Bytes pulled, by `topic@group`.
+    GroupGetSize,
+    /// Messages sent back, by `topic@group`.
+    SendBackNums,
+    /// Messages sent, all together; the key is the cluster.
+    BrokerPutNums,
+    /// Messages pulled, all together; the key is the cluster.
+    BrokerGetNums,
+}
+
+impl Kind {
+    /// By upstream's name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "TOPIC_PUT_NUMS" => Self::TopicPutNums,
+            "TOPIC_PUT_SIZE" => Self::TopicPutSize,
+            "GROUP_GET_NUMS" => Self::GroupGetNums,
+            "GROUP_GET_SIZE" => Self::GroupGetSize,
+            "SNDBCK_PUT_NUMS" => Self::SendBackNums,
+            "BROKER_PUT_NUMS" => Self::BrokerPutNums,
+            "BROKER_GET_NUMS" => Self::BrokerGetNums,
+            _ => return None,
+        })
+    }
+}
+
+/// A rate over a window.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Window {
+    /// Counted in the window.
+    pub sum: u64,
+    /// Per second.
+    pub per_second: f64,
+}
+
+/// Seconds between two samples.
+pub const SAMPLE_SECONDS: u64 = 10;
+const MINUTE: usize = 6;
+const HOUR: usize = 360;
+const DAY: usize = 8_640;
+/// Samples kept in full; of older ones every sixtieth.
+const FINE: usize = MINUTE * 10;
+/// Coarse samples: one for ten minutes.
+const COARSE_EVERY: usize = 60;
+
+/// All counters.
+#[derive(Default)]
+pub struct Stats {
+    counters: RwLock<HashMap<Kind, HashMap<Box<str>, Arc<Counter>>>>,
+}
+
+#[derive(Default)]
+struct Counter {
+    total: AtomicU64,
+    samples: Mutex<Samples>,
+}
+
+#[derive(Default)]
+struct Samples {
+    /// Totals every ten seconds, newest last.
+    fine: VecDeque<u64>,
+    /// Totals every ten minutes, newest last.
+    coarse: VecDeque<u64>,
+    taken: usize,
+}
+
+impl Stats {
+    /// Counts.
+    pub fn add(&self, kind: Kind, key: &str, count: u64) {
+        {
+            let counters = self.counters.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(counter) = counters.get(&kind).and_then(|keys| keys.get(key)) {
+                counter.total.fetch_add(count, Ordering::Relaxed);
+                return;
+            }
+        }
+        let mut counters = self.counters.write().unwrap_or_else(PoisonError::into_inner);
+        let counter = counters.entry(kind).or_default().entry(key.into()).or_default();
+        counter.total.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Everything counted since the start.
+    pub fn total(&self, kind: Kind, key: &str) -> u64 {
+        self.counter(kind, key).map_or(0, |counter| counter.total.load(Ordering::Relaxed))
+    }
+
+    /// Rates over the last minute, hour and day.
+    pub fn windows(&self, kind: Kind, key: &str) -> [Window; 3] {
+        let Some(counter) = self.counter(kind, key) else { return [Window::default(); 3] };
+        let total = counter.total.load(Ordering::Relaxed);
+        let samples = counter.samples.lock().unwrap_or_else(PoisonError::into_inner);
+        [MINUTE, HOUR, DAY].map(|window| samples.window(total, window))
+    }
+
+    /// Notes how far all counters are. Call every [`SAMPLE_SECONDS`].
+    pub fn sample(&self) {
+        let counters = self.counters.read().unwrap_or_else(PoisonError::into_inner);
+        for counter in counters.values().flat_map(HashMap::values) {
+            let total = counter.total.load(Ordering::Relaxed);
+            counter.samples.lock().unwrap_or_else(PoisonError::into_inner).push(total);
+        }
+    }
+
+    /// Forgets what belongs to a topic or group that is gone.
+    pub fn forget(&self, gone: impl Fn(&str) -> bool) {
+        let mut counters = self.counters.write().unwrap_or_else(PoisonError::into_inner);
+        for keys in counters.values_mut() {
+            keys.retain(|key, _| !key.split('@').any(&gone));
+        }
+    }
+
+    fn counter(&self, kind: Kind, key: &str) -> Option<Arc<Counter>> {
+        let counters = self.counters.read().unwrap_or_else(PoisonError::into_inner);
+        counters.get(&kind)?.get(key).cloned()
+    }
+}
+
+impl Samples {
+    fn push(&mut self, total: u64) {
+        self.fine.push_back(total);
+        if self.fine.len() > FINE {
+            self.fine.pop_front();
+        }
+        self.taken += 1;
+        if self.taken.is_multiple_of(COARSE_EVERY) {
+            self.coarse.push_back(total);
+            if self.coarse.len() > DAY / COARSE_EVERY {
+                self.coarse.pop_front();
+            }
+        }
+    }
+
+    /// What came in the last `window` samples.
+    fn window(&self, total: u64, window: usize) -> Window {
+        let (samples, step) = if window <= FINE { (&self.fine, 1) } else { (&self.coarse, COARSE_EVERY) };
+        let back = (window / step).min(samples.len());
+        // A counter that is younger than the window began at nothing.
+        let before = if back == 0 || (back < window / step) { 0 } else { samples[samples.len() - back] };
+        let seconds = (self.taken.min(window) as u64 * SAMPLE_SECONDS).max(1);
+        let sum = total - before;
+        Window { sum, per_second: sum as f64 / seconds as f64 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_of_their_windows() {
+        let stats = Stats::default();
+        for _ in 0..12 {
+            stats.add(Kind::TopicPutNums, "T", 100);
+            stats.sample();
+        }
+        let [minute, hour, day] = stats.windows(Kind::TopicPutNums, "T");
+        assert_eq!((minute.sum, minute.per_second), (500, 500.0 / 60.0));
+        assert_eq!((hour.sum, hour.per_second), (1200, 10.0));
+        assert_eq!(day, hour);
+        assert_eq!(stats.total(Kind::TopicPutNums, "T"), 1200);
+        assert_eq!(stats.windows(Kind::TopicPutSize, "T"), [Window::default(); 3]);
+        stats.add(Kind::GroupGetNums, "T@G", 1);
+        stats.forget(|name| name == "G");
+        assert_eq!(stats.total(Kind::GroupGetNums, "T@G"), 0);
+    }
+}

@@ -1,0 +1,252 @@
+//! Starting and stopping servers.
+
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use apogee_base::clock::{Clock, SystemClock};
+use apogee_base::disk::{Disk, RealDisk};
+use apogee_base::settings::Settings;
+use apogee_broker::RunningBroker;
+use apogee_broker::settings::BrokerSettings;
+use apogee_namesrv::NameServer;
+use apogee_namesrv::settings::NamesrvSettings;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::address::{check_reachable, default_host};
+use crate::args::{BrokerArgs, Command, Common, NamesrvArgs, ServerArgs};
+
+/// How long connections may take to accept what is queued for them when a server stops.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the ready line waits for a name server to know the broker.
+const REGISTRATION: Duration = Duration::from_secs(3);
+
+/// Whatever a server could not start or stop for; its text is shown to the operator.
+type Failure = Box<dyn std::error::Error>;
+
+/// Does what the command line says.
+pub fn run(command: Command) -> Result<(), Failure> {
+    let started = Instant::now();
+    match command {
+        Command::Server(args) => server(args, started),
+        Command::Namesrv(args) => namesrv(args, started),
+        Command::Broker(args) => broker(args, started),
+    }
+}
+
+fn server(args: ServerArgs, started: Instant) -> Result<(), Failure> {
+    let data = args.data.clone();
+    let mut namesrv = NamesrvSettings {
+        listen_port: args.namesrv_port,
+        bind_address: args.bind.to_string(),
+        kv_config_path: text(&data.join("namesrv/kvConfig.json")),
+        config_store_path: text(&data.join("namesrv/namesrv.properties")),
+        ..NamesrvSettings::default()
+    };
+    let mut broker = BrokerSettings {
+        listen_port: args.broker_port,
+        bind_address: args.bind.to_string(),
+        broker_ip1: args.host.unwrap_or_else(|| default_host().to_string()),
+        store_path_root_dir: text(&data.join("store")),
+        ..BrokerSettings::default()
+    };
+    // A key may belong to the broker, to the name server, or to both.
+    let mut without_effect = Vec::new();
+    for pair in &args.common.set {
+        match (broker.set_pair(pair), namesrv.set_pair(pair)) {
+            (Ok(None), _) | (_, Ok(None)) => {}
+            (Ok(Some(key)), _) | (Err(_), Ok(Some(key))) => without_effect.push(key),
+            (Err(error), Err(_)) => return Err(error.into()),
+        }
+    }
+    if args.common.print_settings {
+        return print(&format!("{}{}", namesrv.describe(), broker.describe()));
+    }
+    start_logging();
+    report_without_effect(&without_effect);
+    runtime()?.block_on(async {
+        let (clock, disk) = seams();
+        disk.create_folder(&data.join("namesrv"))
+            .map_err(|error| format!("cannot create {}: {error}", data.display()))?;
+        let namesrv = NameServer::start(namesrv, Arc::clone(&clock), Arc::clone(&disk))?;
+        let reachable = if args.bind.is_unspecified() { "127.0.0.1".to_owned() } else { args.bind.to_string() };
+        let namesrv_port = namesrv.local_addr().port();
+        broker.namesrv_addr = format!("{reachable}:{namesrv_port}");
+        let broker = RunningBroker::start(broker, clock, disk, memory())?;
+        broker.wait_registered(REGISTRATION).await;
+        let (host, _) = broker.advertised().rsplit_once(':').unwrap_or((broker.advertised(), ""));
+        ready(&format!(
+            "apogee server ready in {} ms: name server {host}:{namesrv_port}, broker {}, data {}",
+            started.elapsed().as_millis(),
+            broker.advertised(),
+            data.display(),
+        ))?;
+        tracing::info!("clients are told to reach the broker at {}; --host ADDRESS changes that", broker.advertised());
+        tokio::spawn(check_reachable(broker.advertised().to_owned()));
+        wait_for_end().await?;
+        broker.stop(PATIENCE).await?;
+        namesrv.stop(PATIENCE).await;
+        Ok(())
+    })
+}
+
+fn namesrv(args: NamesrvArgs, started: Instant) -> Result<(), Failure> {
+    let mut settings = NamesrvSettings::default();
+    if let Some(file) = &args.config {
+        settings.config_store_path = text(file);
+    }
+    let without_effect = read(&mut settings, args.config.as_deref(), &args.common)?;
+    if let Some(port) = args.port {
+        settings.listen_port = port;
+    }
+    if args.common.print_settings {
+        return print(&settings.describe());
+    }
+    start_logging();
+    report_without_effect(&without_effect);
+    runtime()?.block_on(async {
+        let (clock, disk) = seams();
+        if let Some(folder) = Path::new(&settings.kv_config_path).parent() {
+            disk.create_folder(folder).map_err(|error| format!("cannot create {}: {error}", folder.display()))?;
+        }
+        let namesrv = NameServer::start(settings, clock, disk)?;
+        ready(&format!(
+            "apogee namesrv ready in {} ms: name server {}",
+            started.elapsed().as_millis(),
+            namesrv.local_addr()
+        ))?;
+        wait_for_end().await?;
+        namesrv.stop(PATIENCE).await;
+        Ok(())
+    })
+}
+
+fn broker(args: BrokerArgs, started: Instant) -> Result<(), Failure> {
+    let mut settings = BrokerSettings::default();
+    let without_effect = read(&mut settings, args.config.as_deref(), &args.common)?;
+    // As upstream has it, what the command line and the environment say counts for less than the file.
+    if let Some(addresses) = args.namesrv.filter(|_| settings.namesrv_addr.is_empty()) {
+        settings.namesrv_addr = addresses;
+    }
+    if settings.broker_ip1.is_empty() {
+        settings.broker_ip1 = default_host().to_string();
+    }
+    if args.common.print_settings {
+        return print(&settings.describe());
+    }
+    start_logging();
+    report_without_effect(&without_effect);
+    if settings.namesrv_addr.is_empty() {
+        tracing::warn!(
+            "no name server is set: no client will find this broker; give one with -n ADDRESS or namesrvAddr"
+        );
+    }
+    runtime()?.block_on(async {
+        let (clock, disk) = seams();
+        let (name, store) = (settings.broker_name.clone(), settings.store_path_root_dir.clone());
+        let registers = !settings.namesrv_addr.is_empty();
+        let broker = RunningBroker::start(settings, clock, disk, memory())?;
+        if registers {
+            broker.wait_registered(REGISTRATION).await;
+        }
+        let milliseconds = started.elapsed().as_millis();
+        ready(&format!(
+            "apogee broker ready in {milliseconds} ms: broker {} ({name}), data {store}",
+            broker.advertised()
+        ))?;
+        tokio::spawn(check_reachable(broker.advertised().to_owned()));
+        wait_for_end().await?;
+        broker.stop(PATIENCE).await?;
+        Ok(())
+    })
+}
+
+/// Reads the file, then what the command line sets. Returns keys without effect.
+fn read<S: Settings>(settings: &mut S, file: Option<&Path>, common: &Common) -> Result<Vec<String>, Failure> {
+    let mut without_effect = match file {
+        Some(file) => settings.read_file(file)?,
+        None => Vec::new(),
+    };
+    for pair in &common.set {
+        without_effect.extend(settings.set_pair(pair)?);
+    }
+    Ok(without_effect)
+}
+
+fn report_without_effect(keys: &[String]) {
+    if !keys.is_empty() {
+        tracing::warn!(
+            keys = keys.join(", "),
+            "these settings have no effect here: what they set does not exist in Apogee"
+        );
+    }
+}
+
+fn seams() -> (Arc<dyn Clock>, Arc<dyn Disk>) {
+    (Arc::new(SystemClock), Arc::new(RealDisk))
+}
+
+/// Bytes of memory that this process may use: the machine's, or what its control group allows.
+fn memory() -> u64 {
+    let number = |path: &str| std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u64>().ok());
+    let limit = number("/sys/fs/cgroup/memory.max").unwrap_or(u64::MAX);
+    let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let kilobytes = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?.trim().strip_suffix(" kB")?;
+        kilobytes.trim().parse::<u64>().ok().map(|kilobytes| kilobytes << 10)
+    });
+    // A system that doesn't tell is taken for a small one.
+    machine.unwrap_or(4 << 30).min(limit)
+}
+
+fn runtime() -> Result<Runtime, Failure> {
+    let workers = std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2));
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    Ok(builder.worker_threads(workers).enable_all().thread_name("apogee").build()?)
+}
+
+fn start_logging() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("APOGEE_LOG").unwrap_or_else(|_| "info".into());
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match std::env::var("APOGEE_LOG_FORMAT").as_deref() {
+        Ok("json") => builder.json().init(),
+        _ => builder.with_ansi(std::io::stderr().is_terminal()).with_target(false).init(),
+    }
+}
+
+/// Says on standard output that clients can come.
+fn ready(line: &str) -> Result<(), Failure> {
+    print(&format!("{line}\n"))
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // Nobody reads: not a reason to end.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
+}
+
+/// Waits for SIGTERM or SIGINT; a second one ends the process at once.
+async fn wait_for_end() -> Result<(), Failure> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping; a second signal ends it at once");
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        std::process::exit(130);
+    });
+    Ok(())
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
