@@ -221,7 +221,7 @@ fn a_registration_that_expands_without_end_is_refused() {
     // One gigabyte of zeros in a megabyte.
     let bomb = zlib_of_zeros(1 << 30);
     let mut peer = server.connect_namesrv();
-    let answer = peer.call(Command::request(request::REGISTER_BROKER).with_body(bomb).with_header(
+    let answer = peer.call(Command::request(request::REGISTER_BROKER).with_body(bomb.clone()).with_header(
         &RegisterBrokerRequestHeader {
             broker_name: "bomb",
             broker_addr: "127.0.0.1:1",
@@ -230,8 +230,8 @@ fn a_registration_that_expands_without_end_is_refused() {
             broker_id: 0,
             heartbeat_timeout_millis: None,
             enable_acting_master: None,
-            compressed: true,
-            body_crc32: 0,
+            compressed: Some(true),
+            body_crc32: Some(apogee_message::crc31(&bomb) as i32),
         },
     ));
     assert_ne!(answer.code, response::SUCCESS);
@@ -256,7 +256,6 @@ fn offsets_of_nothing_are_answered() {
     let max = |queue_id| {
         Command::request(request::GET_MAX_OFFSET).with_header(&GetMaxOffsetRequestHeader {
             topic: "Nothing",
-            lite_topic: None,
             queue_id,
             committed: None,
             rpc: RpcFields::default(),

@@ -47,6 +47,7 @@ impl Server {
     /// Starts on a folder, which stays behind.
     pub fn start_in(data: &Path, settings: &[&str]) -> Self {
         let mut process = Process::new(binary());
+        process.env("APOGEE_LOG", "error");
         process.args(["server", "--host", "127.0.0.1", "--bind", "127.0.0.1"]);
         process.args(["--namesrv-port", "0", "--broker-port", "0", "--data"]).arg(data);
         for setting in settings {
