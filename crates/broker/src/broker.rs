@@ -32,7 +32,7 @@ use crate::schedule::{Schedule, parse_delays};
 use crate::serve::Requests;
 use crate::settings::{BrokerSettings, FlushDiskType};
 use crate::stats::{SAMPLE_SECONDS, Stats};
-use crate::topics::{Topic, TopicTable};
+use crate::topics::{Topic, TopicTable, perm};
 
 /// Topics and groups that came into being by themselves are saved so often.
 const SAVE_TABLES: Duration = Duration::from_millis(500);
@@ -234,6 +234,7 @@ impl Broker {
         let file = |name: &str| JsonFile::new(Arc::clone(&disk), folder.join(name));
         let now = clock.now_ms();
         let topics = TopicTable::open(file("topics.json"), &settings, now)?;
+        recover_topics(&topics, &store, now);
         let groups = GroupTable::open(file("subscriptionGroup.json"), now)?;
         let offsets = OffsetTable::open(file("consumerOffset.json"), now)?;
         let schedule = Schedule::open(file("delayOffset.json"), Arc::clone(&delays))?;
@@ -322,7 +323,7 @@ impl Broker {
 
     /// The retry topic of a group.
     pub(crate) fn ensure_retry_topic(&self, group: &str, queues: i32) -> Arc<Topic> {
-        let permission = crate::topics::perm::READ | crate::topics::perm::WRITE;
+        let permission = perm::READ | perm::WRITE;
         self.ensure_topic(&names::retry_topic(group), queues.max(1), permission)
     }
 
@@ -532,6 +533,22 @@ fn flush_queues(broker: &Broker) {
         if last {
             return;
         }
+    }
+}
+
+/// Puts topics back that have messages but were created too shortly before a crash to be saved.
+fn recover_topics(topics: &TopicTable, store: &Store, now_ms: i64) {
+    /// What producers ask for when they create a topic by sending to it.
+    const USUAL_QUEUES: i32 = 4;
+    for (name, queues) in store.topics() {
+        if topics.get(&name).is_some() {
+            continue;
+        }
+        let needed = queues.iter().max().map_or(1, |id| id + 1);
+        let of_group = name.starts_with(names::RETRY_PREFIX) || name.starts_with(names::DLQ_PREFIX);
+        let queues = if of_group { needed } else { needed.max(USUAL_QUEUES) };
+        tracing::warn!(topic = &*name, queues, "a topic with messages was not in the table of topics; put back");
+        topics.ensure(&name, queues, perm::READ | perm::WRITE, now_ms);
     }
 }
 

@@ -62,7 +62,7 @@ impl TopicTable {
         let kept = kept.unwrap_or_default();
         let version = kept.data_version.unwrap_or_else(|| DataVersion::new(now_ms));
         let inner = Inner { topics: HashMap::new(), version };
-        let table = Self { file, inner: RwLock::new(inner), unsaved: AtomicBool::new(false), saving: Mutex::default() };
+        let table = Self { file, inner: RwLock::new(inner), unsaved: AtomicBool::new(true), saving: Mutex::default() };
         {
             let mut inner = table.write();
             let system = system_topics(settings).into_iter().map(|config| (config.topic_name.clone(), config));

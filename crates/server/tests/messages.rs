@@ -228,7 +228,9 @@ fn what_was_answered_is_there_after_a_kill() {
     for round in 0..3_u8 {
         let server = Server::start_in(&data, &[]);
         let mut peer = server.connect();
-        assert_eq!(consume(&mut peer, "T", 0), sent);
+        if round > 0 {
+            assert_eq!(consume(&mut peer, "T", 0), sent);
+        }
         for number in 0..100 {
             let body = vec![round, number, 7];
             assert_eq!(peer.send_ok("T", 0, &body, ""), sent.len() as i64);

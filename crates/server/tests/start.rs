@@ -26,9 +26,9 @@ fn it_says_when_it_is_ready_and_stops_cleanly() {
         // Ready means that clients find their way: the name server knows the broker.
         let cluster = server.connect_namesrv().call(Command::request(request::GET_BROKER_CLUSTER_INFO));
         assert!(text(&cluster.body).contains(&server.broker.to_string()), "{}", text(&cluster.body));
-        server.signal(signal);
         let abort = server.data.join("store/abort");
-        assert!(server.stop().success());
+        assert!(abort.exists());
+        assert!(server.stop_by(signal).success());
         assert!(!abort.exists(), "the store was not left in order");
     }
 }

@@ -68,8 +68,13 @@ impl Server {
     }
 
     /// Ends it as an operator does; returns how it ended.
-    pub fn stop(mut self) -> ExitStatus {
-        self.signal("-TERM");
+    pub fn stop(self) -> ExitStatus {
+        self.stop_by("-TERM")
+    }
+
+    /// Ends it by a signal; returns how it ended.
+    pub fn stop_by(mut self, signal: &str) -> ExitStatus {
+        self.signal(signal);
         wait(&mut self.child)
     }
 
@@ -79,7 +84,7 @@ impl Server {
         self.child.wait().expect("gone");
     }
 
-    pub fn signal(&self, signal: &str) {
+    fn signal(&self, signal: &str) {
         let status = Process::new("kill").args([signal, &self.child.id().to_string()]).status();
         assert!(status.expect("kill runs").success());
     }

@@ -139,7 +139,7 @@ impl Log {
 
     /// Bytes of the log, as long as they lie in one segment and below the published end.
     pub fn slice(&self, offset: i64, length: usize) -> Option<Bytes> {
-        if offset < 0 || offset + length as i64 > self.written() {
+        if offset < 0 || offset.checked_add(length as i64)? > self.written() {
             return None;
         }
         self.slice_unpublished(offset, length)
