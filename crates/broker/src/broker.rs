@@ -19,6 +19,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use crate::clients::{Consumers, Producers};
+use crate::config::KeptSettings;
 use crate::error::BrokerError;
 use crate::groups::GroupTable;
 use crate::handlers::client::ClientDesk;
@@ -82,6 +83,7 @@ pub enum StartError {
 pub struct Broker {
     me: Weak<Broker>,
     pub(crate) settings: Live<BrokerSettings>,
+    pub(crate) config: KeptSettings,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) store: Arc<Store>,
@@ -213,26 +215,28 @@ impl RunningBroker {
 
 impl Broker {
     fn open(
-        settings: BrokerSettings,
+        mut settings: BrokerSettings,
         clock: Arc<dyn Clock>,
         disk: Arc<dyn Disk>,
         memory: u64,
         port: u16,
     ) -> Result<Arc<Self>, StartError> {
+        let root = PathBuf::from(&settings.store_path_root_dir);
+        let folder = root.join("config");
+        disk.create_folder(&folder)
+            .map_err(|source| StartError::System { action: "create the folder of the configuration", source })?;
+        let now = clock.now_ms();
+        let kept = folder.join("broker.properties");
+        let config = KeptSettings::open(Arc::clone(&disk), kept, &mut settings, now)?;
         let delays: Arc<[i64]> = parse_delays(&settings.message_delay_level).map_err(StartError::Setting)?.into();
         let host = settings.broker_ip1.clone();
         let store_host = resolve(&host, port)?;
         let advertised = format!("{}:{port}", bracketed(&host));
         let ha_host = if settings.broker_ip2.is_empty() { &host } else { &settings.broker_ip2 };
         let ha_address = format!("{}:{}", bracketed(ha_host), port.saturating_add(1));
-        let root = PathBuf::from(&settings.store_path_root_dir);
         let store =
             Store::open(Arc::clone(&disk), Arc::clone(&clock), root.clone(), options(&settings, &delays, memory))?;
-        let folder = root.join("config");
-        disk.create_folder(&folder)
-            .map_err(|source| StartError::System { action: "create the folder of the configuration", source })?;
         let file = |name: &str| JsonFile::new(Arc::clone(&disk), folder.join(name));
-        let now = clock.now_ms();
         let topics = TopicTable::open(file("topics.json"), &settings, now)?;
         recover_topics(&topics, &store, now);
         let groups = GroupTable::open(file("subscriptionGroup.json"), now)?;
@@ -243,6 +247,7 @@ impl Broker {
             cluster: settings.broker_cluster_name.clone(),
             region: settings.region_id.clone(),
             settings: Live::new(settings),
+            config,
             clock,
             disk,
             store: Arc::new(store),

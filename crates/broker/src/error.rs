@@ -10,6 +10,8 @@ use apogee_wire::bodies::BodyError;
 use apogee_wire::codes::response;
 use apogee_wire::headers::HeaderError;
 
+use crate::persist::PersistError;
+
 /// A refusal, as the peer gets it. The one place where errors become response codes.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{remark} (code {code})")]
@@ -63,6 +65,12 @@ impl From<DraftError> for BrokerError {
 
 impl From<StoreError> for BrokerError {
     fn from(error: StoreError) -> Self {
+        Self::new(response::SYSTEM_ERROR, error.to_string())
+    }
+}
+
+impl From<PersistError> for BrokerError {
+    fn from(error: PersistError) -> Self {
         Self::new(response::SYSTEM_ERROR, error.to_string())
     }
 }

@@ -7,6 +7,7 @@
 
 mod broker;
 pub mod clients;
+mod config;
 mod error;
 pub mod groups;
 mod handlers;

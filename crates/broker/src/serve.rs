@@ -11,7 +11,7 @@ use apogee_wire::codes::{request as code, response};
 use crate::broker::Broker;
 use crate::error::BrokerError;
 use crate::handlers::send::Sends;
-use crate::handlers::{pull, query, send_back};
+use crate::handlers::{config, group, offset, pull, query, relay, reset, send_back, stats, topic};
 
 /// A handler: the answer, or none when it comes later.
 type Handler = fn(&Broker, &Arc<Conn>, &Command) -> Result<Option<Command>, BrokerError>;
@@ -26,11 +26,13 @@ enum Lane {
     Here(Handler),
     /// On a thread that may wait for the disk.
     Blocking(Handler),
+    /// Passed on to a consumer, whose answer is waited for.
+    Relayed,
 }
 
 /// The lane of each code.
 fn lane(code: i32) -> Option<Lane> {
-    use Lane::{Blocking, Here, Pull, Send};
+    use Lane::{Blocking, Here, Pull, Relayed, Send};
     Some(match code {
         code::SEND_MESSAGE | code::SEND_MESSAGE_V2 | code::SEND_BATCH_MESSAGE => Send,
         code::PULL_MESSAGE | code::LITE_PULL_MESSAGE => Pull,
@@ -48,6 +50,45 @@ fn lane(code: i32) -> Option<Lane> {
         | code::GET_ALL_PRODUCER_INFO
         | code::QUERY_TOPIC_CONSUME_BY_WHO
         | code::QUERY_SUBSCRIPTION_BY_CONSUMER => Here(clients),
+        code::UPDATE_CONSUMER_OFFSET => Here(offset::update),
+        code::GET_MAX_OFFSET => Here(offset::max),
+        code::GET_MIN_OFFSET => Here(offset::min),
+        code::QUERY_CONSUMER_OFFSET => Blocking(offset::query),
+        code::SEARCH_OFFSET_BY_TIMESTAMP => Blocking(offset::search),
+        code::GET_EARLIEST_MSG_STORETIME => Blocking(offset::earliest_store_time),
+        code::GET_ALL_CONSUMER_OFFSET => Blocking(offset::all),
+        code::CLONE_GROUP_OFFSET => Blocking(offset::clone),
+        code::QUERY_CORRECTION_OFFSET => Blocking(offset::correction),
+        code::QUERY_CONSUME_QUEUE => Blocking(offset::queue_units),
+        code::QUERY_TOPICS_BY_CONSUMER => Blocking(offset::topics_of_group),
+        code::INVOKE_BROKER_TO_RESET_OFFSET => Blocking(reset::reset),
+        code::UPDATE_AND_CREATE_TOPIC => Blocking(topic::update),
+        code::UPDATE_AND_CREATE_TOPIC_LIST => Blocking(topic::update_list),
+        code::GET_ALL_TOPIC_CONFIG => Blocking(topic::all),
+        code::GET_TOPIC_CONFIG => Blocking(topic::get),
+        code::DELETE_TOPIC_IN_BROKER => Blocking(topic::delete),
+        code::GET_TOPIC_STATS_INFO => Blocking(topic::stats),
+        code::GET_SYSTEM_TOPIC_LIST_FROM_BROKER => Blocking(topic::system),
+        code::CLEAN_UNUSED_TOPIC => Blocking(topic::clean_unused),
+        code::CLEAN_EXPIRED_CONSUMEQUEUE => Blocking(topic::clean_expired_queues),
+        code::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP => Blocking(group::update),
+        code::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST => Blocking(group::update_list),
+        code::GET_ALL_SUBSCRIPTIONGROUP_CONFIG => Blocking(group::all),
+        code::DELETE_SUBSCRIPTIONGROUP => Blocking(group::delete),
+        code::GET_SUBSCRIPTIONGROUP_CONFIG => Blocking(group::get),
+        code::UPDATE_AND_GET_GROUP_FORBIDDEN => Blocking(group::forbidden),
+        code::GET_CONSUME_STATS => Blocking(stats::of_group),
+        code::GET_BROKER_CONSUME_STATS => Blocking(stats::of_broker),
+        code::QUERY_CONSUME_TIME_SPAN => Blocking(stats::time_span),
+        code::VIEW_BROKER_STATS_DATA => Blocking(stats::counter),
+        code::GET_BROKER_RUNTIME_INFO => Blocking(stats::runtime),
+        code::GET_BROKER_HA_STATUS => Blocking(stats::replication),
+        code::GET_ALL_DELAY_OFFSET => Blocking(stats::delay_offsets),
+        code::GET_BROKER_CONFIG => Blocking(config::get),
+        code::UPDATE_BROKER_CONFIG => Blocking(config::update),
+        code::GET_CONSUMER_RUNNING_INFO
+        | code::CONSUME_MESSAGE_DIRECTLY
+        | code::INVOKE_BROKER_TO_GET_CONSUMER_STATUS => Relayed,
         _ => return None,
     })
 }
@@ -98,6 +139,13 @@ impl Service for Requests {
                     if let Some(sends) = Sends::of(&broker, &conn) {
                         sends.flush(&broker);
                     }
+                });
+            }
+            Some(Lane::Relayed) => {
+                let (broker, conn, request) = (Arc::clone(&self.broker), Arc::clone(conn), request.clone());
+                tokio::spawn(async move {
+                    let relayed = relay::relay(broker, &request).await;
+                    answer(&conn, &request, relayed.map(Some));
                 });
             }
             None => {

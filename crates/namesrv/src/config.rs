@@ -96,25 +96,7 @@ fn is_closed(black_list: &str, key: &str) -> bool {
 /// Puts the changed keys at the end of the file and leaves its other lines as they are.
 fn store(file: &KeptFile, changed: &BTreeMap<&str, &str>) -> Result<(), FileError> {
     let before = file.read()?.unwrap_or_default();
-    let before = String::from_utf8_lossy(&before);
-    let mut text = String::new();
-    let mut continued = false;
-    for line in before.lines() {
-        let continues = line.ends_with('\\');
-        let replaced = !continued && !continues && {
-            let entry = properties::parse(line).pop();
-            entry.is_some_and(|entry| changed.contains_key(&*entry.key))
-        };
-        continued = continues;
-        if !replaced {
-            text.push_str(line);
-            text.push('\n');
-        }
-    }
-    for (key, value) in changed {
-        text.push_str(&format!("{key}={}\n", properties::escape(value)));
-    }
-    file.replace(&text)
+    file.replace(&properties::merge(&String::from_utf8_lossy(&before), changed))
 }
 
 #[cfg(test)]

@@ -93,6 +93,32 @@ fn unescape(text: &str) -> String {
     plain
 }
 
+/// A file with some keys changed: they go to its end, its other lines stay as they are.
+pub fn merge<K, V>(before: &str, changed: &std::collections::BTreeMap<K, V>) -> String
+where
+    K: std::borrow::Borrow<str> + Ord + std::fmt::Display,
+    V: AsRef<str>,
+{
+    let mut text = String::new();
+    let mut continued = false;
+    for line in before.lines() {
+        let continues = line.ends_with('\\');
+        let replaced = !continued && !continues && {
+            let entry = parse(line).pop();
+            entry.is_some_and(|entry| changed.contains_key(entry.key.as_str()))
+        };
+        continued = continues;
+        if !replaced {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    for (key, value) in changed {
+        text.push_str(&format!("{key}={}\n", escape(value.as_ref())));
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,205 @@
+//! Figures for operators (upstream `AdminBrokerProcessor`).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use apogee_net::Conn;
+use apogee_wire::Command;
+use apogee_wire::bodies::{
+    BrokerStatsData, BrokerStatsItem, ConsumeStats, ConsumeStatsList, HARuntimeInfo, KVTable, MessageQueue,
+    OffsetWrapper, QueryConsumeTimeSpanBody, QueueTimeSpan,
+};
+use apogee_wire::codes::response;
+use apogee_wire::headers::{
+    GetConsumeStatsInBrokerHeader, GetConsumeStatsRequestHeader, QueryConsumeTimeSpanRequestHeader,
+    ViewBrokerStatsDataRequestHeader,
+};
+
+use super::answer::{self, Answer};
+use crate::broker::Broker;
+use crate::error::BrokerError;
+use crate::stats::{Kind, Window};
+
+/// Separates topics in a header.
+const TOPIC_SEPARATOR: char = ';';
+
+/// `GET_CONSUME_STATS`: how far a group is, in one topic, some, or all that it has offsets in.
+pub(crate) fn of_group(broker: &Broker, _: &Arc<Conn>, request: &Command) -> Answer {
+    let header: GetConsumeStatsRequestHeader<'_> = request.header()?;
+    let group = header.consumer_group;
+    let given = |list: Option<&str>| -> Vec<String> {
+        let topics = list.unwrap_or_default().split(TOPIC_SEPARATOR).map(str::trim);
+        topics.filter(|topic| !topic.is_empty()).map(str::to_owned).collect()
+    };
+    let mut topics = given(header.topic_list);
+    topics.extend(given(header.topic));
+    if topics.is_empty() {
+        topics.extend(broker.offsets.topics_of(group));
+    }
+    let mut all = ConsumeStats::default();
+    for topic in &topics {
+        if let Some(stats) = progress(broker, group, topic, false) {
+            all.consume_tps += stats.consume_tps;
+            all.offset_table.extend(stats.offset_table);
+        }
+    }
+    answer::body(request, &all)
+}
+
+/// `GET_BROKER_CONSUME_STATS`: how far all groups are.
+pub(crate) fn of_broker(broker: &Broker, _: &Arc<Conn>, request: &Command) -> Answer {
+    let header: GetConsumeStatsInBrokerHeader = request.header()?;
+    let mut list = ConsumeStatsList { broker_addr: Some(broker.advertised.clone()), ..Default::default() };
+    for group in broker.groups.all() {
+        let topics = broker.offsets.topics_of(&group.group_name);
+        let topics = topics.iter().filter_map(|topic| progress(broker, &group.group_name, topic, header.is_order));
+        let topics: Vec<_> = topics.collect();
+        let queues = || topics.iter().flat_map(|topic| topic.offset_table.values());
+        list.total_diff += queues().map(|queue| queue.broker_offset - queue.consumer_offset).sum::<i64>();
+        list.total_inflight_diff += queues().map(|queue| queue.pull_offset - queue.consumer_offset).sum::<i64>();
+        list.consume_stats_list.push(BTreeMap::from([(group.group_name.clone(), topics)]));
+    }
+    answer::body(request, &list)
+}
+
+/// How far a group is in a topic; `None` for a topic that is gone or that its members dropped.
+fn progress(broker: &Broker, group: &str, topic_name: &str, ordered_only: bool) -> Option<ConsumeStats> {
+    let topic = broker.topics.get(topic_name)?;
+    let dropped = broker.consumers.is_online(group) && !broker.consumers.topics_of(group).contains(topic_name);
+    if dropped || ordered_only && !topic.config.order {
+        return None;
+    }
+    let settings = broker.settings.load();
+    let queues = (0..topic.config.read_queue_nums).map(|queue_id| {
+        let (_, broker_offset) = broker.store.queue_range(topic_name, queue_id).unwrap_or_default();
+        let consumer_offset = broker.offsets.query(group, topic_name, queue_id).unwrap_or(0);
+        let last = (consumer_offset > 0).then(|| broker.store.store_time(topic_name, queue_id, consumer_offset - 1));
+        let wrapper = OffsetWrapper {
+            broker_offset,
+            consumer_offset,
+            last_timestamp: last.flatten().unwrap_or(0),
+            // What was sent to a consumer and not yet committed is not known: nothing counts as in flight.
+            pull_offset: consumer_offset,
+        };
+        (MessageQueue::new(topic_name, &*settings.broker_name, queue_id), wrapper)
+    });
+    let [minute, ..] = broker.stats.windows(Kind::GroupGetNums, &format!("{topic_name}@{group}"));
+    Some(ConsumeStats { consume_tps: minute.per_second, offset_table: queues.collect() })
+}
+
+/// `QUERY_CONSUME_TIME_SPAN`: how old the messages are that a group will get next.
+pub(crate) fn time_span(broker: &Broker, _: &Arc<Conn>, request: &Command) -> Answer {
+    let header: QueryConsumeTimeSpanRequestHeader<'_> = request.header()?;
+    let topic = broker.topics.get(header.topic).ok_or_else(|| BrokerError::no_topic(header.topic))?;
+    let (settings, now) = (broker.settings.load(), broker.now());
+    let spans = (0..topic.config.write_queue_nums).map(|queue_id| {
+        let time = |offset| broker.store.store_time(header.topic, queue_id, offset);
+        let (min, max) = broker.store.queue_range(header.topic, queue_id).unwrap_or_default();
+        let min_time_stamp = time(min).unwrap_or(-1);
+        let consumed = broker.offsets.query(header.group, header.topic, queue_id).unwrap_or(0);
+        let next = time(consumed.max(min));
+        QueueTimeSpan {
+            consume_time_stamp: if consumed > 0 { time(consumed - 1).unwrap_or(-1) } else { min_time_stamp },
+            delay_time: next.map_or(0, |next| (now - next).max(0)),
+            max_time_stamp: time(max - 1).unwrap_or(-1),
+            message_queue: Some(MessageQueue::new(header.topic, &*settings.broker_name, queue_id)),
+            min_time_stamp,
+            ..Default::default()
+        }
+    });
+    answer::body(request, &QueryConsumeTimeSpanBody { consume_time_span_set: spans.collect() })
+}
+
+/// `VIEW_BROKER_STATS_DATA`: one counter.
+pub(crate) fn counter(broker: &Broker, _: &Arc<Conn>, request: &Command) -> Answer {
+    let header: ViewBrokerStatsDataRequestHeader<'_> = request.header()?;
+    let kind = Kind::from_name(header.stats_name).filter(|kind| broker.stats.total(*kind, header.stats_key) > 0);
+    let Some(kind) = kind else {
+        let remark = format!("The stats <{}> <{}> not exist", header.stats_name, header.stats_key);
+        return Err(BrokerError::new(response::SYSTEM_ERROR, remark));
+    };
+    let item = |window: Window| {
+        Some(BrokerStatsItem { avgpt: 0.0, sum: window.sum.try_into().unwrap_or(i64::MAX), tps: window.per_second })
+    };
+    let [minute, hour, day] = broker.stats.windows(kind, header.stats_key).map(item);
+    answer::body(request, &BrokerStatsData { stats_day: day, stats_hour: hour, stats_minute: minute })
+}
+
+/// `GET_BROKER_HA_STATUS`: a master without slaves.
+pub(crate) fn replication(broker: &Broker, _: &Arc<Conn>, request: &Command) -> Answer {
+    let master_commit_log_max_offset = broker.store.log_max_offset();
+    answer::body(request, &HARuntimeInfo { master: true, master_commit_log_max_offset, ..Default::default() })
+}
+
+/// `GET_BROKER_RUNTIME_INFO`: names and values under upstream's names, as far as they mean something
+/// here.
+pub(crate) fn runtime(broker: &Broker, _: &Arc<Conn>, request: &Command) -> Answer {
+    let store = &broker.store;
+    let (put, got) = (&broker.cluster, &broker.cluster);
+    let put_windows = broker.stats.windows(Kind::BrokerPutNums, put);
+    let get_windows = broker.stats.windows(Kind::BrokerGetNums, got);
+    let (put_total, get_total) =
+        (broker.stats.total(Kind::BrokerPutNums, put), broker.stats.total(Kind::BrokerGetNums, got));
+    let rates = |windows: [Window; 3]| windows.map(|window| format!("{:.1}", window.per_second)).join(" ");
+    let earliest = store.record_at(store.log_min_offset());
+    let earliest = earliest.and_then(|bytes| Some(apogee_message::record::Record::read(&bytes).ok()?.store_timestamp));
+    let mut table = BTreeMap::new();
+    let mut put_value = |key: &str, value: String| {
+        table.insert(key.to_owned(), value);
+    };
+    put_value("brokerVersionDesc", "V5_5_0".to_owned());
+    put_value("brokerVersion", apogee_wire::command::VERSION.to_string());
+    put_value("brokerActive", store.failure().is_none().to_string());
+    put_value("bootTimestamp", broker.started_ms.to_string());
+    put_value("runtime", span((broker.now() - broker.started_ms).max(0)));
+    put_value("commitLogMinOffset", store.log_min_offset().to_string());
+    put_value("commitLogMaxOffset", store.log_max_offset().to_string());
+    put_value("dispatchBehindBytes", store.dispatch_behind_bytes().to_string());
+    put_value("remainHowManyDataToFlush", format!("{} B", store.log_max_offset() - store.flushed_offset()));
+    put_value("earliestMessageTimeStamp", earliest.unwrap_or(-1).to_string());
+    put_value("putMessageTimesTotal", put_total.to_string());
+    put_value("putTps", rates(put_windows));
+    for key in ["getFoundTps", "getTotalTps", "getTransferredTps", "getTransferedTps"] {
+        put_value(key, rates(get_windows));
+    }
+    // "Today" are the last 24 hours; what was before them counts as of yesterday.
+    for (kind, total, day) in [("Put", put_total, put_windows[2].sum), ("Get", get_total, get_windows[2].sum)] {
+        put_value(&format!("msg{kind}TotalTodayNow"), total.to_string());
+        put_value(&format!("msg{kind}TotalTodayMorning"), total.saturating_sub(day).to_string());
+        put_value(&format!("msg{kind}TotalYesterdayMorning"), "0".to_owned());
+    }
+    // Requests wait in no queues of threads; tools that show them expect numbers all the same.
+    for pool in ["send", "pull", "litePull", "query", "ack"] {
+        put_value(&format!("{pool}ThreadPoolQueueSize"), "0".to_owned());
+        put_value(&format!("{pool}ThreadPoolQueueHeadWaitTimeMills"), "0".to_owned());
+    }
+    put_value("pageCacheLockTimeMills", "0".to_owned());
+    for (level, offset) in broker.schedule.snapshot().offset_table {
+        let end = store.queue_range(&broker.schedule_topic, level - 1).map_or(0, |(_, end)| end);
+        put_value(&format!("scheduleMessageOffset_{level}"), format!("{offset},{end}"));
+    }
+    answer::body(request, &KVTable { table })
+}
+
+/// `GET_ALL_DELAY_OFFSET`: how far the delay levels are.
+pub(crate) fn delay_offsets(broker: &Broker, _: &Arc<Conn>, request: &Command) -> Answer {
+    answer::body(request, &broker.schedule.snapshot())
+}
+
+/// A span of time as upstream writes it.
+fn span(milliseconds: i64) -> String {
+    let seconds = milliseconds / 1_000;
+    let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
+    format!("[ {days} days, {} hours, {} minutes, {} seconds ]", hours % 24, minutes % 60, seconds % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_written_as_upstream_writes_them() {
+        assert_eq!(span(407_999), "[ 0 days, 0 hours, 6 minutes, 47 seconds ]");
+        assert_eq!(span(90_061_000), "[ 1 days, 1 hours, 1 minutes, 1 seconds ]");
+    }
+}

@@ -1,0 +1,208 @@
+//! Topics: creating, changing, listing, removing (upstream `AdminBrokerProcessor`).
+
+use std::sync::Arc;
+
+use apogee_message::names;
+use apogee_net::Conn;
+use apogee_wire::Command;
+use apogee_wire::bodies::{
+    Body, CreateTopicListRequestBody, DataVersion, MessageQueue, TopicConfig, TopicConfigAndMappingSerializeWrapper,
+    TopicConfigAndQueueMapping, TopicFilterType, TopicList, TopicOffset, TopicStatsTable,
+};
+use apogee_wire::codes::response;
+use apogee_wire::headers::{
+    CreateTopicRequestHeader, DeleteTopicRequestHeader, GetAllTopicConfigResponseHeader, GetTopicConfigRequestHeader,
+    GetTopicStatsInfoRequestHeader,
+};
+
+use super::answer::{self, Answer};
+use super::attributes;
+use crate::broker::Broker;
+use crate::error::BrokerError;
+use crate::settings::BrokerSettings;
+use crate::stats::Kind;
+use crate::topics::{MOST_QUEUES, TopicTable, perm};
+
+/// `UPDATE_AND_CREATE_TOPIC`: one topic, by header.
+pub(crate) fn update(broker: &Broker, conn: &Arc<Conn>, request: &Command) -> Answer {
+    let header: CreateTopicRequestHeader<'_> = request.header()?;
+    let filter = TopicFilterType::from_name(header.topic_filter_type).unwrap_or_default();
+    let config = TopicConfig {
+        attributes: attributes::parse(header.attributes.unwrap_or_default()),
+        order: header.order,
+        perm: header.perm,
+        read_queue_nums: header.read_queue_nums,
+        topic_filter_type: filter,
+        topic_name: header.topic.to_owned(),
+        topic_sys_flag: header.topic_sys_flag.unwrap_or(0),
+        write_queue_nums: header.write_queue_nums,
+    };
+    put(broker, conn, request, vec![config])
+}
+
+/// `UPDATE_AND_CREATE_TOPIC_LIST`: several topics, all or none.
+pub(crate) fn update_list(broker: &Broker, conn: &Arc<Conn>, request: &Command) -> Answer {
+    let list = CreateTopicListRequestBody::decode(&request.body)?.topic_config_list;
+    if list.is_empty() {
+        return Err(BrokerError::new(response::INVALID_PARAMETER, "the list of topics is empty"));
+    }
+    put(broker, conn, request, list)
+}
+
+fn put(broker: &Broker, conn: &Conn, request: &Command, configs: Vec<TopicConfig>) -> Answer {
+    let settings = broker.settings.load();
+    let checked = configs.into_iter().map(|config| check(&broker.topics, &settings, config));
+    let mut changed = checked.collect::<Result<Vec<_>, _>>()?;
+    changed.retain(|config| broker.topics.get(&config.topic_name).is_none_or(|topic| topic.config != *config));
+    if !changed.is_empty() {
+        for config in &changed {
+            tracing::info!(peer = %conn.peer(), ?config, "a topic is created or changed by remote request");
+        }
+        broker.topics.update(changed, broker.now());
+        broker.topics.save()?;
+        broker.topics_changed();
+    }
+    answer::done(request)
+}
+
+/// The topic as it will be, with the attributes it keeps.
+fn check(topics: &TopicTable, settings: &BrokerSettings, config: TopicConfig) -> Result<TopicConfig, BrokerError> {
+    let topic = &*config.topic_name;
+    let refused = |remark: String| Err(BrokerError::new(response::INVALID_PARAMETER, remark));
+    names::check_topic(topic)?;
+    refuse_system(settings, topic)?;
+    if !(0..=(perm::READ | perm::WRITE | perm::INHERIT)).contains(&config.perm) {
+        return refused(format!("topic[{topic}]: perm {} is none; 2 is write, 4 read, 6 both", config.perm));
+    }
+    for (kind, queues) in [("read", config.read_queue_nums), ("write", config.write_queue_nums)] {
+        if !(1..=MOST_QUEUES).contains(&queues) {
+            return refused(format!("topic[{topic}]: {queues} {kind} queues; accepted are 1 to {MOST_QUEUES}"));
+        }
+    }
+    let current = topics.get(topic).map(|topic| topic.config.attributes.clone()).unwrap_or_default();
+    let attributes = attributes::alter(attributes::OF_TOPICS, &current, &config.attributes)?;
+    Ok(TopicConfig { attributes, ..config })
+}
+
+fn refuse_system(settings: &BrokerSettings, topic: &str) -> Result<(), BrokerError> {
+    if settings.validate_system_topic_when_update_topic && is_system(settings, topic) {
+        let remark = format!("The topic[{topic}] is conflict with system topic.");
+        return Err(BrokerError::new(response::INVALID_PARAMETER, remark));
+    }
+    Ok(())
+}
+
+fn is_system(settings: &BrokerSettings, topic: &str) -> bool {
+    names::is_system_topic(topic) || topic == settings.broker_cluster_name || topic == settings.broker_name
+}
+
+/// `GET_ALL_TOPIC_CONFIG`: all topics, in pages.
+pub(crate) fn all(broker: &Broker, _: &Arc<Conn>, request: &Command) -> Answer {
+    let table = broker.topics.snapshot();
+    let total = i32::try_from(table.topic_config_table.len()).unwrap_or(i32::MAX);
+    let version = table.data_version.map(|version| version.encode()).unwrap_or_default();
+    let topics: Vec<_> = table.topic_config_table.into_iter().collect();
+    let topics = answer::page(request, topics, "topicSeq", "maxTopicNum", &version);
+    let body = TopicConfigAndMappingSerializeWrapper {
+        data_version: table.data_version,
+        mapping_data_version: Some(DataVersion::new(broker.started_ms)),
+        topic_config_table: topics.into_iter().collect(),
+        ..Default::default()
+    };
+    let head = GetAllTopicConfigResponseHeader { total_topic_num: Some(total) };
+    Ok(Some(answer::success(request).with_header(&head).with_body(body.encode())))
+}
+
+/// `GET_TOPIC_CONFIG`: one topic.
+pub(crate) fn get(broker: &Broker, _: &Arc<Conn>, request: &Command) -> Answer {
+    let header: GetTopicConfigRequestHeader<'_> = request.header()?;
+    let Some(topic) = broker.topics.get(header.topic) else {
+        let remark = format!("No topic in this broker. topic: {}", header.topic);
+        return Err(BrokerError::new(response::TOPIC_NOT_EXIST, remark));
+    };
+    let config = topic.config.clone();
+    let body = TopicConfigAndQueueMapping {
+        attributes: config.attributes,
+        mapping_detail: None,
+        order: config.order,
+        perm: config.perm,
+        read_queue_nums: config.read_queue_nums,
+        topic_filter_type: config.topic_filter_type,
+        topic_name: Some(config.topic_name),
+        topic_sys_flag: config.topic_sys_flag,
+        write_queue_nums: config.write_queue_nums,
+    };
+    answer::body(request, &body)
+}
+
+/// `DELETE_TOPIC_IN_BROKER`: a topic with its queues, its offsets, and the retry topics that popping
+/// made for it.
+pub(crate) fn delete(broker: &Broker, conn: &Arc<Conn>, request: &Command) -> Answer {
+    let header: DeleteTopicRequestHeader<'_> = request.header()?;
+    if header.topic.trim().is_empty() {
+        return Err(BrokerError::new(response::INVALID_PARAMETER, "The specified topic is blank."));
+    }
+    refuse_system(&broker.settings.load(), header.topic)?;
+    for group in broker.offsets.groups_of(header.topic) {
+        let retry = names::retry_topic(&group);
+        for of_pop in [format!("{retry}_{}", header.topic), format!("{retry}+{}", header.topic)] {
+            if broker.topics.get(&of_pop).is_some() {
+                remove(broker, &of_pop)?;
+            }
+        }
+    }
+    remove(broker, header.topic)?;
+    tracing::info!(peer = %conn.peer(), topic = header.topic, "a topic is removed by remote request");
+    broker.topics.save()?;
+    broker.offsets.save(broker.now())?;
+    broker.topics_changed();
+    answer::done(request)
+}
+
+fn remove(broker: &Broker, topic: &str) -> Result<(), BrokerError> {
+    broker.topics.remove(topic, broker.now());
+    broker.offsets.remove_topic(topic);
+    broker.stats.forget(|name| name == topic);
+    Ok(broker.store.delete_topic(topic)?)
+}
+
+/// `GET_TOPIC_STATS_INFO`: the ranges of a topic's queues.
+pub(crate) fn stats(broker: &Broker, _: &Arc<Conn>, request: &Command) -> Answer {
+    let header: GetTopicStatsInfoRequestHeader<'_> = request.header()?;
+    let topic = broker.topics.get(header.topic).ok_or_else(|| BrokerError::no_topic(header.topic))?;
+    let settings = broker.settings.load();
+    let queues = topic.config.read_queue_nums.max(topic.config.write_queue_nums);
+    let ranges = (0..queues).map(|queue_id| {
+        let (min_offset, max_offset) = broker.store.queue_range(header.topic, queue_id).unwrap_or_default();
+        let last = (max_offset > min_offset).then(|| broker.store.store_time(header.topic, queue_id, max_offset - 1));
+        let range = TopicOffset { last_update_timestamp: last.flatten().unwrap_or(0), max_offset, min_offset };
+        (MessageQueue::new(header.topic, &*settings.broker_name, queue_id), range)
+    });
+    let [minute, ..] = broker.stats.windows(Kind::TopicPutNums, header.topic);
+    answer::body(request, &TopicStatsTable { offset_table: ranges.collect(), topic_put_tps: minute.per_second })
+}
+
+/// `GET_SYSTEM_TOPIC_LIST_FROM_BROKER`: topics of this broker that belong to the system.
+pub(crate) fn system(broker: &Broker, _: &Arc<Conn>, request: &Command) -> Answer {
+    let settings = broker.settings.load();
+    let topics = broker.topics.all().into_iter().filter(|topic| is_system(&settings, &topic.name));
+    let topic_list = topics.map(|topic| topic.name.to_string()).collect();
+    answer::body(request, &TopicList { broker_addr: None, topic_list })
+}
+
+/// `CLEAN_UNUSED_TOPIC`: removes queues whose topic is gone.
+pub(crate) fn clean_unused(broker: &Broker, conn: &Arc<Conn>, request: &Command) -> Answer {
+    for (topic, _) in broker.store.topics() {
+        if broker.topics.get(&topic).is_none() && !names::is_system_topic(&topic) {
+            broker.store.delete_topic(&topic)?;
+            tracing::info!(peer = %conn.peer(), %topic, "queues of a topic that is gone are removed by remote request");
+        }
+    }
+    answer::done(request)
+}
+
+/// `CLEAN_EXPIRED_CONSUMEQUEUE`: a queue whose messages are gone stays, as its offsets must go on
+/// where they are; there is nothing to remove.
+pub(crate) fn clean_expired_queues(_: &Broker, _: &Arc<Conn>, request: &Command) -> Answer {
+    answer::done(request)
+}
