@@ -43,6 +43,8 @@ const EXPIRE_CLIENTS: Duration = Duration::from_secs(10);
 const CHECKPOINT: Duration = Duration::from_secs(30);
 /// How long the indexer lets records gather.
 const GATHER: Duration = Duration::from_millis(5);
+/// How long an administrator waits for the name servers.
+const REGISTRATION: Duration = Duration::from_secs(1);
 /// How often a thread with nothing to do looks whether the broker stops.
 const LOOK_UP: Duration = Duration::from_millis(100);
 
@@ -115,7 +117,8 @@ pub struct Broker {
     rotation: AtomicU32,
     /// Counts changes of the topics.
     changes: watch::Sender<u64>,
-    registered: watch::Sender<bool>,
+    /// How many changes of the topics a name server knows; none before the first registration.
+    registered: watch::Sender<Option<u64>>,
     woken: Mutex<VecDeque<Parked>>,
     woke: Notify,
     deadline: Notify,
@@ -180,7 +183,7 @@ impl RunningBroker {
     /// Waits until a name server knows the broker, or for `patience`. Says whether one does.
     pub async fn wait_registered(&self, patience: Duration) -> bool {
         let mut registered = self.broker.registered.subscribe();
-        let waiting = registered.wait_for(|registered| *registered);
+        let waiting = registered.wait_for(Option::is_some);
         matches!(tokio::time::timeout(patience, waiting).await, Ok(Ok(_)))
     }
 
@@ -270,7 +273,7 @@ impl Broker {
             stopping: AtomicBool::new(false),
             rotation: AtomicU32::new(0),
             changes: watch::channel(0).0,
-            registered: watch::channel(false).0,
+            registered: watch::channel(None).0,
             woken: Mutex::default(),
             woke: Notify::new(),
             deadline: Notify::new(),
@@ -302,9 +305,25 @@ impl Broker {
         self.changes.send_modify(|changes| *changes = changes.wrapping_add(1));
     }
 
-    /// A name server knows this broker.
-    pub(crate) fn registered(&self) {
-        self.registered.send_replace(true);
+    /// Waits until a name server knows the topics as they are, so that whoever is answered after it
+    /// finds their routes. Not long: a name server may be down. On threads that may wait.
+    pub(crate) fn register_topics(&self) {
+        self.topics_changed();
+        let wanted = *self.changes.borrow();
+        if self.settings.load().namesrv_addr.is_empty() {
+            return;
+        }
+        let mut registered = self.registered.subscribe();
+        let known = registered.wait_for(|known| known.is_some_and(|known| known >= wanted));
+        let waited = tokio::runtime::Handle::current().block_on(tokio::time::timeout(REGISTRATION, known));
+        if waited.is_err() {
+            tracing::warn!("topics changed, and no name server has taken them yet; clients learn of them later");
+        }
+    }
+
+    /// A name server knows this broker and so many changes of its topics.
+    pub(crate) fn registered(&self, changes: u64) {
+        self.registered.send_modify(|known| *known = Some(known.map_or(changes, |known| known.max(changes))));
     }
 
     /// The topic that a producer sends to, maybe created for it.

@@ -110,11 +110,6 @@ impl LongPolling {
         self.expired(i64::MAX)
     }
 
-    /// Pulls that wait.
-    pub fn len(&self) -> usize {
-        self.count.load(Ordering::Acquire)
-    }
-
     fn take(&self, state: &mut State, ids: &[u64]) -> Vec<Parked> {
         let taken = ids.iter().filter_map(|id| state.remove(*id)).collect();
         self.count.store(state.parked.len(), Ordering::Release);

@@ -36,7 +36,7 @@ pub(crate) async fn keep_registered(
     let mut session = Session { broker: &broker, address: &address, service, conn: None, registered: None };
     let mut complained = false;
     loop {
-        changes.mark_unchanged();
+        let seen = *changes.borrow_and_update();
         let settings = broker.settings.load();
         let wait = match session.register(&settings).await {
             Ok(()) => {
@@ -44,7 +44,7 @@ pub(crate) async fn keep_registered(
                     tracing::info!(name_server = address, "registered with a name server again");
                 }
                 complained = false;
-                broker.registered();
+                broker.registered(seen);
                 Duration::from_millis(settings.register_name_server_period)
             }
             Err(error) => {

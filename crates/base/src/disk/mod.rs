@@ -37,6 +37,8 @@ pub trait Disk: Send + Sync {
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
     /// Makes everything below a folder durable: cheaper than one by one when much has changed.
     fn sync_all(&self, root: &Path) -> io::Result<()>;
+    /// How much of the file system of a folder is used: 0 to 1.
+    fn usage(&self, folder: &Path) -> io::Result<f64>;
     /// Takes an exclusive lock on a file, creating it; it lasts until the returned value is
     /// dropped. [`io::ErrorKind::WouldBlock`] when another process has it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>>;

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use rustix::fs::{FlockOperation, fcntl_lock, fdatasync, flock, syncfs};
+use rustix::fs::{FlockOperation, fcntl_lock, fdatasync, flock, statvfs, syncfs};
 
 use super::{Disk, DiskFile, Lock, map};
 
@@ -68,6 +68,13 @@ impl Disk for RealDisk {
     fn sync_all(&self, root: &Path) -> io::Result<()> {
         // The whole file system of the folder, in one call.
         Ok(syncfs(File::open(root)?)?)
+    }
+
+    fn usage(&self, folder: &Path) -> io::Result<f64> {
+        let figures = statvfs(folder)?;
+        // As `df` has it: what only the superuser may use doesn't count as room.
+        let used = (figures.f_blocks - figures.f_bfree) as f64;
+        Ok(used / (used + figures.f_bavail as f64).max(1.0))
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {

@@ -223,6 +223,11 @@ impl Disk for SimDisk {
         Ok(())
     }
 
+    /// Full when no room is left, empty otherwise.
+    fn usage(&self, _: &Path) -> io::Result<f64> {
+        Ok(if self.state().room == Some(0) { 1.0 } else { 0.0 })
+    }
+
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
         self.open(path, true)?;
         let mut state = self.state();

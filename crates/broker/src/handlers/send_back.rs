@@ -66,8 +66,7 @@ pub(crate) fn send_back(broker: &Broker, conn: &Arc<Conn>, request: &Command) ->
         properties::push(&mut text, property::RETRY_TOPIC, record.topic);
     }
     if record.property(property::ORIGIN_MESSAGE_ID).is_none() {
-        let id = header.origin_msg_id.map_or_else(|| record.offset_id().to_string(), str::to_owned);
-        properties::push(&mut text, property::ORIGIN_MESSAGE_ID, &id);
+        properties::push(&mut text, property::ORIGIN_MESSAGE_ID, &record.offset_id().to_string());
     }
     let level = match header.delay_level {
         0 => FIRST_LEVEL + record.reconsume_times,

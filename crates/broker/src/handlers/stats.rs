@@ -154,6 +154,9 @@ pub(crate) fn runtime(broker: &Broker, _: &Arc<Conn>, request: &Command) -> Answ
     put_value("runtime", span((broker.now() - broker.started_ms).max(0)));
     put_value("commitLogMinOffset", store.log_min_offset().to_string());
     put_value("commitLogMaxOffset", store.log_max_offset().to_string());
+    let usage = broker.disk.usage(store.root()).unwrap_or(-1.0);
+    put_value("commitLogDiskRatio", format!("{usage:.4}"));
+    put_value("consumeQueueDiskRatio", format!("{usage:.4}"));
     put_value("dispatchBehindBytes", store.dispatch_behind_bytes().to_string());
     put_value("remainHowManyDataToFlush", format!("{} B", store.log_max_offset() - store.flushed_offset()));
     put_value("earliestMessageTimeStamp", earliest.unwrap_or(-1).to_string());

@@ -60,7 +60,7 @@ fn put(broker: &Broker, conn: &Conn, request: &Command, configs: Vec<TopicConfig
         }
         broker.topics.update(changed, broker.now());
         broker.topics.save()?;
-        broker.topics_changed();
+        broker.register_topics();
     }
     answer::done(request)
 }
@@ -155,7 +155,7 @@ pub(crate) fn delete(broker: &Broker, conn: &Arc<Conn>, request: &Command) -> An
     tracing::info!(peer = %conn.peer(), topic = header.topic, "a topic is removed by remote request");
     broker.topics.save()?;
     broker.offsets.save(broker.now())?;
-    broker.topics_changed();
+    broker.register_topics();
     answer::done(request)
 }
 

@@ -29,10 +29,10 @@ final class AdminClusterScenarios {
     }
 
     private static void brokerConfig(Env env) {
-        Env.contains("updateBrokerConfig", Admin.run(env, "updateBrokerConfig", "-b", env.broker, "-k", "fileReservedTime", "-v", "71"),
+        Env.contains("updateBrokerConfig", Admin.run(env, "updateBrokerConfig", "-b", env.broker, "-k", "maxMsgsNumBatch", "-v", "71"),
             "update broker config success, " + env.broker);
         String config = Admin.run(env, "getBrokerConfig", "-b", env.broker).replaceAll(" +", " ");
-        Env.contains("getBrokerConfig", config, env.broker, "fileReservedTime = 71", "brokerName = " + env.brokerName,
+        Env.contains("getBrokerConfig", config, env.broker, "maxMsgsNumBatch = 71", "brokerName = " + env.brokerName,
             "brokerClusterName = " + env.cluster, "autoCreateTopicEnable = ", "maxMessageSize = 4194304");
     }
 
