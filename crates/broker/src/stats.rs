@@ -62,8 +62,11 @@ const COARSE_EVERY: usize = 60;
 /// All counters.
 #[derive(Default)]
 pub struct Stats {
-    counters: RwLock<HashMap<Kind, HashMap<Box<str>, Arc<Counter>>>>,
+    counters: RwLock<HashMap<Kind, Counters>>,
 }
+
+/// Counters of one kind, by key.
+type Counters = HashMap<Box<str>, Arc<Counter>>;
 
 #[derive(Default)]
 struct Counter {

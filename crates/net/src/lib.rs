@@ -1,6 +1,6 @@
 //! The network shell: listener, connection loop, calls to peers.
 //!
-//! A connection is one task ([`driver`]) that reads frames, hands each request to the [`Service`]
+//! A connection is one task (`driver.rs`) that reads frames, hands each request to the [`Service`]
 //! in order of arrival, and writes what was queued for the peer. Everybody else holds the
 //! connection's handle, [`Conn`]: any thread can queue a reply on it.
 //!

@@ -1,5 +1,7 @@
 //! Folders that Apache's broker left are opened and read as its manifest says.
 
+#![allow(clippy::unwrap_used)] // A panic is how a test fails, in its helpers, too.
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;

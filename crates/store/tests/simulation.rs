@@ -3,6 +3,8 @@
 //!
 //! A failing seed is printed; `STORE_SEED=<n>` runs it alone, `STORE_SEEDS=<n>` sets how many run.
 
+#![allow(clippy::unwrap_used)] // A panic is how a test fails, in its helpers, too.
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};

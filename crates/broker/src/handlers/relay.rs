@@ -94,7 +94,7 @@ async fn consumer_status(broker: &Broker, request: &Command) -> Result<Command, 
             continue;
         }
         let Some((conn, _)) = broker.consumers.find(group, &client_id) else { continue };
-        let header = GetConsumerStatusRequestHeader { client_addr: None, ..header.clone() };
+        let header = GetConsumerStatusRequestHeader { client_addr: None, ..header };
         let question = Command::request(code::GET_CONSUMER_STATUS_FROM_CLIENT).with_header(&header);
         asked.spawn(async move { (client_id, status_of(conn, question).await) });
     }
