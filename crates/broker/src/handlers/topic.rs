@@ -155,6 +155,8 @@ pub(crate) fn delete(broker: &Broker, conn: &Arc<Conn>, request: &Command) -> An
     tracing::info!(peer = %conn.peer(), topic = header.topic, "a topic is removed by remote request");
     broker.topics.save()?;
     broker.offsets.save(broker.now())?;
+    // What a recovery reads from the log begins here: it would bring back the topic's queues.
+    broker.store.checkpoint_step()?;
     broker.register_topics();
     answer::done(request)
 }
@@ -198,6 +200,7 @@ pub(crate) fn clean_unused(broker: &Broker, conn: &Arc<Conn>, request: &Command)
             tracing::info!(peer = %conn.peer(), %topic, "queues of a topic that is gone are removed by remote request");
         }
     }
+    broker.store.checkpoint_step()?;
     answer::done(request)
 }
 
