@@ -25,7 +25,7 @@ func main() {
 	}
 	var out sync.Mutex
 	var all sync.WaitGroup
-	for _, s := range append(append(sendScenarios, pushScenarios...), pullScenarios...) {
+	for _, s := range append(append(append(quickstartScenarios, sendScenarios...), pushScenarios...), pullScenarios...) {
 		if !strings.Contains(s.name, only) {
 			continue
 		}

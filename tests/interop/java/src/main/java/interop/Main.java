@@ -4,6 +4,7 @@ package interop;
 public final class Main {
     public static void main(String[] args) throws Exception {
         Suite suite = new Suite(args.length > 2 ? args[2] : "");
+        QuickstartScenario.add(suite);
         SendScenarios.add(suite);
         PushScenarios.add(suite);
         PullScenarios.add(suite);
