@@ -116,7 +116,7 @@ final class PushScenarios {
             consumer.subscribe(topic, "*");
             consumer.registerMessageListener((MessageListenerOrderly) (batch, context) -> {
                 for (MessageExt message : batch) {
-                    seen.add(message.getQueueId() + ":" + message.getQueueOffset());
+                    seen.add(message.getQueueId() + ":" + message.getQueueOffset() + ":" + name);
                     queuesOf.computeIfAbsent(name, n -> ConcurrentHashMap.newKeySet()).add(message.getQueueId());
                 }
                 return ConsumeOrderlyStatus.SUCCESS;
@@ -135,12 +135,19 @@ final class PushScenarios {
             return queuesOf.size() == 2;
         });
         consumers.forEach(DefaultMQPushConsumer::shutdown);
+        // A client saves its offset before its listener is done with the last message: whoever takes a queue
+        // over may get that one again, but skips none and sees none out of order.
         Map<String, Long> next = new HashMap<>();
+        Map<String, String> owner = new HashMap<>();
         for (String place : seen) {
             String[] parts = place.split(":");
             long expected = next.getOrDefault(parts[0], 0L);
-            Env.equal("next offset in queue " + parts[0], expected, Long.valueOf(parts[1]));
-            next.put(parts[0], expected + 1);
+            long offset = Long.parseLong(parts[1]);
+            boolean takenOver = !parts[2].equals(owner.getOrDefault(parts[0], parts[2]));
+            Env.check(offset == expected || takenOver && offset < expected,
+                "queue " + parts[0] + ": expected " + expected + " and got " + offset);
+            next.put(parts[0], offset + 1);
+            owner.put(parts[0], parts[2]);
         }
         producer.shutdown();
     }
