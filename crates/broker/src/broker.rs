@@ -20,7 +20,6 @@ use tokio::task::JoinHandle;
 
 use crate::clients::{Consumers, Producers};
 use crate::config::KeptSettings;
-use crate::error::BrokerError;
 use crate::groups::GroupTable;
 use crate::handlers::client::ClientDesk;
 use crate::handlers::pull;
@@ -324,16 +323,6 @@ impl Broker {
     /// A name server knows this broker and so many changes of its topics.
     pub(crate) fn registered(&self, changes: u64) {
         self.registered.send_modify(|known| *known = Some(known.map_or(changes, |known| known.max(changes))));
-    }
-
-    /// The topic that a producer sends to, maybe created for it.
-    pub(crate) fn topic_for_send(&self, name: &str, template: &str, queues: i32) -> Result<Arc<Topic>, BrokerError> {
-        if let Some(topic) = self.topics.get(name) {
-            return Ok(topic);
-        }
-        let topic = self.topics.get_or_create(name, template, queues, &self.settings.load(), self.now())?;
-        self.topics_changed();
-        Ok(topic)
     }
 
     /// A topic of the system's own making.

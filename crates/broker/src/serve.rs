@@ -13,6 +13,9 @@ use crate::error::BrokerError;
 use crate::handlers::send::Sends;
 use crate::handlers::{config, group, offset, pull, query, relay, reset, send_back, stats, topic};
 
+/// Requests of one connection that are handled on other threads at a time.
+const MOST_SPAWNED: usize = 128;
+
 /// A handler: the answer, or none when it comes later.
 type Handler = fn(&Broker, &Arc<Conn>, &Command) -> Result<Option<Command>, BrokerError>;
 
@@ -114,32 +117,53 @@ impl Requests {
     pub fn new(broker: Arc<Broker>) -> Self {
         Self { broker }
     }
+
+    /// Handles a request on a thread that may wait. A connection has so many of them and no more.
+    fn spawn<H>(&self, conn: &Arc<Conn>, request: &Command, handler: H)
+    where
+        H: FnOnce(&Broker, &Arc<Conn>, &Command) -> Result<Option<Command>, BrokerError> + Send + 'static,
+    {
+        let Some(place) = Sends::of(&self.broker, conn).and_then(|sends| sends.take_place(MOST_SPAWNED)) else {
+            let remark = format!("{MOST_SPAWNED} requests of this connection are being worked on: wait for answers");
+            return answer(conn, request, Err(BrokerError::new(response::SYSTEM_BUSY, remark)));
+        };
+        let (broker, conn, request) = (Arc::clone(&self.broker), Arc::clone(conn), request.clone());
+        tokio::task::spawn_blocking(move || {
+            // A handler's bug is answered; it ends nothing but its request.
+            let handled = catch_unwind(AssertUnwindSafe(|| handler(&broker, &conn, &request)));
+            answer(&conn, &request, handled.unwrap_or_else(|panic| Err(bug(&request, &*panic))));
+            if let Some(sends) = Sends::of(&broker, &conn) {
+                sends.flush(&broker);
+            }
+            drop(place);
+        });
+    }
+}
+
+/// Takes a message; it is answered when the store has it.
+fn send(broker: &Broker, conn: &Arc<Conn>, request: &Command) -> Result<Option<Command>, BrokerError> {
+    let other = || BrokerError::new(response::SYSTEM_ERROR, "the connection is used for something else");
+    let sends = Sends::of(broker, conn).ok_or_else(other)?;
+    sends.request(broker, conn, request)?;
+    Ok(None)
 }
 
 impl Service for Requests {
     fn request(&self, conn: &Arc<Conn>, request: &Command) {
         match lane(request.code) {
-            Some(Lane::Send) => {
-                let taken = match Sends::of(&self.broker, conn) {
-                    Some(sends) => sends.request(&self.broker, conn, request),
-                    None => Err(BrokerError::new(response::SYSTEM_ERROR, "the connection is used for something else")),
-                };
-                if let Err(error) = taken {
-                    answer(conn, request, Err(error));
-                }
+            // A producer shall find the route of the topic that its message creates: that waits for a
+            // name server.
+            Some(Lane::Send) if Sends::creates_topic(&self.broker, request) => {
+                self.spawn(conn, request, |broker, conn, request| {
+                    broker.create_for(request)?;
+                    send(broker, conn, request)
+                })
             }
+            Some(Lane::Send) => answer(conn, request, send(&self.broker, conn, request)),
             Some(Lane::Pull) => pull::pull(&self.broker, conn, request, None),
             Some(Lane::Here(handler)) => answer(conn, request, handler(&self.broker, conn, request)),
             Some(Lane::Blocking(handler)) => {
-                let (broker, conn, request) = (Arc::clone(&self.broker), Arc::clone(conn), request.clone());
-                tokio::task::spawn_blocking(move || {
-                    // A handler's bug is answered; it ends nothing but its request.
-                    let handled = catch_unwind(AssertUnwindSafe(|| handler(&broker, &conn, &request)));
-                    answer(&conn, &request, handled.unwrap_or_else(|panic| Err(bug(&request, &*panic))));
-                    if let Some(sends) = Sends::of(&broker, &conn) {
-                        sends.flush(&broker);
-                    }
-                });
+                self.spawn(conn, request, handler);
             }
             Some(Lane::Relayed) => {
                 let (broker, conn, request) = (Arc::clone(&self.broker), Arc::clone(conn), request.clone());

@@ -7,6 +7,7 @@
 //! names by its number. What one read brought goes to the store together.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use apogee_message::names::{self, property};
@@ -15,7 +16,7 @@ use apogee_message::{batch, properties};
 use apogee_net::Conn;
 use apogee_store::{Append, AppendDone, AppendError, Appended};
 use apogee_wire::codes::{request, response};
-use apogee_wire::headers::SendMessageRequestHeader;
+use apogee_wire::headers::{HeaderError, SendMessageRequestHeader};
 use apogee_wire::{Command, Encoding};
 use bytes::{Bytes, BytesMut};
 
@@ -33,6 +34,17 @@ pub(crate) struct Sends {
     broker: Weak<Broker>,
     conn: Weak<Conn>,
     state: Mutex<State>,
+    /// Requests of the connection that other threads work on.
+    spawned: Arc<AtomicUsize>,
+}
+
+/// One of the places for requests that other threads work on; free again when dropped.
+pub(crate) struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 #[derive(Default)]
@@ -81,17 +93,29 @@ impl Sends {
     pub fn of<'c>(broker: &Broker, conn: &'c Arc<Conn>) -> Option<&'c Arc<Self>> {
         let make = || {
             let (broker, conn) = (broker.weak(), Arc::downgrade(conn));
-            Arc::new(Self { broker, conn, state: Mutex::default() })
+            Arc::new(Self { broker, conn, state: Mutex::default(), spawned: Arc::default() })
         };
         conn.state(make)
     }
 
+    /// Whether a message is for a topic that isn't there yet.
+    pub fn creates_topic(broker: &Broker, request: &Command) -> bool {
+        let name = if request.code == request::SEND_MESSAGE { "topic" } else { "b" };
+        request
+            .fields
+            .get(name)
+            .is_some_and(|topic| !topic.starts_with(names::RETRY_PREFIX) && broker.topics.get(topic).is_none())
+    }
+
+    /// Takes a place for a request that another thread works on; `None` when all are taken.
+    pub fn take_place(&self, most: usize) -> Option<Place> {
+        let place = Place(Arc::clone(&self.spawned));
+        (self.spawned.fetch_add(1, Ordering::Relaxed) < most).then_some(place)
+    }
+
     /// Takes one request.
     pub fn request(self: &Arc<Self>, broker: &Broker, conn: &Conn, request: &Command) -> Result<(), BrokerError> {
-        let header = match request.code {
-            request::SEND_MESSAGE => request.header::<SendMessageRequestHeader<'_>>()?,
-            _ => SendMessageRequestHeader::decode_v2(&request.fields)?,
-        };
+        let header = header_of(request)?;
         let settings = broker.settings.load();
         let target = Target::find(broker, &settings, &header)?;
         let origin =
@@ -232,6 +256,36 @@ impl Sends {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn header_of(request: &Command) -> Result<SendMessageRequestHeader<'_>, HeaderError> {
+    match request.code {
+        request::SEND_MESSAGE => request.header(),
+        _ => SendMessageRequestHeader::decode_v2(&request.fields),
+    }
+}
+
+impl Broker {
+    /// Creates the topic that a message is for, where that is allowed, and waits until a name server
+    /// knows it. On threads that may wait.
+    pub(crate) fn create_for(&self, request: &Command) -> Result<(), BrokerError> {
+        let header = header_of(request)?;
+        let settings = self.settings.load();
+        // What else is wrong with the message must not leave a topic behind.
+        names::check_topic(header.topic)?;
+        if settings.broker_permission & perm::WRITE == 0 || names::is_closed_to_senders(header.topic) {
+            return Ok(());
+        }
+        self.topics.get_or_create(
+            header.topic,
+            header.default_topic,
+            header.default_topic_queue_nums,
+            &settings,
+            self.now(),
+        )?;
+        self.register_topics();
+        Ok(())
     }
 }
 
@@ -378,7 +432,7 @@ impl Target {
         }
         let topic = match name.strip_prefix(names::RETRY_PREFIX) {
             Some(group) => broker.retry_or_dead(group, header)?,
-            None => broker.topic_for_send(name, header.default_topic, header.default_topic_queue_nums)?,
+            None => broker.topics.get(name).ok_or_else(|| BrokerError::no_topic(name))?,
         };
         if !topic.allows(perm::WRITE) {
             let remark = format!("the topic[{}] sending message is forbidden", topic.name);
