@@ -1,6 +1,7 @@
 //! Units, limits, settings files, and the seams for time and disk.
 
 pub mod clock;
+pub mod date;
 pub mod disk;
 pub mod nearest;
 pub mod settings;

@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use apogee_cli::AdminArgs;
 use clap::{Args, Parser, Subcommand};
 
 const ABOUT: &str = "A message broker that speaks Apache RocketMQ's protocols and keeps its disk formats.";
@@ -36,6 +37,8 @@ pub enum Command {
     Namesrv(NamesrvArgs),
     /// A broker: keeps the messages; registers with name servers.
     Broker(BrokerArgs),
+    /// Commands for administrators, with the names and flags of upstream's mqadmin.
+    Admin(AdminArgs),
 }
 
 impl Cli {
@@ -125,4 +128,12 @@ pub struct MqBroker {
     /// Prints the settings, as -p does.
     #[arg(short = 'm', long = "printImportantConfig")]
     pub print_important: bool,
+}
+
+/// `mqadmin`, with upstream's commands and flags.
+#[derive(Parser, Debug)]
+#[command(name = "mqadmin", version, about = "Commands for administrators; the same as `apogee admin`.")]
+pub struct MqAdmin {
+    #[command(flatten)]
+    pub args: AdminArgs,
 }

@@ -10,7 +10,7 @@ mod address;
 mod args;
 mod run;
 
-use args::{Cli, Command, MqBroker, MqNamesrv};
+use args::{Cli, Command, MqAdmin, MqBroker, MqNamesrv};
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
@@ -23,10 +23,11 @@ fn main() -> ExitCode {
             broker.args.common.print_settings |= broker.print_important;
             Command::Broker(broker.args)
         }
+        "mqadmin" => Command::Admin(MqAdmin::parse().args),
         _ => Cli::parse().command(),
     };
     match run::run(command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             // Standard error is where a supervisor looks; nothing is left to do if it is closed.
             use std::io::Write;

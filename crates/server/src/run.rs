@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 use std::path::Path;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,14 +27,16 @@ const REGISTRATION: Duration = Duration::from_secs(3);
 /// Whatever a server could not start or stop for; its text is shown to the operator.
 type Failure = Box<dyn std::error::Error>;
 
-/// Does what the command line says.
-pub fn run(command: Command) -> Result<(), Failure> {
+/// Does what the command line says; a server does it until it is told to stop.
+pub fn run(command: Command) -> Result<ExitCode, Failure> {
     let started = Instant::now();
     match command {
-        Command::Server(args) => server(args, started),
-        Command::Namesrv(args) => namesrv(args, started),
-        Command::Broker(args) => broker(args, started),
+        Command::Server(args) => server(args, started)?,
+        Command::Namesrv(args) => namesrv(args, started)?,
+        Command::Broker(args) => broker(args, started)?,
+        Command::Admin(args) => return Ok(apogee_cli::run(args)),
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn server(args: ServerArgs, started: Instant) -> Result<(), Failure> {

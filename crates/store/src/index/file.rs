@@ -11,6 +11,7 @@ use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use apogee_base::date::Date;
 use apogee_base::disk::{Disk, DiskFile};
 use bytes::Buf;
 
@@ -273,30 +274,6 @@ pub(super) fn free_name(disk: &dyn Disk, folder: &Path, from: i64) -> PathBuf {
 
 /// `yyyyMMddHHmmssSSS` of a time in milliseconds since 1970, UTC.
 fn time_name(ms: i64) -> String {
-    let (days, in_day) = (ms.div_euclid(86_400_000), ms.rem_euclid(86_400_000));
-    // Civil date from days, by eras of 400 years that begin in March.
-    let shifted = days + 719_468;
-    let (era, in_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
-    let year_of_era = (in_era - in_era / 1_460 + in_era / 36_524 - in_era / 146_096) / 365;
-    let in_year = in_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * in_year + 2) / 153;
-    let day = in_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = era * 400 + year_of_era + i64::from(month <= 2);
-    let (hour, minute) = (in_day / 3_600_000, in_day / 60_000 % 60);
-    let (second, milli) = (in_day / 1000 % 60, in_day % 1000);
-    format!("{year:04}{month:02}{day:02}{hour:02}{minute:02}{second:02}{milli:03}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_dates() {
-        assert_eq!(time_name(0), "19700101000000000");
-        assert_eq!(time_name(1_700_000_000_123), "20231114221320123");
-        assert_eq!(time_name(951_782_400_000), "20000229000000000");
-        assert_eq!(time_name(4_102_444_799_999), "20991231235959999");
-    }
+    let Date { year, month, day, hour, minute, second, millisecond } = Date::of(ms);
+    format!("{year:04}{month:02}{day:02}{hour:02}{minute:02}{second:02}{millisecond:03}")
 }
