@@ -122,6 +122,11 @@ fn bodies_that_are_no_json_are_refused() {
             assert!(answer.remark.is_some(), "{code}");
         }
     }
+    // Small on the wire, large in memory.
+    let many = format!("{{\"clientID\":\"c\",\"consumerDataSet\":[{}]}}", vec!["{}"; 3_000_000].join(","));
+    let answer = peer.call(Command::request(request::HEART_BEAT).with_body(many));
+    assert_eq!(answer.code, response::INVALID_PARAMETER);
+    assert!(server.resident() < 100 << 20, "{} MB", server.resident() >> 20);
     server.assert_serving();
 }
 

@@ -2,6 +2,10 @@
 
 use std::fmt::{self, Display, Write};
 
+/// Fields that a frame may have; upstream's largest headers have some twenty. Bounds the work of
+/// looking each name up, too.
+pub const MAX_FIELDS: usize = 256;
+
 /// Ext fields in the order they came. One text buffer holds all names and values, so that a
 /// reused map costs no allocation per field or per frame. Look-up is a scan: headers have some
 /// twenty fields at most, and comparing lengths first rules out nearly all of them.

@@ -27,6 +27,10 @@ use crate::topics::TopicTable;
 
 type Answer = Result<Command, BrokerError>;
 
+/// Bytes of a client's request: some thousands of subscriptions or queues. Read as JSON, a body can
+/// grow a hundred times.
+const MAX_BODY: usize = 1 << 20;
+
 /// The part of the broker that deals with clients, at one moment.
 pub(crate) struct ClientDesk<'b, C = Conn> {
     pub now_ms: i64,
@@ -42,6 +46,11 @@ pub(crate) struct ClientDesk<'b, C = Conn> {
 impl<C: Channel> ClientDesk<'_, C> {
     /// Answers a request of a client; None if it is for somebody else.
     pub fn serve(&self, channel: &Arc<C>, request: &Command) -> Option<Answer> {
+        if request.body.len() > MAX_BODY {
+            let remark =
+                format!("the body of {} bytes is over the limit of {MAX_BODY} for this request", request.body.len());
+            return Some(Err(BrokerError::new(response::INVALID_PARAMETER, remark)));
+        }
         Some(match request.code {
             code::HEART_BEAT => self.heartbeat(channel, request),
             code::UNREGISTER_CLIENT => self.unregister(request),

@@ -9,6 +9,7 @@ use bytes::{Buf, BufMut, BytesMut};
 
 use super::FrameError;
 use crate::command::{Command, Language};
+use crate::fields::MAX_FIELDS;
 
 pub(super) fn decode(header: &[u8], command: &mut Command) -> Result<(), FrameError> {
     let mut rest = header;
@@ -24,6 +25,9 @@ pub(super) fn decode(header: &[u8], command: &mut Command) -> Result<(), FrameEr
     let fields = take_u32(&mut rest, "the length of the ext fields")?;
     let mut fields = take(&mut rest, fields, "the ext fields")?;
     while !fields.is_empty() {
+        if command.fields.len() >= MAX_FIELDS {
+            return Err(FrameError::Malformed(format!("more than {MAX_FIELDS} ext fields")));
+        }
         let length = take(&mut fields, 2, "the length of a field's name")?;
         let length = usize::from(u16::from_be_bytes([length[0], length[1]]));
         let name = utf8(take(&mut fields, length, "a field's name")?, "a field's name")?;

@@ -3,11 +3,11 @@
 use std::fmt;
 
 use bytes::{BufMut, BytesMut};
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
 use super::FrameError;
 use crate::command::{Command, Language};
-use crate::fields::Fields;
+use crate::fields::{Fields, MAX_FIELDS};
 
 pub(super) fn decode(header: &[u8], command: &mut Command) -> Result<(), FrameError> {
     let mut json = serde_json::Deserializer::from_slice(header);
@@ -140,6 +140,9 @@ impl<'de> Visitor<'de> for FieldsSeed<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while map.next_key_seed(NameSeed(self.0))?.is_some() {
+            if self.0.len() > MAX_FIELDS {
+                return Err(A::Error::custom(format_args!("more than {MAX_FIELDS} ext fields")));
+            }
             map.next_value_seed(ValueSeed(self.0))?;
         }
         Ok(())

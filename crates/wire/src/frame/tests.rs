@@ -65,3 +65,17 @@ fn json_is_read_as_leniently_as_upstream_reads_it() {
     assert_eq!((command.code, command.language.name(), command.opaque), (34, "GO", 0));
     assert_eq!(command.fields, [("n", "5"), ("b", "true"), ("s", "t")].into_iter().collect());
 }
+
+#[test]
+fn a_header_of_countless_fields_is_refused() {
+    for encoding in [Encoding::Json, Encoding::Binary] {
+        let frame = |count: usize| {
+            let mut command = Command { encoding, ..Command::request(1) };
+            (0..count).for_each(|n| command.fields.set(&format!("f{n}"), "v"));
+            decode(&mut BytesMut::from(&to_bytes(&command)[..]), &mut Command::default(), MAX_FRAME)
+        };
+        assert_eq!(frame(crate::fields::MAX_FIELDS), Ok(true));
+        let error = frame(crate::fields::MAX_FIELDS + 1).expect_err("must be refused").to_string();
+        assert!(error.contains("more than 256 ext fields"), "{error}");
+    }
+}
