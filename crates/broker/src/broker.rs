@@ -18,6 +18,7 @@ use apogee_store::{ArrivalListener, Store, StoreError, StoreOptions};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
+use crate::background::{answer_expired, answer_woken, keep_house, start_threads};
 use crate::clients::{Consumers, Producers};
 use crate::config::KeptSettings;
 use crate::groups::GroupTable;
@@ -31,21 +32,11 @@ use crate::registration::keep_registered;
 use crate::schedule::{Schedule, parse_delays};
 use crate::serve::Requests;
 use crate::settings::{BrokerSettings, FlushDiskType};
-use crate::stats::{SAMPLE_SECONDS, Stats};
+use crate::stats::Stats;
 use crate::topics::{Topic, TopicTable, perm};
 
-/// Topics and groups that came into being by themselves are saved so often.
-const SAVE_TABLES: Duration = Duration::from_millis(500);
-/// Clients that fell silent are looked for so often.
-const EXPIRE_CLIENTS: Duration = Duration::from_secs(10);
-/// Time between two checkpoints of the store.
-const CHECKPOINT: Duration = Duration::from_secs(30);
-/// How long the indexer lets records gather.
-const GATHER: Duration = Duration::from_millis(5);
 /// How long an administrator waits for the name servers.
 const REGISTRATION: Duration = Duration::from_secs(1);
-/// How often a thread with nothing to do looks whether the broker stops.
-const LOOK_UP: Duration = Duration::from_millis(100);
 
 /// Why a broker cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -119,8 +110,8 @@ pub struct Broker {
     /// How many changes of the topics a name server knows; none before the first registration.
     registered: watch::Sender<Option<u64>>,
     woken: Mutex<VecDeque<Parked>>,
-    woke: Notify,
-    deadline: Notify,
+    pub(crate) woke: Notify,
+    pub(crate) deadline: Notify,
 }
 
 /// A broker that is up.
@@ -399,7 +390,8 @@ impl Broker {
         }
     }
 
-    fn take_woken(&self) -> VecDeque<Parked> {
+    /// Takes the pulls to run again, for which [`Broker::woke`] waits.
+    pub(crate) fn take_woken(&self) -> VecDeque<Parked> {
         std::mem::take(&mut *self.woken.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -417,135 +409,6 @@ impl ArrivalListener for Arrivals {
             broker.schedule.wake();
         }
         broker.wake(broker.longpoll.arrived(topic, queue_id, tag_code));
-    }
-}
-
-async fn answer_woken(broker: Arc<Broker>) {
-    loop {
-        broker.woke.notified().await;
-        for parked in broker.take_woken() {
-            pull::pull(&broker, &parked.conn, &parked.request, Some(parked.deadline_ms));
-        }
-    }
-}
-
-async fn answer_expired(broker: Arc<Broker>) {
-    loop {
-        let now = broker.now();
-        for parked in broker.longpoll.expired(now) {
-            pull::pull(&broker, &parked.conn, &parked.request, Some(parked.deadline_ms));
-        }
-        let next = broker.longpoll.next_deadline().map_or(1_000, |deadline| (deadline - now).clamp(1, 1_000));
-        let sleep = tokio::time::sleep(Duration::from_millis(next as u64));
-        // A pull parked meanwhile may have an earlier deadline, though not by less than it sleeps.
-        if next < 1_000 {
-            sleep.await;
-        } else {
-            tokio::select! {
-                () = sleep => {}
-                () = broker.deadline.notified() => {}
-            }
-        }
-    }
-}
-
-/// What is to be done from time to time.
-async fn keep_house(broker: Arc<Broker>) {
-    let settings = broker.settings.load();
-    let mut tables = tokio::time::interval(SAVE_TABLES);
-    let mut offsets = tokio::time::interval(Duration::from_millis(settings.flush_consumer_offset_interval));
-    let mut delays = tokio::time::interval(Duration::from_millis(settings.flush_delay_offset_interval));
-    let mut clients = tokio::time::interval(EXPIRE_CLIENTS);
-    let mut samples = tokio::time::interval(Duration::from_secs(SAMPLE_SECONDS));
-    loop {
-        let broker = Arc::clone(&broker);
-        let on_disk: Option<fn(&Broker)> = tokio::select! {
-            _ = tables.tick() => Some(Broker::save_tables),
-            _ = offsets.tick() => Some(|broker| {
-                if let Err(error) = broker.offsets.save(broker.now()) {
-                    tracing::error!(%error, "consumer offsets cannot be saved; trying again");
-                }
-            }),
-            _ = delays.tick() => Some(|broker| {
-                if let Err(error) = broker.schedule.save() {
-                    tracing::error!(%error, "offsets of delayed messages cannot be saved; trying again");
-                }
-            }),
-            _ = clients.tick() => {
-                broker.clients(&broker.settings.load()).expire();
-                None
-            }
-            _ = samples.tick() => {
-                broker.stats.sample();
-                None
-            }
-        };
-        if let Some(work) = on_disk {
-            // Ends with the process; nothing is awaited on it that could be lost.
-            let _ = tokio::task::spawn_blocking(move || work(&broker)).await;
-        }
-    }
-}
-
-fn start_threads(broker: &Arc<Broker>) -> io::Result<Vec<thread::JoinHandle<()>>> {
-    let spawn = |name: &str, work: fn(&Broker)| {
-        let broker = Arc::clone(broker);
-        thread::Builder::new().name(name.to_owned()).spawn(move || {
-            while !broker.is_stopping() {
-                work(&broker);
-            }
-        })
-    };
-    let flush: fn(&Broker) = match broker.settings.load().flush_disk_type {
-        FlushDiskType::Sync => |broker| {
-            if broker.store.wait_for_flush_work(LOOK_UP) {
-                // The store says why when a flush fails.
-                let _ = broker.store.flush_step();
-            }
-        },
-        FlushDiskType::Async => |broker| {
-            thread::sleep(Duration::from_millis(broker.settings.load().flush_interval_commit_log));
-            let _ = broker.store.flush_step();
-        },
-    };
-    Ok(vec![
-        spawn("store-flush", flush)?,
-        spawn("store-queues", flush_queues)?,
-        spawn("store-index", |broker| {
-            broker.store.wait_for_index_work(LOOK_UP);
-            thread::sleep(GATHER);
-            if let Err(error) = broker.store.index_step() {
-                tracing::error!(%error, "messages cannot be indexed: they will not be found by key");
-            }
-        })?,
-        spawn("schedule", |broker| {
-            let sleep = broker.schedule.step(&broker.store, broker.now());
-            broker.schedule.sleep(sleep);
-        })?,
-    ])
-}
-
-/// Writes queue units every second, and makes a checkpoint every half minute.
-fn flush_queues(broker: &Broker) {
-    let interval = Duration::from_millis(broker.settings.load().flush_interval_consume_queue);
-    let rounds = (CHECKPOINT.as_millis() / interval.as_millis().max(1)).max(1);
-    for round in 0..rounds {
-        let mut slept = Duration::ZERO;
-        while slept < interval && !broker.is_stopping() && !broker.store.queues_are_urgent() {
-            thread::sleep(LOOK_UP.min(interval));
-            slept += LOOK_UP.min(interval);
-        }
-        if broker.is_stopping() {
-            return;
-        }
-        let last = round + 1 == rounds || broker.store.checkpoint_is_urgent();
-        let done = if last { broker.store.checkpoint_step() } else { broker.store.queues_step() };
-        if let Err(error) = done {
-            tracing::error!(%error, "consume queues cannot be written; trying again");
-        }
-        if last {
-            return;
-        }
     }
 }
 

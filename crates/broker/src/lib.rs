@@ -5,6 +5,7 @@
 //! of state is a file with its own lock: topics, groups, offsets, clients, locks, longpoll,
 //! schedule, stats.
 
+mod background;
 mod broker;
 pub mod clients;
 mod config;

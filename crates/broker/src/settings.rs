@@ -146,26 +146,10 @@ fn home_store() -> String {
 
 #[cfg(test)]
 mod tests {
-    use apogee_base::settings::Settings;
-
     use super::*;
 
     #[test]
-    fn every_key_stands_in_one_place() {
-        let mut keys: Vec<_> = BrokerSettings::table().iter().map(|setting| setting.key).collect();
-        keys.extend(BrokerSettings::inert().iter().chain(BrokerSettings::pinned()).map(|(key, _)| key));
-        let count = keys.len();
-        keys.sort_unstable();
-        keys.dedup();
-        assert_eq!(keys.len(), count);
-    }
-
-    #[test]
-    fn the_defaults_are_within_their_own_bounds() {
-        let defaults = BrokerSettings::default();
-        for setting in BrokerSettings::table() {
-            let value = defaults.get(setting.key).expect("a setting of the table");
-            assert_eq!(BrokerSettings::default().put(setting.key, &value), Ok(true), "{}", setting.key);
-        }
+    fn the_table_is_consistent() {
+        apogee_base::settings::assert_consistent::<BrokerSettings>();
     }
 }

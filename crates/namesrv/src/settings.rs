@@ -96,26 +96,10 @@ const INERT: &[(&str, &str)] = &[
 
 #[cfg(test)]
 mod tests {
-    use apogee_base::settings::Settings;
-
     use super::*;
 
     #[test]
-    fn every_key_stands_in_one_place() {
-        let mut keys: Vec<_> = NamesrvSettings::table().iter().map(|setting| setting.key).collect();
-        keys.extend(NamesrvSettings::inert().iter().chain(NamesrvSettings::pinned()).map(|(key, _)| key));
-        let count = keys.len();
-        keys.sort_unstable();
-        keys.dedup();
-        assert_eq!(keys.len(), count);
-    }
-
-    #[test]
-    fn the_defaults_are_within_their_own_bounds() {
-        let defaults = NamesrvSettings::default();
-        for setting in NamesrvSettings::table() {
-            let value = defaults.get(setting.key).expect("a setting of the table");
-            assert_eq!(NamesrvSettings::default().put(setting.key, &value), Ok(true), "{}", setting.key);
-        }
+    fn the_table_is_consistent() {
+        apogee_base::settings::assert_consistent::<NamesrvSettings>();
     }
 }

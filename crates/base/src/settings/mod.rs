@@ -282,5 +282,20 @@ where
     Err(SettingError::Invalid { key, value: text.to_owned(), reason })
 }
 
+/// For the tests of each table: every key stands in one place, and defaults are within their bounds.
+#[doc(hidden)]
+pub fn assert_consistent<S: Settings>() {
+    let fixed = S::inert().iter().chain(S::pinned()).map(|(key, _)| *key);
+    let mut keys: Vec<_> = S::table().iter().map(|setting| setting.key).chain(fixed).collect();
+    let count = keys.len();
+    keys.sort_unstable();
+    keys.dedup();
+    assert_eq!(keys.len(), count, "a key stands in two places");
+    for setting in S::table() {
+        let default = S::default().get(setting.key).unwrap_or_default();
+        assert_eq!(S::default().put(setting.key, &default), Ok(true), "{}", setting.key);
+    }
+}
+
 #[cfg(test)]
 mod tests;
