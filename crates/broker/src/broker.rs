@@ -417,7 +417,8 @@ fn recover_topics(topics: &TopicTable, store: &Store, now_ms: i64) {
     /// What producers ask for when they create a topic by sending to it.
     const USUAL_QUEUES: i32 = 4;
     for (name, queues) in store.topics() {
-        if topics.get(&name).is_some() {
+        // Light queues, as upstream's broker may have left them, are queues without a topic.
+        if topics.get(&name).is_some() || name.starts_with(names::LMQ_PREFIX) {
             continue;
         }
         let needed = queues.iter().max().map_or(1, |id| id + 1);

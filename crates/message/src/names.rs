@@ -91,6 +91,8 @@ const SYSTEM_TOPIC_PREFIX: &str = "rmq_sys_";
 const SYSTEM_GROUP_PREFIX: &str = "CID_RMQ_SYS_";
 /// Beginning of a retry topic's name.
 pub const RETRY_PREFIX: &str = "%RETRY%";
+/// Beginning of a light queue's name.
+pub const LMQ_PREFIX: &str = "%LMQ%";
 /// Beginning of a dead-letter topic's name.
 pub const DLQ_PREFIX: &str = "%DLQ%";
 
