@@ -1,7 +1,7 @@
 //! Starting and stopping servers.
 
 use std::io::{IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -63,6 +63,11 @@ fn server(args: ServerArgs, started: Instant) -> Result<(), Failure> {
             (Ok(Some(key)), _) | (Err(_), Ok(Some(key))) => without_effect.push(key),
             (Err(error), Err(_)) => return Err(error.into()),
         }
+    }
+    // What was changed while the name server ran has the last word; the broker does so by itself.
+    let changed = PathBuf::from(&namesrv.config_store_path);
+    if changed.exists() {
+        namesrv.read_file(&changed)?;
     }
     if args.common.print_settings {
         return print(&format!("{}{}", namesrv.describe(), broker.describe()));

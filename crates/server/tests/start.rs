@@ -181,3 +181,24 @@ fn broker_and_name_server_find_each_other_as_two_processes() {
         assert!(wait(child).success());
     }
 }
+
+#[test]
+fn what_was_changed_while_it_ran_outlives_a_restart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let config = |server: &Server| {
+        let namesrv = server.connect_namesrv().call(Command::request(request::GET_NAMESRV_CONFIG));
+        let broker = server.connect().call(Command::request(request::GET_BROKER_CONFIG));
+        text(&namesrv.body) + &text(&broker.body)
+    };
+    let server = Server::start_in(&data, &[]);
+    assert!(config(&server).contains("orderMessageEnable=false"));
+    let change = |code, line: &'static str| Command::request(code).with_body(line.as_bytes());
+    let changed = server.connect_namesrv().call(change(request::UPDATE_NAMESRV_CONFIG, "orderMessageEnable=true"));
+    assert_eq!(changed.code, response::SUCCESS, "{changed:?}");
+    let changed = server.connect().call(change(request::UPDATE_BROKER_CONFIG, "maxMsgsNumBatch=33"));
+    assert_eq!(changed.code, response::SUCCESS, "{changed:?}");
+    assert!(server.stop().success());
+    let config = config(&Server::start_in(&data, &[]));
+    assert!(config.contains("orderMessageEnable=true") && config.contains("maxMsgsNumBatch=33"), "{config}");
+}
