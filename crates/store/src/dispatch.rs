@@ -1,6 +1,7 @@
 //! What a confirmed record causes: a unit in its queue, entries in the index, news for whoever
 //! waits. The same when it is live and when the log is recovered (upstream `ReputMessageService`).
 
+use std::io;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -10,7 +11,7 @@ use apogee_message::{properties, sysflag, tag};
 use bytes::Bytes;
 
 use crate::index::Index;
-use crate::queue::{Queue, QueueTable, Unit};
+use crate::queue::{Queue, QueueTable, Unit, is_folder_name};
 
 /// Hears of messages that can be read from now on.
 pub trait ArrivalListener: Send + Sync {
@@ -28,18 +29,25 @@ pub(crate) struct Dispatch {
     pub tag_code: i64,
     pub queue_offset: i64,
     pub store_timestamp: i64,
+    /// Whether it can be found by key: not when it only tells that a transaction was rolled back.
+    pub indexed: bool,
     pub properties: Bytes,
 }
 
 impl Dispatch {
-    /// Reads what the record in `bytes` causes.
-    pub fn of_record(record: &Record<'_>, bytes: &Bytes, queues: &QueueTable, tagger: &Tagger) -> Self {
-        let kind = record.sys_flag & sysflag::TRANSACTION;
-        let in_queue = kind == 0 || kind == sysflag::TRANSACTION_COMMIT;
+    /// Reads what the record in `bytes` causes. An error when its queue's files cannot be read.
+    pub fn of_record(record: &Record<'_>, bytes: &Bytes, queues: &QueueTable, tagger: &Tagger) -> io::Result<Self> {
         let topic: Arc<str> = record.topic.into();
         let properties = bytes.slice_ref(record.properties);
-        Self {
-            queue: in_queue.then(|| queues.get_or_create(&topic, record.queue_id)),
+        let mut in_queue = has_queue(record.sys_flag);
+        if in_queue && !is_folder_name(&topic) {
+            tracing::error!(offset = record.physical_offset, %topic, "a record's topic is damaged: it is in no queue");
+            in_queue = false;
+        }
+        let queue = in_queue.then(|| queues.get_or_create(&topic, record.queue_id)).transpose()?;
+        Ok(Self {
+            queue,
+            indexed: is_indexed(record.sys_flag),
             tag_code: tagger.tag_code(&topic, &properties, record.store_timestamp),
             topic,
             physical_offset: record.physical_offset,
@@ -47,13 +55,23 @@ impl Dispatch {
             queue_offset: record.queue_offset,
             store_timestamp: record.store_timestamp,
             properties,
-        }
+        })
     }
 
     /// End of the record in the log.
     pub fn end(&self) -> i64 {
         self.physical_offset + i64::from(self.size)
     }
+}
+
+/// Whether a record has a place in a queue: undecided and rolled back messages have none.
+pub(crate) fn has_queue(sys_flag: i32) -> bool {
+    matches!(sys_flag & sysflag::TRANSACTION, 0 | sysflag::TRANSACTION_COMMIT)
+}
+
+/// Whether a record can be found by key.
+pub(crate) fn is_indexed(sys_flag: i32) -> bool {
+    sys_flag & sysflag::TRANSACTION != sysflag::TRANSACTION_ROLLBACK
 }
 
 /// Knows what stands in a unit's tag field.
@@ -72,7 +90,7 @@ impl Tagger {
         if topic == SCHEDULE_TOPIC {
             let level = properties::get(properties, property::DELAY).and_then(|level| level.parse::<usize>().ok());
             if let Some(level) = level.filter(|level| *level > 0 && !self.delays.is_empty()) {
-                return store_timestamp + self.delays[level.min(self.delays.len()) - 1];
+                return store_timestamp.saturating_add(self.delays[level.min(self.delays.len()) - 1]);
             }
         }
         tag::tag_code(properties::get(properties, property::TAGS))
@@ -106,7 +124,7 @@ impl Dispatcher {
             let unit = Unit { physical_offset: record.physical_offset, size: record.size, tag_code: record.tag_code };
             self.queues.push(queue, record.queue_offset, unit);
         }
-        if let Some(index) = &self.index {
+        if let Some(index) = self.index.as_ref().filter(|_| record.indexed) {
             index.submit(record);
         }
         self.timestamp.store(record.store_timestamp, Ordering::Relaxed);

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Why a store cannot be opened, read or closed.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +20,9 @@ pub enum StoreError {
     /// Another process has the folder.
     #[error("the store {} is in use by another process (its lock file is locked): stop that one or choose another folder", .0.display())]
     Locked(PathBuf),
+    /// A write or a sync failed earlier.
+    #[error("the store is read-only: {0}; look after the disk, then restart")]
+    ReadOnly(String),
     /// A file that is not what its place says.
     #[error("{}: {reason}", .path.display())]
     Damaged {
@@ -58,6 +62,17 @@ pub enum AppendError {
         size: usize,
         /// Bytes.
         limit: u64,
+    },
+    /// The queue's files cannot be read, so its next offset is not known. Other queues are not
+    /// concerned.
+    #[error("queue {queue_id} of topic {topic} cannot be opened: {reason}")]
+    Queue {
+        /// The topic.
+        topic: Arc<str>,
+        /// The queue.
+        queue_id: i32,
+        /// The system's reason, and what to do.
+        reason: String,
     },
     /// The disk has no room. Writing goes on by itself once it has.
     #[error("the disk of the commit log is full: give it room")]

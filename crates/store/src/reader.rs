@@ -1,9 +1,12 @@
 //! Reading from a queue: slices of the log, no copies.
 
+use std::io;
+use std::sync::Arc;
+
 use apogee_message::record::Record;
 use bytes::Bytes;
 
-use crate::queue::Unit;
+use crate::queue::{Queue, Unit};
 use crate::store::Store;
 
 /// How a read ended (upstream `GetMessageStatus`).
@@ -114,8 +117,13 @@ impl Store {
             max_offset,
             behind_bytes: 0,
         };
-        let Some(queue) = self.queues.get(topic, queue_id) else {
-            return ended(ReadStatus::NoMatchedLogicQueue, 0, 0, 0);
+        let queue = match self.queues.get(topic, queue_id) {
+            Ok(Some(queue)) => queue,
+            Ok(None) => return ended(ReadStatus::NoMatchedLogicQueue, 0, 0, 0),
+            Err(error) => {
+                tracing::error!(topic, queue_id, %error, "a queue cannot be opened");
+                return ended(ReadStatus::OffsetFoundNull, offset, 0, 0);
+            }
         };
         let (min, max) = queue.range();
         match offset {
@@ -132,12 +140,19 @@ impl Store {
         'looking: while result.next_offset < max && looked_at < MOST_LOOKED_AT.max(limits.messages * 20) {
             // A read with few messages left to take needs few units.
             let step = STEP.min(limits.messages.max(1) * 4);
-            let Ok(units) = self.queues.read(&queue, result.next_offset, step) else {
-                if result.messages == 0 {
-                    result.status = ReadStatus::OffsetFoundNull;
-                    result.next_offset = max;
+            let units = match self.queues.read(&queue, result.next_offset, step) {
+                Ok(units) => units,
+                Err(error) => {
+                    tracing::error!(topic, queue_id, offset = result.next_offset, %error, "a queue cannot be read");
+                    if result.messages == 0 {
+                        result.status = ReadStatus::OffsetFoundNull;
+                        if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof) {
+                            // What isn't there will not come back; anything else may be read later.
+                            result.next_offset = self.queues.next_file(result.next_offset).min(max);
+                        }
+                    }
+                    break;
                 }
-                break;
             };
             for unit in units.into_iter().take((max - result.next_offset) as usize) {
                 looked_at += 1;
@@ -198,7 +213,7 @@ impl Store {
 
     /// First and end offset of a queue; `None` when there is no such queue.
     pub fn queue_range(&self, topic: &str, queue_id: i32) -> Option<(i64, i64)> {
-        Some(self.queues.get(topic, queue_id)?.range())
+        Some(self.queue(topic, queue_id)?.range())
     }
 
     /// Where a message of a queue is.
@@ -209,7 +224,7 @@ impl Store {
     /// Where messages of a queue are, from an offset on; fewer than `count` at the end and at the
     /// end of a file.
     pub fn units(&self, topic: &str, queue_id: i32, offset: i64, count: usize) -> Vec<Unit> {
-        let Some(queue) = self.queues.get(topic, queue_id) else { return Vec::new() };
+        let Some(queue) = self.queue(topic, queue_id) else { return Vec::new() };
         let (min, max) = queue.range();
         if offset < min || offset >= max {
             return Vec::new();
@@ -220,9 +235,19 @@ impl Store {
         })
     }
 
-    /// The record at a physical offset.
+    fn queue(&self, topic: &str, queue_id: i32) -> Option<Arc<Queue>> {
+        self.queues.get(topic, queue_id).unwrap_or_else(|error| {
+            tracing::error!(topic, queue_id, %error, "a queue cannot be opened");
+            None
+        })
+    }
+
+    /// The confirmed record at a physical offset; `None` where none begins.
     pub fn record_at(&self, physical_offset: i64) -> Option<Bytes> {
-        self.log.record(physical_offset).filter(|bytes| Record::read(bytes).is_ok())
+        let bytes = self.log.record(physical_offset)?;
+        let record = Record::read(&bytes).ok()?;
+        let end = physical_offset + i64::from(record.size);
+        (record.physical_offset == physical_offset && end <= self.confirmed_offset()).then_some(bytes)
     }
 
     /// When a message of a queue was stored, in milliseconds since 1970.
@@ -233,7 +258,7 @@ impl Store {
     }
 
     /// The offset of a message by its store time; the queue's beginning before its first message,
-    /// its end after the last. `None` when there is no such queue.
+    /// its end after the last (upstream `getOffsetInQueueByTime`). `None` when there is no such queue.
     pub fn offset_by_time(&self, topic: &str, queue_id: i32, timestamp: i64, boundary: Boundary) -> Option<i64> {
         let (min, max) = self.queue_range(topic, queue_id)?;
         let earlier = |offset| {
@@ -245,8 +270,9 @@ impl Store {
         };
         // The condition itself never fails.
         let first_later = crate::queue::partition(min, max, earlier).unwrap_or(max);
+        let is_between = first_later < max || self.store_time(topic, queue_id, max - 1) == Some(timestamp);
         Some(match boundary {
-            Boundary::Upper if first_later > min && first_later < max => first_later - 1,
+            Boundary::Upper if first_later > min && is_between => first_later - 1,
             _ => first_later,
         })
     }

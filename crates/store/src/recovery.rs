@@ -9,6 +9,9 @@ use crate::error::{Context, StoreError};
 use crate::log::{Log, Segment};
 use crate::queue::QueueTable;
 
+/// What is done with each record found.
+type Each<'e> = dyn FnMut(&Record<'_>, &Bytes) -> Result<(), StoreError> + 'e;
+
 /// How the log was left.
 pub(crate) struct Recovery<'s> {
     pub log: &'s Log,
@@ -21,7 +24,7 @@ pub(crate) struct Recovery<'s> {
 impl Recovery<'_> {
     /// The end of the log: the first place from `dispatched_to` on where no whole record stands.
     pub fn end(&self, dispatched_to: i64) -> Result<i64, StoreError> {
-        self.scan(dispatched_to, &mut |_, _| {})
+        self.scan(dispatched_to, &mut |_, _| Ok(()))
     }
 
     /// Dispatches the records from `dispatched_to` on, before which queues and index are complete,
@@ -37,7 +40,9 @@ impl Recovery<'_> {
         let end = self.scan(dispatched_to, &mut |record, bytes| {
             records += 1;
             self.log.publish(record.physical_offset + i64::from(record.size));
-            self.dispatcher.dispatch(&Dispatch::of_record(record, bytes, self.queues, self.tagger));
+            let dispatch = Dispatch::of_record(record, bytes, self.queues, self.tagger);
+            self.dispatcher.dispatch(&dispatch.context("cannot read the queues of the log in", self.log.folder())?);
+            Ok(())
         })?;
         self.cut(end)?;
         self.log.set_end(end);
@@ -47,7 +52,7 @@ impl Recovery<'_> {
         Ok(end)
     }
 
-    fn scan(&self, dispatched_to: i64, each: &mut dyn FnMut(&Record<'_>, &Bytes)) -> Result<i64, StoreError> {
+    fn scan(&self, dispatched_to: i64, each: &mut Each<'_>) -> Result<i64, StoreError> {
         let start = self.start(dispatched_to);
         let mut end = start;
         'segments: for segment in self.log.all_segments() {
@@ -65,7 +70,7 @@ impl Recovery<'_> {
                         })?;
                         end += i64::from(record.size);
                         if record.physical_offset >= dispatched_to {
-                            each(&record, &bytes);
+                            each(&record, &bytes)?;
                         }
                     }
                     Next::Segment => {

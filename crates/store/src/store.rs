@@ -2,7 +2,7 @@
 
 use std::io::IoSlice;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use apogee_base::clock::Clock;
@@ -41,7 +41,7 @@ pub struct Store {
     root: PathBuf,
     /// Held by the one who writes queues and the checkpoint.
     checkpoint: Mutex<Checkpoint>,
-    _lock: Box<dyn Lock>,
+    lock: Box<dyn Lock>,
 }
 
 /// What a query by key found.
@@ -151,7 +151,7 @@ impl Store {
             disk,
             root,
             checkpoint: Mutex::new(checkpoint),
-            _lock: lock,
+            lock,
         })
     }
 
@@ -223,8 +223,9 @@ impl Store {
         self.queues.ids()
     }
 
-    /// Forgets the queues of a topic.
+    /// Forgets the queues of a topic. Before the next checkpoint a crash can bring them back.
     pub fn delete_topic(&self, topic: &str) -> Result<(), StoreError> {
+        let _one_at_a_time = self.lock_checkpoint();
         self.queues.delete_topic(topic).context("cannot remove the queues in", &self.root)
     }
 
@@ -243,9 +244,14 @@ impl Store {
         self.log.flushed()
     }
 
+    /// End of what is confirmed, so may be read.
+    pub fn confirmed_offset(&self) -> i64 {
+        self.dispatcher.progress().0
+    }
+
     /// Bytes of the log that no queue knows yet.
     pub fn dispatch_behind_bytes(&self) -> i64 {
-        (self.log.written() - self.dispatcher.progress().0).max(0)
+        (self.log.written() - self.confirmed_offset()).max(0)
     }
 
     /// Folder of the store.
@@ -276,7 +282,7 @@ impl Store {
 
     /// Writes queue units to their files. Call every second.
     pub fn queues_step(&self) -> Result<(), StoreError> {
-        let _one_at_a_time = self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one_at_a_time = self.lock_checkpoint();
         self.write_queues().map(drop)
     }
 
@@ -296,28 +302,37 @@ impl Store {
 
     /// Whether so much was written since the last checkpoint that the next is due before its time.
     pub fn checkpoint_is_urgent(&self) -> bool {
-        let behind =
-            self.dispatcher.progress().0 - self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner).logics_offset;
-        behind > self.options.checkpoint_bytes as i64
+        self.dispatcher.progress().0 - self.lock_checkpoint().logics_offset > self.options.checkpoint_bytes as i64
     }
 
     /// Makes queues and index durable and notes how far: recovery begins there. Call every half
-    /// minute.
+    /// minute. After a failure the store is read-only, and there is no further checkpoint: what the
+    /// failed one should have made durable may be lost, and only a recovery from the last good one
+    /// brings it back.
     pub fn checkpoint_step(&self) -> Result<(), StoreError> {
-        let mut checkpoint = self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut checkpoint = self.lock_checkpoint();
         let (end, timestamp) = self.write_queues()?;
+        if let Some(reason) = self.health.failure() {
+            return Err(StoreError::ReadOnly(reason.to_owned()));
+        }
         if end == checkpoint.logics_offset {
             return Ok(());
         }
+        let mut next = *checkpoint;
         if let Some(index) = &self.index {
-            checkpoint.index_timestamp = index.flush().context("cannot write the index in", &self.root)?;
+            next.index_timestamp = index.flush().context("cannot write the index in", &self.root)?;
         }
-        self.disk.sync_all(&self.root).context("cannot flush", &self.root)?;
-        checkpoint.logics_offset = end;
-        checkpoint.logics_timestamp = timestamp;
-        checkpoint.physic_timestamp = timestamp;
+        if let Err(error) = self.lock.sync_all() {
+            self.health.fail(format!("cannot flush the queues and the index in {}: {error}", self.root.display()));
+            return Err(error).context("cannot flush", &self.root);
+        }
+        next.logics_offset = end;
+        next.logics_timestamp = timestamp;
+        next.physic_timestamp = timestamp;
         let path = self.root.join("checkpoint");
-        checkpoint.write(&*self.disk, &path).context("cannot write", &path)
+        next.write(&*self.disk, &path).context("cannot write", &path)?;
+        *checkpoint = next;
+        Ok(())
     }
 
     /// Takes no more messages, makes all durable and marks the store as left in order.
@@ -339,12 +354,16 @@ impl Store {
     /// Writes the units of what is durable in the log. Returns up to where queues are complete in
     /// their files, and the store time there.
     fn write_queues(&self) -> Result<(i64, i64), StoreError> {
-        // What was dispatched before the flush is durable after it.
-        let (end, timestamp) = self.dispatcher.progress();
+        // What is dispatched later than this flush may not be durable yet.
         let flushed = self.confirmer.flush().unwrap_or_else(|_| self.log.flushed());
-        let end = end.min(flushed);
+        let (dispatched, timestamp) = self.dispatcher.progress();
+        let end = dispatched.min(flushed);
         self.queues.write(end).context("cannot write the queues in", &self.root)?;
         Ok((end, timestamp))
+    }
+
+    fn lock_checkpoint(&self) -> MutexGuard<'_, Checkpoint> {
+        self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -35,8 +35,6 @@ pub trait Disk: Send + Sync {
     fn remove_folder(&self, folder: &Path) -> io::Result<()>;
     /// Makes what was created, renamed and removed in a folder durable.
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
-    /// Makes everything below a folder durable: cheaper than one by one when much has changed.
-    fn sync_all(&self, root: &Path) -> io::Result<()>;
     /// How much of the file system of a folder is used: 0 to 1.
     fn usage(&self, folder: &Path) -> io::Result<f64>;
     /// Takes an exclusive lock on a file, creating it; it lasts until the returned value is
@@ -45,7 +43,12 @@ pub trait Disk: Send + Sync {
 }
 
 /// Holds a lock until dropped.
-pub trait Lock: Send + Sync {}
+pub trait Lock: Send + Sync {
+    /// Makes everything below the lock file's folder durable: cheaper than one by one when much has
+    /// changed. A write of the system's own that failed since the lock was taken is an error here,
+    /// once; so who gets one must take everything since the last success for lost.
+    fn sync_all(&self) -> io::Result<()>;
+}
 
 /// An open file.
 pub trait DiskFile: Send + Sync {

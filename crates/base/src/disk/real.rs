@@ -65,11 +65,6 @@ impl Disk for RealDisk {
         File::open(folder)?.sync_all()
     }
 
-    fn sync_all(&self, root: &Path) -> io::Result<()> {
-        // The whole file system of the folder, in one call.
-        Ok(syncfs(File::open(root)?)?)
-    }
-
     fn usage(&self, folder: &Path) -> io::Result<f64> {
         let figures = statvfs(folder)?;
         // As `df` has it: what only the superuser may use doesn't count as room.
@@ -86,16 +81,22 @@ impl Disk for RealDisk {
             rustix::io::Errno::ACCESS => io::ErrorKind::WouldBlock.into(),
             other => io::Error::from(other),
         })?;
-        Ok(Box::new(RealLock { _file: file }))
+        Ok(Box::new(RealLock { file }))
     }
 }
 
 /// The system drops the lock with the file.
 struct RealLock {
-    _file: File,
+    file: File,
 }
 
-impl Lock for RealLock {}
+impl Lock for RealLock {
+    fn sync_all(&self) -> io::Result<()> {
+        // The whole file system, in one call. It reports failures since the file was opened: one
+        // opened just for this could miss what failed before.
+        Ok(syncfs(&self.file)?)
+    }
+}
 
 struct RealFile {
     file: File,

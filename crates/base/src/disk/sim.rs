@@ -39,6 +39,8 @@ struct Inode {
     durable: Vec<u8>,
     /// Writes since the last sync.
     unsynced: Vec<(u64, Vec<u8>)>,
+    /// End of what was written, and has its room on the disk.
+    allocated: u64,
 }
 
 impl Inode {
@@ -46,6 +48,11 @@ impl Inode {
         for (offset, bytes) in std::mem::take(&mut self.unsynced) {
             put(&mut self.durable, offset, &bytes);
         }
+    }
+
+    /// A sync failed. As on Linux the pages are marked clean although nothing reached the disk.
+    fn forget(&mut self) {
+        self.unsynced.clear();
     }
 }
 
@@ -201,25 +208,17 @@ impl Disk for SimDisk {
             return Err(io::Error::other("a simulated failure"));
         }
         let within = |path: &Path| path.parent() == Some(folder);
-        state.durable.retain(|path, _| !within(path));
+        let mut durable = std::mem::take(&mut state.durable);
+        durable.retain(|path, _| {
+            // With a folder's name all below it is gone.
+            let is_removed =
+                path.starts_with(folder) && path.parent().is_some_and(|parent| !state.folders.contains(parent));
+            !within(path) && !is_removed
+        });
+        state.durable = durable;
         let names: Vec<_> =
             state.live.iter().filter(|(path, _)| within(path)).map(|(p, i)| (p.clone(), i.clone())).collect();
         state.durable.extend(names);
-        Ok(())
-    }
-
-    fn sync_all(&self, root: &Path) -> io::Result<()> {
-        let mut state = self.state();
-        if state.fail_syncs {
-            return Err(io::Error::other("a simulated failure"));
-        }
-        state.durable.retain(|path, _| !path.starts_with(root));
-        let live: Vec<_> =
-            state.live.iter().filter(|(path, _)| path.starts_with(root)).map(|(p, i)| (p.clone(), i.clone())).collect();
-        for (_, inode) in &live {
-            lock(inode).sync();
-        }
-        state.durable.extend(live);
         Ok(())
     }
 
@@ -244,7 +243,26 @@ struct SimLock {
     life: u64,
 }
 
-impl Lock for SimLock {}
+impl Lock for SimLock {
+    fn sync_all(&self) -> io::Result<()> {
+        let mut state = self.disk.state();
+        if state.life != self.life {
+            return Err(io::Error::other("locked before the crash"));
+        }
+        let root = self.path.parent().unwrap_or(&self.path);
+        let below = |path: &Path| path.starts_with(root);
+        let live: Vec<_> =
+            state.live.iter().filter(|(path, _)| below(path)).map(|(p, i)| (p.clone(), i.clone())).collect();
+        if state.fail_syncs {
+            live.iter().for_each(|(_, inode)| lock(inode).forget());
+            return Err(io::Error::other("a simulated failure"));
+        }
+        live.iter().for_each(|(_, inode)| lock(inode).sync());
+        state.durable.retain(|path, _| !below(path));
+        state.durable.extend(live);
+        Ok(())
+    }
+}
 
 impl Drop for SimLock {
     fn drop(&mut self) {
@@ -279,6 +297,7 @@ impl DiskFile for SimFile {
     fn set_len(&self, length: u64) -> io::Result<()> {
         let _state = self.alive()?;
         let mut inode = lock(&self.inode);
+        inode.allocated = inode.allocated.min(length);
         inode.live.resize(length as usize, 0);
         inode.durable.resize(length as usize, 0);
         inode.unsynced.retain_mut(|(offset, bytes)| {
@@ -290,17 +309,29 @@ impl DiskFile for SimFile {
 
     fn write_at(&self, pieces: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
         let mut state = self.alive()?;
+        let mut bytes: Vec<u8> = pieces.iter().flat_map(|piece| piece.iter().copied()).collect();
+        // As on a real disk, a write that fails may have written its beginning.
+        let mut outcome = Ok(());
         if state.fail_writes {
-            return Err(io::Error::other("a simulated failure"));
-        }
-        let bytes: Vec<u8> = pieces.iter().flat_map(|piece| piece.iter().copied()).collect();
-        if let Some(room) = &mut state.room {
-            *room = room.checked_sub(bytes.len() as u64).ok_or(io::ErrorKind::StorageFull)?;
+            let written = state.next() as usize % (bytes.len() + 1);
+            bytes.truncate(written);
+            outcome = Err(io::Error::other("a simulated failure"));
         }
         let mut inode = lock(&self.inode);
+        if let Some(room) = &mut state.room {
+            // What was written before has its room already.
+            let has = inode.allocated.saturating_sub(offset);
+            let takes = (bytes.len() as u64).saturating_sub(has);
+            if takes > *room {
+                bytes.truncate((has + *room) as usize);
+                outcome = Err(io::ErrorKind::StorageFull.into());
+            }
+            *room = room.saturating_sub(takes);
+        }
+        inode.allocated = inode.allocated.max(offset + bytes.len() as u64);
         put(&mut inode.live, offset, &bytes);
         inode.unsynced.push((offset, bytes));
-        Ok(())
+        outcome
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -325,8 +356,7 @@ impl DiskFile for SimFile {
         let state = self.alive()?;
         let mut inode = lock(&self.inode);
         if state.fail_syncs {
-            // As on Linux: the pages are marked clean although nothing reached the disk.
-            inode.unsynced.clear();
+            inode.forget();
             return Err(io::Error::other("a simulated failure"));
         }
         inode.sync();

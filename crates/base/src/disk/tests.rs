@@ -33,6 +33,7 @@ fn suite(disk: &dyn Disk, root: &Path) {
 
     let lock = disk.lock(&root.join("lock")).unwrap();
     assert_eq!(disk.lock(&root.join("lock")).err().unwrap().kind(), io::ErrorKind::WouldBlock);
+    lock.sync_all().unwrap();
     drop(lock);
     disk.lock(&root.join("lock")).unwrap();
     disk.remove_folder(&root.join("a")).unwrap();
@@ -83,6 +84,28 @@ fn failures_are_had_on_demand() {
     file.write_at(&mut [IoSlice::new(b"four")], 0).unwrap();
     let full = file.write_at(&mut [IoSlice::new(b"5")], 4).unwrap_err();
     assert_eq!(full.kind(), io::ErrorKind::StorageFull);
+    // What has room already can be written again; what fits in part is written in part.
+    file.write_at(&mut [IoSlice::new(b"FOUR")], 0).unwrap();
+    disk.set_room(Some(1));
+    assert!(file.write_at(&mut [IoSlice::new(b"r56")], 3).is_err());
+    assert_eq!(read(&disk, Path::new("/r/f")).unwrap(), b"FOUr5");
     disk.fail_syncs(true);
     assert!(file.sync().is_err());
+}
+
+#[test]
+fn a_failed_sync_of_everything_is_lost_even_if_the_next_succeeds() {
+    let disk = SimDisk::new(1);
+    disk.create_folder(Path::new("/r")).unwrap();
+    let lock = disk.lock(Path::new("/r/lock")).unwrap();
+    let file = disk.open(Path::new("/r/f"), true).unwrap();
+    lock.sync_all().unwrap();
+    file.write_at(&mut [IoSlice::new(b"gone")], 0).unwrap();
+    disk.fail_syncs(true);
+    assert!(lock.sync_all().is_err());
+    disk.fail_syncs(false);
+    lock.sync_all().unwrap();
+    disk.crash();
+    assert_eq!(read(&disk, Path::new("/r/f")).unwrap(), b"");
+    assert!(lock.sync_all().is_err(), "a lock of before the crash");
 }

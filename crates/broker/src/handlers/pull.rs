@@ -51,7 +51,7 @@ pub(crate) fn pull(broker: &Arc<Broker>, conn: &Arc<Conn>, request: &Command, de
     }
     let read = wanted.read(broker);
     match wanted.wait_until(broker, &read, deadline) {
-        Some(deadline_ms) => wanted.park(broker, conn, request, deadline_ms),
+        Some(deadline_ms) => wanted.park(broker, conn, request, deadline_ms, read.max_offset),
         None => wanted.answer(broker, conn, request, &read),
     }
 }
@@ -183,7 +183,7 @@ impl<'r> Wanted<'r> {
         (deadline > now && !broker.is_stopping()).then_some(deadline)
     }
 
-    fn park(&self, broker: &Arc<Broker>, conn: &Arc<Conn>, request: &Command, deadline_ms: i64) {
+    fn park(&self, broker: &Arc<Broker>, conn: &Arc<Conn>, request: &Command, deadline_ms: i64, end: i64) {
         let (topic, queue_id) = (&self.topic.name, self.header.queue_id);
         let parked = Parked {
             conn: Arc::clone(conn),
@@ -196,8 +196,8 @@ impl<'r> Wanted<'r> {
             return self.answer(broker, &parked.conn, &parked.request, &read);
         }
         broker.deadline_set();
-        // A message may have come between the read and the parking.
-        if broker.store.queue_range(topic, queue_id).is_some_and(|(_, max)| max > self.header.queue_offset) {
+        // A message may have come between the read, when the queue ended at `end`, and the parking.
+        if broker.store.queue_range(topic, queue_id).is_some_and(|(_, max)| max > end) {
             broker.wake(broker.longpoll.take_queue(topic, queue_id));
         }
     }

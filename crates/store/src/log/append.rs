@@ -4,16 +4,15 @@
 
 use std::io::{self, IoSlice};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use apogee_base::clock::Clock;
 use apogee_message::names::property;
 use apogee_message::record::{BLANK_LENGTH, Draft, MAGIC_BLANK};
-use apogee_message::sysflag;
 
 use super::confirm::{Confirmer, Written};
 use super::{Log, Segment};
-use crate::dispatch::{Dispatch, Tagger};
+use crate::dispatch::{Dispatch, Tagger, has_queue, is_indexed};
 use crate::error::AppendError;
 use crate::queue::{Queue, QueueTable};
 
@@ -80,13 +79,15 @@ pub(crate) struct Appender {
     tagger: Tagger,
     limit: usize,
     inbox: Mutex<Inbox>,
-    /// Reused by whoever writes.
-    batch: Mutex<Vec<Append>>,
+    /// Told when nobody writes any more, once the store is being closed.
+    idle: Condvar,
 }
 
 #[derive(Default)]
 struct Inbox {
     waiting: Vec<Append>,
+    /// Room for the next who writes, so that no batch allocates.
+    spare: Vec<Append>,
     bytes: usize,
     /// Somebody writes, and will look here again.
     writing: bool,
@@ -103,8 +104,8 @@ impl Appender {
         tagger: Tagger,
         limit: usize,
     ) -> Self {
-        let (inbox, batch) = (Mutex::default(), Mutex::default());
-        Self { log, queues, confirmer, clock, health, tagger, limit, inbox, batch }
+        let (inbox, idle) = (Mutex::default(), Condvar::new());
+        Self { log, queues, confirmer, clock, health, tagger, limit, inbox, idle }
     }
 
     /// Takes messages; each is answered through its `done`.
@@ -133,19 +134,27 @@ impl Appender {
         }
     }
 
-    /// Takes no more messages; those taken are written.
+    /// Takes no more messages; those taken are written when this returns.
     pub fn close(&self) {
-        self.lock_inbox().closed = true;
+        let mut inbox = self.lock_inbox();
+        inbox.closed = true;
+        drop(self.idle.wait_while(inbox, |inbox| inbox.writing));
     }
 
     fn write_all(&self) {
-        // Only the one who set `writing` comes here: nobody waits for this lock.
-        let mut batch = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut turn = Turn { appender: self, over: false };
+        let mut batch = std::mem::take(&mut self.lock_inbox().spare);
         loop {
             {
                 let mut inbox = self.lock_inbox();
                 if inbox.waiting.is_empty() {
+                    batch.shrink_to(BATCH);
+                    inbox.spare = batch;
                     inbox.writing = false;
+                    if inbox.closed {
+                        self.idle.notify_all();
+                    }
+                    turn.over = true;
                     return;
                 }
                 std::mem::swap(&mut inbox.waiting, &mut batch);
@@ -183,7 +192,16 @@ impl Appender {
             if end + (size + BLANK_LENGTH) as i64 > end_of_segment {
                 break;
             }
-            placed.push(self.place(&mut entry.draft, end, now));
+            match self.place(&mut entry.draft, end, now) {
+                Ok(place) => placed.push(place),
+                // Those before it are written; then it is the first.
+                Err(_) if !placed.is_empty() => break,
+                Err(error) => {
+                    let (topic, queue_id) = (Arc::clone(entry.draft.topic()), entry.draft.queue_id());
+                    let error = AppendError::Queue { topic, queue_id, reason: error.to_string() };
+                    return refuse(batch.drain(..1), &error);
+                }
+            }
             end += size as i64;
         }
         let count = placed.len();
@@ -196,24 +214,44 @@ impl Appender {
             for placed in placed.iter().rev() {
                 placed.take_back();
             }
-            return refuse(batch.drain(..), &self.failed("cannot write to the commit log", &error));
+            let error = self.failed("cannot write to the commit log", &error);
+            if error == AppendError::DiskFull {
+                self.erase(&segment, start, end);
+            }
+            return refuse(batch.drain(..), &error);
         }
         self.log.publish(end);
         let written = batch.drain(..count).zip(placed).map(|(entry, placed)| self.written(entry, placed));
         self.confirmer.written(written);
     }
 
-    /// Assigns offsets.
-    fn place(&self, draft: &mut Draft, physical_offset: i64, store_timestamp: i64) -> Placed {
-        let kind = draft.sys_flag() & sysflag::TRANSACTION;
-        // Undecided and rolled back messages have no place in a queue.
-        let queue = (kind == 0 || kind == sysflag::TRANSACTION_COMMIT)
-            .then(|| self.queues.get_or_create(draft.topic(), draft.queue_id()));
+    /// Zeros what a write that ran out of room has written: else, when the next one is shorter, whole
+    /// records that were refused would stand behind its end, for recovery to find.
+    fn erase(&self, segment: &Segment, start: i64, end: i64) {
+        let zeros = [0; 64 << 10];
+        let mut at = start;
+        while at < end {
+            let length = zeros.len().min((end - at) as usize);
+            match segment.file.write_at(&mut [IoSlice::new(&zeros[..length])], (at - segment.base) as u64) {
+                Ok(()) => at += length as i64,
+                // What was written has its room; so this is where the refused write ended, too.
+                Err(error) if is_full(&error) => break,
+                Err(error) => return drop(self.failed("cannot write to the commit log", &error)),
+            }
+        }
+        // Durable before anything else can be. A failure is noted where it happens.
+        let _ = self.confirmer.flush_with(segment);
+    }
+
+    /// Assigns offsets. An error when the queue's files cannot be read.
+    fn place(&self, draft: &mut Draft, physical_offset: i64, store_timestamp: i64) -> io::Result<Placed> {
+        let queue = has_queue(draft.sys_flag()).then(|| self.queues.get_or_create(draft.topic(), draft.queue_id()));
+        let queue = queue.transpose()?;
         let queue_offset = queue.as_ref().map_or(0, |queue| queue.next.fetch_add(1, Ordering::Relaxed));
         draft.assign(queue_offset, physical_offset, store_timestamp);
         let size = draft.size() as u32;
         let queue_id = draft.queue_id();
-        Placed { queue, appended: Appended { physical_offset, size, queue_id, queue_offset, store_timestamp } }
+        Ok(Placed { queue, appended: Appended { physical_offset, size, queue_id, queue_offset, store_timestamp } })
     }
 
     fn written(&self, entry: Append, placed: Placed) -> Written {
@@ -228,6 +266,7 @@ impl Appender {
             size: appended.size,
             queue_offset: appended.queue_offset,
             store_timestamp: appended.store_timestamp,
+            indexed: is_indexed(entry.draft.sys_flag()),
             properties,
         };
         Written { dispatch, appended, done: entry.done, token: entry.token, waits }
@@ -250,7 +289,7 @@ impl Appender {
     }
 
     fn failed(&self, action: &str, error: &io::Error) -> AppendError {
-        if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+        if is_full(error) {
             return AppendError::DiskFull;
         }
         self.health.fail(format!("{action} in {}: {error}", self.log.folder().display()));
@@ -260,6 +299,28 @@ impl Appender {
     fn lock_inbox(&self) -> MutexGuard<'_, Inbox> {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Somebody's turn to write.
+struct Turn<'a> {
+    appender: &'a Appender,
+    over: bool,
+}
+
+impl Drop for Turn<'_> {
+    /// A panic, in whoever was told of an outcome, must not leave everybody waiting for a writer that
+    /// isn't there.
+    fn drop(&mut self) {
+        if !self.over {
+            self.appender.health.fail("the code that writes or is told of it has panicked".to_owned());
+            self.appender.lock_inbox().writing = false;
+            self.appender.idle.notify_all();
+        }
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// What a record was assigned.

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::Log;
 use super::append::{AppendDone, Appended, Health};
+use super::{Log, Segment};
 use crate::dispatch::{Dispatch, Dispatcher};
 use crate::error::AppendError;
 
@@ -62,8 +62,9 @@ impl Confirmer {
             return;
         }
         let mut told = Vec::new();
-        {
+        let was_empty = {
             let mut unconfirmed = self.lock();
+            let was_empty = unconfirmed.is_empty();
             for record in records {
                 if !record.waits {
                     told.push((Arc::clone(&record.done), record.token, record.appended));
@@ -71,8 +72,11 @@ impl Confirmer {
                 self.bytes.fetch_add(record.appended.size as usize, Ordering::Relaxed);
                 unconfirmed.push_back(record);
             }
+            was_empty
+        };
+        if was_empty {
+            self.work.notify_one();
         }
-        self.work.notify_one();
         for (done, token, appended) in told {
             done.done(token, &Ok(appended));
         }
@@ -86,50 +90,57 @@ impl Confirmer {
     }
 
     /// One flush for all who wait for it. After a failure nothing is flushed again: what the failed
-    /// call should have made durable may be lost, and a second call would not tell.
+    /// call should have made durable may be lost, and a second call would not tell. Returns the end of
+    /// what is durable.
     pub fn flush(&self) -> Result<i64, AppendError> {
-        let _flushing = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
-        let flushed = match self.health.failure() {
-            Some(reason) => Err(reason.to_owned()),
-            None => self.log.flush().map_err(|error| {
-                self.health.fail(format!("cannot flush the commit log in {}: {error}", self.log.folder().display()));
-                self.health.failure().unwrap_or_default().to_owned()
-            }),
-        };
-        match flushed {
-            Ok(end) => {
-                self.confirm(end);
-                Ok(end)
-            }
-            Err(reason) => {
-                let error = AppendError::Failed(reason);
-                for record in std::mem::take(&mut *self.lock()) {
-                    self.bytes.fetch_sub(record.appended.size as usize, Ordering::Relaxed);
-                    if record.waits {
-                        record.done.done(record.token, &Err(error.clone()));
-                    }
-                }
-                Err(error)
-            }
-        }
+        self.flush_also(None)
     }
 
-    fn confirm(&self, flushed: i64) {
-        loop {
-            let record = {
-                let mut unconfirmed = self.lock();
-                match unconfirmed.front() {
-                    Some(first) if first.dispatch.end() <= flushed => unconfirmed.pop_front(),
-                    _ => None,
-                }
+    /// The same, and a segment is synced even if nothing new was published in it.
+    pub fn flush_with(&self, segment: &Segment) -> Result<i64, AppendError> {
+        self.flush_also(Some(segment))
+    }
+
+    fn flush_also(&self, segment: Option<&Segment>) -> Result<i64, AppendError> {
+        let mut told = Vec::new();
+        let flushed = {
+            // Held while the disk works: that is what those behind wait for.
+            let _flushing = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
+            let flushed = match self.health.failure() {
+                Some(reason) => Err(reason.to_owned()),
+                None => self.log.flush(segment).map_err(|error| {
+                    let folder = self.log.folder().display();
+                    self.health.fail(format!("cannot flush the commit log in {folder}: {error}"));
+                    self.health.failure().unwrap_or_default().to_owned()
+                }),
             };
-            let Some(record) = record else { return };
-            self.bytes.fetch_sub(record.appended.size as usize, Ordering::Relaxed);
-            self.dispatcher.dispatch(&record.dispatch);
-            if record.waits {
-                record.done.done(record.token, &Ok(record.appended));
+            match flushed {
+                Ok(end) => {
+                    self.take(end, &mut told);
+                    // In order of the log: so before the next who flushes.
+                    told.iter().for_each(|record| self.dispatcher.dispatch(&record.dispatch));
+                    Ok(end)
+                }
+                Err(reason) => {
+                    self.take(i64::MAX, &mut told);
+                    Err(AppendError::Failed(reason))
+                }
             }
+        };
+        for record in told.iter().filter(|record| record.waits) {
+            let outcome = flushed.as_ref().map(|_| record.appended).map_err(Clone::clone);
+            record.done.done(record.token, &outcome);
         }
+        flushed
+    }
+
+    /// Takes the records that end before a place in the log.
+    fn take(&self, end: i64, taken: &mut Vec<Written>) {
+        let mut unconfirmed = self.lock();
+        let count = unconfirmed.partition_point(|record| record.dispatch.end() <= end);
+        taken.extend(unconfirmed.drain(..count));
+        let bytes = taken.iter().map(|record| record.appended.size as usize).sum();
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<Written>> {

@@ -25,7 +25,7 @@ pub(crate) fn file_name(offset: i64) -> String {
 
 /// The offset that a file's name tells.
 pub(crate) fn offset_of(name: &str) -> Option<i64> {
-    (name.len() == 20).then(|| name.parse().ok()).flatten()
+    (name.len() == 20 && name.bytes().all(|byte| byte.is_ascii_digit())).then(|| name.parse().ok()).flatten()
 }
 
 /// One file of the log.
@@ -71,7 +71,7 @@ impl Log {
                 }
                 file.set_len(segment_size).context("cannot extend", &path)?;
             }
-            if index > 0 && base != bases[index - 1] + segment_size as i64 {
+            if index > 0 && base - bases[index - 1] != segment_size as i64 {
                 let reason = format!("the file before it is missing: the one at {} ends elsewhere", bases[index - 1]);
                 return Err(StoreError::Damaged { path, reason });
             }
@@ -157,9 +157,13 @@ impl Log {
         self.slice(offset, size as usize)
     }
 
-    /// Makes everything written so far durable; returns the new flushed end. One caller at a time.
-    pub fn flush(&self) -> io::Result<i64> {
+    /// Makes everything written so far durable, and what `also` names; returns the new flushed end. One
+    /// caller at a time.
+    pub fn flush(&self, also: Option<&Segment>) -> io::Result<i64> {
         let (from, to) = (self.flushed(), self.written());
+        if let Some(segment) = also {
+            segment.file.sync()?;
+        }
         if from < to {
             let segments: Vec<_> = {
                 let touched =

@@ -28,9 +28,14 @@ struct Open {
 }
 
 /// What the files of a queue hold.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Contents {
+    /// First offset.
     pub min: i64,
+    /// End offset.
     pub max: i64,
+    /// End of the last unit's record in the log.
+    pub log_end: i64,
 }
 
 impl QueueFiles {
@@ -41,11 +46,16 @@ impl QueueFiles {
 
     /// Topics with the ids of their queues.
     pub fn topics(&self) -> io::Result<Vec<(String, Vec<i32>)>> {
-        let queues = |topic: String| {
-            let ids = self.disk.list(&self.root.join(&topic))?;
-            Ok((topic, ids.iter().filter_map(|id| id.parse().ok()).collect()))
-        };
-        self.disk.list(&self.root)?.into_iter().map(queues).collect()
+        let mut topics = Vec::new();
+        for topic in self.disk.list(&self.root)? {
+            match self.disk.list(&self.root.join(&topic)) {
+                Ok(ids) => topics.push((topic, ids.iter().filter_map(|id| id.parse().ok()).collect())),
+                // Not ours.
+                Err(error) if error.kind() == io::ErrorKind::NotADirectory => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(topics)
     }
 
     /// What is valid of a queue's files: whole units of records before `end` of the log and not
@@ -54,16 +64,25 @@ impl QueueFiles {
         let folder = self.folder(topic, id);
         let mut bases: Vec<i64> = self.disk.list(&folder)?.iter().filter_map(|name| offset_of(name)).collect();
         bases.sort_unstable();
+        if let Some(pair) = bases.windows(2).find(|pair| (pair[1] - pair[0]) % self.size as i64 != 0) {
+            return Err(self.wrong_size(&folder, (pair[1] - pair[0]) as u64));
+        }
         // A crash can lose the name of a file and keep that of the one after it.
         let gap = bases.windows(2).position(|pair| pair[1] - pair[0] != self.size as i64);
         bases.truncate(gap.map_or(bases.len(), |at| at + 1));
         let (Some(&first), per_file) = (bases.first(), (self.size / UNIT) as i64) else {
-            return Ok(Contents { min: 0, max: 0 });
+            return Ok(Contents::default());
         };
-        let files: Vec<_> = bases
-            .iter()
-            .map(|base| self.disk.open(&folder.join(file_name(*base)), false))
-            .collect::<io::Result<_>>()?;
+        let mut files = Vec::with_capacity(bases.len());
+        for base in &bases {
+            let file = self.disk.open(&folder.join(file_name(*base)), false)?;
+            // A crash can leave a file short.
+            let length = file.length()?;
+            if length > self.size {
+                return Err(self.wrong_size(&folder, length));
+            }
+            files.push(file);
+        }
         let unit = |at: i64| -> io::Result<Option<Unit>> {
             let mut bytes = [0; UNIT as usize];
             let read = files[(at / per_file) as usize].read_at(&mut bytes, (at % per_file) as u64 * UNIT)?;
@@ -91,10 +110,25 @@ impl QueueFiles {
         }
         if valid == 0 {
             // Where the queue begins is told by the first record that is dispatched to it.
-            return Ok(Contents { min: 0, max: 0 });
+            return Ok(Contents::default());
         }
+        let log_end = unit(valid - 1)?.map_or(0, |unit| unit.end_offset());
         let first = first / UNIT as i64;
-        Ok(Contents { min: first + kept, max: first + valid })
+        Ok(Contents { min: first + kept, max: first + valid, log_end })
+    }
+
+    fn wrong_size(&self, folder: &Path, found: u64) -> io::Error {
+        io::Error::other(format!(
+            "the files in {} are {found} bytes long and not {}; set mappedFileSizeConsumeQueue to the size they were written with",
+            folder.display(),
+            self.size
+        ))
+    }
+
+    /// The first offset of the file after the one that holds an offset.
+    pub fn next_file(&self, offset: i64) -> i64 {
+        let per_file = (self.size / UNIT) as i64;
+        (offset / per_file + 1) * per_file
     }
 
     /// Reads units, fewer at the end of a file.
@@ -110,12 +144,18 @@ impl QueueFiles {
     /// Writes units from an offset on.
     pub fn write(&self, queue: &Queue, offset: i64, units: &[Unit]) -> io::Result<()> {
         let mut at = offset as u64 * UNIT;
+        if offset == queue.range().0 && !at.is_multiple_of(self.size) {
+            // A queue whose first file begins before its first message.
+            let base = at - at % self.size;
+            let blanks = Unit::BLANK.encoded().repeat(((at - base) / UNIT) as usize);
+            self.file(queue, base as i64, true)?.write_at(&mut [IoSlice::new(&blanks)], 0)?;
+        }
         let mut rest = units;
         while !rest.is_empty() {
             let base = at - at % self.size;
             let count = rest.len().min(((base + self.size - at) / UNIT) as usize);
             let mut bytes = Vec::with_capacity(count * UNIT as usize);
-            rest[..count].iter().for_each(|unit| unit.encode(&mut bytes));
+            rest[..count].iter().for_each(|unit| bytes.extend(unit.encoded()));
             self.file(queue, base as i64, true)?.write_at(&mut [IoSlice::new(&bytes)], at - base)?;
             rest = &rest[count..];
             at += bytes.len() as u64;
@@ -123,12 +163,19 @@ impl QueueFiles {
         Ok(())
     }
 
-    /// Removes all files of a topic.
+    /// Removes all files of a topic, durably.
     pub fn remove(&self, topic: &str, keys: &[u64]) -> io::Result<()> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.files.retain(|(key, _), _| !keys.contains(key));
         drop(open);
-        self.disk.remove_folder(&self.root.join(topic))
+        self.disk.remove_folder(&self.root.join(topic))?;
+        self.disk.sync_folder(&self.root)
+    }
+
+    /// Removes the files of one queue.
+    pub fn remove_queue(&self, queue: &Queue) -> io::Result<()> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).files.retain(|(key, _), _| *key != queue.key);
+        self.disk.remove_folder(&self.folder(&queue.topic, queue.id))
     }
 
     fn folder(&self, topic: &str, id: i32) -> PathBuf {
@@ -146,7 +193,7 @@ impl QueueFiles {
                 return Ok(Arc::clone(file));
             }
         }
-        let file = self.open_file(&self.folder(&queue.topic, queue.id), base, create, queue)?;
+        let file = self.open_file(&self.folder(&queue.topic, queue.id), base, create)?;
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.files.len() >= MOST_OPEN {
             // Half at once: the older ones, so that this is rare.
@@ -158,7 +205,7 @@ impl QueueFiles {
         Ok(file)
     }
 
-    fn open_file(&self, folder: &Path, base: i64, create: bool, queue: &Queue) -> io::Result<Arc<dyn DiskFile>> {
+    fn open_file(&self, folder: &Path, base: i64, create: bool) -> io::Result<Arc<dyn DiskFile>> {
         let path = folder.join(file_name(base));
         if !create || self.disk.exists(&path) {
             return self.disk.open(&path, false);
@@ -166,13 +213,6 @@ impl QueueFiles {
         self.disk.create_folder(folder)?;
         let file = self.disk.open(&path, true)?;
         file.set_len(self.size)?;
-        // A queue whose first file begins before its first message.
-        let blanks = queue.range().0 - base / UNIT as i64;
-        if blanks > 0 {
-            let mut bytes = Vec::with_capacity(blanks as usize * UNIT as usize);
-            (0..blanks).for_each(|_| Unit::BLANK.encode(&mut bytes));
-            file.write_at(&mut [IoSlice::new(&bytes)], 0)?;
-        }
         Ok(file)
     }
 }

@@ -8,11 +8,14 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 mod files;
 mod table;
 
+use files::Contents;
 pub(crate) use files::{QueueFiles, partition};
-pub(crate) use table::QueueTable;
+pub(crate) use table::{QueueTable, is_folder_name};
 
 /// Bytes of a unit.
 pub(crate) const UNIT: u64 = 20;
+/// Messages that may be missing in a row; more are a sign that the record itself is damaged.
+const MOST_MISSING: i64 = 1 << 20;
 /// Size of units that fill the place of offsets which were never there.
 const BLANK_SIZE: u32 = 0x7fff_ffff;
 
@@ -38,13 +41,15 @@ impl Unit {
 
     /// End of the record in the log.
     pub(crate) fn end_offset(&self) -> i64 {
-        if self.is_blank() { 0 } else { self.physical_offset + i64::from(self.size) }
+        if self.is_blank() { 0 } else { self.physical_offset.saturating_add(i64::from(self.size)) }
     }
 
-    fn encode(&self, out: &mut Vec<u8>) {
-        out.extend(self.physical_offset.to_be_bytes());
-        out.extend(self.size.to_be_bytes());
-        out.extend(self.tag_code.to_be_bytes());
+    fn encoded(&self) -> [u8; UNIT as usize] {
+        let mut bytes = [0; UNIT as usize];
+        bytes[..8].copy_from_slice(&self.physical_offset.to_be_bytes());
+        bytes[8..12].copy_from_slice(&self.size.to_be_bytes());
+        bytes[12..].copy_from_slice(&self.tag_code.to_be_bytes());
+        bytes
     }
 
     fn decode(bytes: &[u8]) -> Self {
@@ -74,13 +79,28 @@ struct Units {
     in_files: i64,
     /// The units from there on.
     in_memory: Vec<Unit>,
-    /// The topic was deleted: nothing is to be written any more.
+    /// End of the last unit's record in the log.
+    log_end: i64,
+    /// The topic was deleted: nothing is to be added or written any more.
     deleted: bool,
 }
 
+/// What became of a unit that was to be added.
+#[derive(Debug, PartialEq, Eq)]
+enum Pushed {
+    /// So many units are in memory now that were not: more than one when a gap was filled.
+    Added(usize),
+    /// The queue has it, as recovery may bring it again, or was deleted.
+    Needless,
+    /// The record is later in the log than all that the queue knows, and yet has an offset that was
+    /// given already: the topic was deleted and made again between the two.
+    BeginsAnew,
+}
+
 impl Queue {
-    fn new(topic: Arc<str>, id: i32, key: u64, min: i64, max: i64) -> Self {
-        let units = Units { min, in_files: max, in_memory: Vec::new(), deleted: false };
+    fn new(topic: Arc<str>, id: i32, key: u64, contents: Contents) -> Self {
+        let Contents { min, max, log_end } = contents;
+        let units = Units { min, in_files: max, in_memory: Vec::new(), log_end, deleted: false };
         Self { topic, id, next: AtomicI64::new(max), key, dirty: AtomicBool::new(false), units: RwLock::new(units) }
     }
 
@@ -90,26 +110,40 @@ impl Queue {
         (units.min, units.max())
     }
 
-    /// Adds a unit. Says whether it was added; one that is there already, as recovery brings it, is
-    /// not. A gap before it is filled with blanks: those messages are lost.
-    fn push(&self, offset: i64, unit: Unit) -> bool {
+    /// Adds a unit. A gap before it is filled with blanks: those messages are lost.
+    fn push(&self, offset: i64, unit: Unit) -> Pushed {
         let mut units = self.write();
         let max = units.max();
-        if offset < max {
-            return false;
+        if units.deleted {
+            return Pushed::Needless;
         }
+        if offset < max {
+            return if unit.physical_offset < units.log_end { Pushed::Needless } else { Pushed::BeginsAnew };
+        }
+        let before = units.in_memory.len();
         if offset > max {
+            let missing = offset - max;
             if max == 0 {
                 // The queue's files are gone and its first messages with them.
                 (units.min, units.in_files) = (offset, offset);
+            } else if missing > MOST_MISSING {
+                tracing::error!(topic = %self.topic, queue = self.id, offset, max, "a record's offset cannot be right: it is not served");
+                return Pushed::Needless;
             } else {
                 tracing::error!(topic = %self.topic, queue = self.id, from = max, to = offset, "messages are missing");
-                let gap = usize::try_from(offset - max).unwrap_or(0).min(1 << 20);
-                units.in_memory.extend(std::iter::repeat_n(Unit::BLANK, gap));
+                units.in_memory.extend(std::iter::repeat_n(Unit::BLANK, missing as usize));
             }
         }
         units.in_memory.push(unit);
-        true
+        units.log_end = unit.end_offset();
+        Pushed::Added(units.in_memory.len() - before)
+    }
+
+    /// Forgets all units, to begin with the one at an offset. Says how many were in memory.
+    fn restart(&self, offset: i64) -> usize {
+        let mut units = self.write();
+        (units.min, units.in_files, units.log_end) = (offset, offset, 0);
+        std::mem::take(&mut units.in_memory).len()
     }
 
     /// Units in memory from an offset on, or where the files' part ends that it lies in.
@@ -138,10 +172,11 @@ impl Queue {
         units.in_files = to;
     }
 
-    fn delete(&self) {
+    /// From now on nothing is added or written. Says how many units were in memory.
+    fn delete(&self) -> usize {
         let mut units = self.write();
         units.deleted = true;
-        units.in_memory = Vec::new();
+        std::mem::take(&mut units.in_memory).len()
     }
 
     fn is_clean(&self) -> bool {

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
-use super::{Queue, QueueFiles, Unit};
+use super::{Pushed, Queue, QueueFiles, Unit};
 
 /// Queue ids that a topic may have.
 const MOST_QUEUES: usize = 1 << 16;
@@ -60,12 +60,7 @@ impl QueueTable {
         let mut last = 0;
         for (topic, ids) in self.ids() {
             for id in ids {
-                let contents = self.files.contents(&topic, id, 0, i64::MAX, false)?;
-                if contents.max > contents.min {
-                    let queue = self.new_queue(Arc::clone(&topic), id, contents.min, contents.max);
-                    let unit = self.files.read(&queue, contents.max - 1, 1)?;
-                    last = last.max(unit.first().map_or(0, Unit::end_offset));
-                }
+                last = last.max(self.files.contents(&topic, id, 0, i64::MAX, false)?.log_end);
             }
         }
         Ok(last)
@@ -82,34 +77,41 @@ impl QueueTable {
         Ok(())
     }
 
-    /// The queue, if there is one.
-    pub fn get(&self, topic: &str, id: i32) -> Option<Arc<Queue>> {
+    /// The queue, if there is one. An error when its files cannot be read.
+    pub fn get(&self, topic: &str, id: i32) -> io::Result<Option<Arc<Queue>>> {
         let (name, slot) = {
             let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
-            let (name, topic) = topics.get_key_value(topic)?;
-            let slot = topic.queues.get(&id)?;
+            let Some((name, topic)) = topics.get_key_value(topic) else { return Ok(None) };
+            let Some(slot) = topic.queues.get(&id) else { return Ok(None) };
             if let Some(queue) = slot.get() {
-                return Some(Arc::clone(queue));
+                return Ok(Some(Arc::clone(queue)));
             }
             (Arc::clone(name), Arc::clone(slot))
         };
-        Some(Arc::clone(slot.get_or_init(|| self.open_queue(name, id))))
+        self.opened(&slot, &name, id).map(Some)
     }
 
-    /// The queue, empty when there was none.
-    pub fn get_or_create(&self, topic: &Arc<str>, id: i32) -> Arc<Queue> {
-        if let Some(queue) = self.get(topic, id) {
-            return queue;
-        }
-        let slot = {
-            let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
-            let topic = topics.entry(Arc::clone(topic)).or_default();
-            if topic.queues.len() >= MOST_QUEUES {
-                tracing::error!(queues = MOST_QUEUES, "a topic has too many queues");
+    /// The queue, empty when there was none. An error when its files cannot be read, or the topic's
+    /// name cannot be that of a folder.
+    pub fn get_or_create(&self, topic: &Arc<str>, id: i32) -> io::Result<Arc<Queue>> {
+        loop {
+            if let Some(queue) = self.get(topic, id)? {
+                return Ok(queue);
             }
-            Arc::clone(topic.queues.entry(id).or_default())
-        };
-        Arc::clone(slot.get_or_init(|| self.open_queue(Arc::clone(topic), id)))
+            if !is_folder_name(topic) {
+                return Err(io::Error::other("the topic's name cannot be that of a folder"));
+            }
+            let slot = {
+                let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
+                let queues = &mut topics.entry(Arc::clone(topic)).or_default().queues;
+                if queues.len() >= MOST_QUEUES && !queues.contains_key(&id) {
+                    return Err(io::Error::other("the topic has too many queues"));
+                }
+                Arc::clone(queues.entry(id).or_default())
+            };
+            self.opened(&slot, topic, id)?;
+            // Again from the beginning: if the topic was deleted meanwhile, this queue is not its.
+        }
     }
 
     /// Topics and the ids of their queues.
@@ -120,8 +122,18 @@ impl QueueTable {
 
     /// Adds a unit of a confirmed record.
     pub fn push(&self, queue: &Arc<Queue>, offset: i64, unit: Unit) {
-        if queue.push(offset, unit) {
-            self.in_memory.fetch_add(1, Ordering::Relaxed);
+        let mut pushed = queue.push(offset, unit);
+        if pushed == Pushed::BeginsAnew {
+            tracing::warn!(topic = %queue.topic, queue = queue.id, offset, "a deleted topic that was made again begins anew");
+            self.in_memory.fetch_sub(queue.restart(offset), Ordering::Relaxed);
+            queue.next.store(offset, Ordering::Relaxed);
+            if let Err(error) = self.files.remove_queue(queue) {
+                tracing::error!(topic = %queue.topic, queue = queue.id, %error, "the files of a deleted queue cannot be removed");
+            }
+            pushed = queue.push(offset, unit);
+        }
+        if let Pushed::Added(units) = pushed {
+            self.in_memory.fetch_add(units, Ordering::Relaxed);
             queue.next.fetch_max(offset + 1, Ordering::Relaxed);
             if !queue.dirty.swap(true, Ordering::AcqRel) {
                 self.dirty.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(queue));
@@ -143,6 +155,11 @@ impl QueueTable {
         let units = self.files.read(queue, offset, count.min((in_files - offset) as usize))?;
         // Empty only if the files lack what they were said to hold.
         if units.is_empty() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(units) }
+    }
+
+    /// The first offset of the file after the one that holds an offset.
+    pub fn next_file(&self, offset: i64) -> i64 {
+        self.files.next_file(offset)
     }
 
     /// Writes to files what is in memory of records before `end` of the log. One caller at a time.
@@ -170,28 +187,33 @@ impl QueueTable {
         outcome
     }
 
-    /// Forgets a topic and removes its files. Its messages stay in the log.
+    /// Forgets a topic and removes its files. Its messages stay in the log. Not while another caller
+    /// writes.
     pub fn delete_topic(&self, topic: &str) -> io::Result<()> {
         let removed = self.topics.write().unwrap_or_else(PoisonError::into_inner).remove(topic);
         let queues: Vec<_> =
             removed.iter().flat_map(|topic| topic.queues.values()).filter_map(|slot| slot.get()).collect();
         for queue in &queues {
-            queue.delete();
+            self.in_memory.fetch_sub(queue.delete(), Ordering::Relaxed);
         }
         let keys: Vec<u64> = queues.iter().map(|queue| queue.key).collect();
         self.files.remove(topic, &keys)
     }
 
-    fn open_queue(&self, topic: Arc<str>, id: i32) -> Arc<Queue> {
+    /// The queue of a slot, opened by whoever needs it first.
+    fn opened(&self, slot: &OnceLock<Arc<Queue>>, topic: &Arc<str>, id: i32) -> io::Result<Arc<Queue>> {
+        if let Some(queue) = slot.get() {
+            return Ok(Arc::clone(queue));
+        }
         let (start, end) = (self.start.load(Ordering::Relaxed), self.end.load(Ordering::Relaxed));
-        let contents = self.files.contents(&topic, id, start, end, false).unwrap_or_else(|error| {
-            tracing::error!(%topic, queue = id, %error, "the files of a queue cannot be read; it begins empty");
-            super::files::Contents { min: 0, max: 0 }
-        });
-        Arc::new(self.new_queue(topic, id, contents.min, contents.max))
+        let contents = self.files.contents(topic, id, start, end, false)?;
+        let key = self.next_key.fetch_add(1, Ordering::Relaxed);
+        // Of two who open it at a time, the second takes what the first one made.
+        Ok(Arc::clone(slot.get_or_init(|| Arc::new(Queue::new(Arc::clone(topic), id, key, contents)))))
     }
+}
 
-    fn new_queue(&self, topic: Arc<str>, id: i32, min: i64, max: i64) -> Queue {
-        Queue::new(topic, id, self.next_key.fetch_add(1, Ordering::Relaxed), min, max)
-    }
+/// Whether a topic can have a folder. A name that leads elsewhere must come from a damaged record.
+pub(crate) fn is_folder_name(topic: &str) -> bool {
+    !matches!(topic, "" | "." | "..") && topic.len() <= 255 && !topic.contains(['/', '\0'])
 }
