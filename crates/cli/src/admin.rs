@@ -69,6 +69,11 @@ impl Admin {
         Self { namesrv: addresses.map(str::to_owned).collect(), open: Mutex::default() }
     }
 
+    /// Addresses of the name servers.
+    pub fn namesrvs(&self) -> &[String] {
+        &self.namesrv
+    }
+
     /// Asks a peer; an answer that refuses is an error.
     pub async fn ask(&self, peer: &str, question: Command) -> Result<Command, AdminError> {
         let answer = self.answer(peer, question).await?;

@@ -9,13 +9,16 @@ use clap::{Args, Subcommand};
 
 mod admin;
 mod commands;
+mod missing;
 mod table;
+mod version;
 
 use admin::{Admin, AdminError};
-use commands::{cluster, group, message, topic};
+use commands::{client, cluster, find, group, kv, message, perm, topic};
 
 /// Options of `apogee admin` and `mqadmin`.
 #[derive(Args, Debug)]
+#[command(after_help = missing::help())]
 pub struct AdminArgs {
     /// Name servers, separated by semicolons; the first that answers is asked.
     #[arg(short = 'n', long = "namesrvAddr", global = true, env = "NAMESRV_ADDR", default_value = "127.0.0.1:9876")]
@@ -38,6 +41,10 @@ enum Command {
     TopicRoute(topic::Route),
     /// Offsets of a topic's queues
     TopicStatus(topic::Status),
+    /// Clusters that a topic is in
+    TopicClusterList(perm::Clusters),
+    /// Change a topic's permission
+    UpdateTopicPerm(perm::Update),
     /// Clusters, their brokers and how busy they are
     ClusterList(cluster::List),
     /// Figures of a broker
@@ -50,18 +57,32 @@ enum Command {
     WipeWritePerm(cluster::WritePerm),
     /// Give the write permission back to a broker's topics
     AddWritePerm(cluster::WritePerm),
+    /// Settings of the name servers
+    GetNamesrvConfig,
+    /// Set a value in the name servers
+    UpdateKvConfig(kv::Put),
+    /// Remove a value from the name servers
+    DeleteKvConfig(kv::Delete),
     /// Create a subscription group, or change it
     UpdateSubGroup(group::Update),
     /// Remove a subscription group
     DeleteSubGroup(group::Delete),
     /// How far a consumer group is behind
     ConsumerProgress(group::Progress),
+    /// Clients and subscriptions of a consumer group
+    ConsumerConnection(client::Consumers),
+    /// Clients of a producer group
+    ProducerConnection(client::Producers),
     /// Move a consumer group to a time
     ResetOffsetByTime(group::Reset),
     /// Show the message with an id
     QueryMsgById(message::ById),
     /// Show the messages with a key
     QueryMsgByKey(message::ByKey),
+    /// Show the message with an id of its producer
+    QueryMsgByUniqueKey(find::ByUniqueKey),
+    /// Show the message at a place of a queue
+    QueryMsgByOffset(find::ByOffset),
     /// Send a message
     SendMessage(message::Send),
 }
@@ -108,6 +129,43 @@ async fn execute(args: AdminArgs) -> Result<String, AdminError> {
         Command::ResetOffsetByTime(command) => group::reset(&admin, command).await,
         Command::QueryMsgById(command) => message::by_id(&admin, command).await,
         Command::QueryMsgByKey(command) => message::by_key(&admin, command).await,
+        Command::TopicClusterList(command) => perm::clusters(&admin, command).await,
+        Command::UpdateTopicPerm(command) => perm::update(&admin, command).await,
+        Command::GetNamesrvConfig => kv::namesrv_config(&admin).await,
+        Command::UpdateKvConfig(command) => kv::put(&admin, command).await,
+        Command::DeleteKvConfig(command) => kv::delete(&admin, command).await,
+        Command::ConsumerConnection(command) => client::consumers(&admin, command).await,
+        Command::ProducerConnection(command) => client::producers(&admin, command).await,
+        Command::QueryMsgByUniqueKey(command) => find::by_unique_key(&admin, command).await,
+        Command::QueryMsgByOffset(command) => find::by_offset(&admin, command).await,
         Command::SendMessage(command) => message::send(&admin, command).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: super::AdminArgs,
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+        let args = Cli::try_parse_from(["mqadmin", "topicClusterList", "-t", "T", "-n", "a:1;b:2"]).map(|cli| cli.args);
+        assert_eq!(args.unwrap().namesrv, "a:1;b:2");
+    }
+
+    #[test]
+    fn help_lists_what_is_missing_and_nothing_that_is_there() {
+        let help = super::missing::help();
+        assert!(help.contains("haStatus"), "{help}");
+        for command in Cli::command().get_subcommands() {
+            let words = help.split([' ', ',', '\n']);
+            assert!(!words.into_iter().any(|word| word == command.get_name()), "{} is there", command.get_name());
+        }
     }
 }

@@ -36,7 +36,8 @@ pub async fn by_id(admin: &Admin, command: ById) -> Result<String, AdminError> {
     Ok(messages.map(|message| describe(&message)).collect())
 }
 
-fn describe(message: &record::Record<'_>) -> String {
+/// A message as upstream prints it.
+pub(super) fn describe(message: &record::Record<'_>) -> String {
     let property = |name| message.property(name).unwrap_or_default().to_owned();
     let all = properties::iter(message.properties);
     let all = all.map(|(name, value)| format!("{}={}", String::from_utf8_lossy(name), String::from_utf8_lossy(value)));
