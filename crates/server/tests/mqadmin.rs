@@ -85,8 +85,14 @@ fn brokers_are_shown_and_set() {
             .fails(&["updateBrokerConfig", "-b", &broker, "-k", "storePathRootDir", "-v", "/x"])
             .contains("storePathRootDir")
     );
-    assert!(admin.ok(&["wipeWritePerm", "-b", "broker-a"]).starts_with("wipe write perm of broker[broker-a] OK, "));
-    assert!(admin.ok(&["addWritePerm", "-b", "broker-a"]).starts_with("add write perm of broker[broker-a] OK, "));
+    assert!(
+        admin
+            .ok(&["wipeWritePerm", "-b", "broker-a"])
+            .starts_with("wipe write perm of broker[broker-a] in name server[")
+    );
+    assert!(
+        admin.ok(&["addWritePerm", "-b", "broker-a"]).starts_with("add write perm of broker[broker-a] in name server[")
+    );
     admin.ok(&["updateSubGroup", "-b", &broker, "-g", "G", "-r", "3"]);
     admin.ok(&["deleteSubGroup", "-b", &broker, "-g", "G"]);
 }

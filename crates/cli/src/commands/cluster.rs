@@ -130,18 +130,31 @@ pub struct WritePerm {
     broker: String,
 }
 
-/// Takes the write permission from a broker's topics.
+/// Takes the write permission from a broker's topics, at every name server: none tells another.
 pub async fn wipe(admin: &Admin, command: WritePerm) -> Result<String, AdminError> {
     let header = WipeWritePermOfBrokerRequestHeader { broker_name: &command.broker };
-    let answer = admin.ask_namesrv(Command::request(request::WIPE_WRITE_PERM_OF_BROKER).with_header(&header)).await?;
-    let count = answer.header::<WipeWritePermOfBrokerResponseHeader>()?.wipe_topic_count;
-    Ok(format!("wipe write perm of broker[{}] OK, {count}\n", command.broker))
+    let question = Command::request(request::WIPE_WRITE_PERM_OF_BROKER).with_header(&header);
+    let mut text = String::new();
+    for namesrv in admin.namesrvs() {
+        let answer = admin.ask(namesrv, question.clone()).await?;
+        let count = answer.header::<WipeWritePermOfBrokerResponseHeader>()?.wipe_topic_count;
+        text.push_str(&format!(
+            "wipe write perm of broker[{}] in name server[{namesrv}] OK, {count}\n",
+            command.broker
+        ));
+    }
+    Ok(text)
 }
 
-/// Gives the write permission back to a broker's topics.
+/// Gives the write permission back to a broker's topics, at every name server.
 pub async fn give_back(admin: &Admin, command: WritePerm) -> Result<String, AdminError> {
     let header = AddWritePermOfBrokerRequestHeader { broker_name: &command.broker };
-    let answer = admin.ask_namesrv(Command::request(request::ADD_WRITE_PERM_OF_BROKER).with_header(&header)).await?;
-    let count = answer.header::<AddWritePermOfBrokerResponseHeader>()?.add_topic_count;
-    Ok(format!("add write perm of broker[{}] OK, {count}\n", command.broker))
+    let question = Command::request(request::ADD_WRITE_PERM_OF_BROKER).with_header(&header);
+    let mut text = String::new();
+    for namesrv in admin.namesrvs() {
+        let answer = admin.ask(namesrv, question.clone()).await?;
+        let count = answer.header::<AddWritePermOfBrokerResponseHeader>()?.add_topic_count;
+        text.push_str(&format!("add write perm of broker[{}] in name server[{namesrv}] OK, {count}\n", command.broker));
+    }
+    Ok(text)
 }

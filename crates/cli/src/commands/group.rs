@@ -28,8 +28,11 @@ pub struct Update {
     #[arg(short = 's', long = "consumeEnable", default_value_t = true, action = clap::ArgAction::Set)]
     consume: bool,
     /// Whether the group may consume by broadcast
-    #[arg(short = 'd', long = "consumeBroadcastEnable", default_value_t = true, action = clap::ArgAction::Set)]
+    #[arg(short = 'd', long = "consumeBroadcastEnable", default_value_t = false, action = clap::ArgAction::Set)]
     broadcast: bool,
+    /// Whether a new consumer of the group begins at the first message
+    #[arg(short = 'm', long = "consumeFromMinEnable", default_value_t = false, action = clap::ArgAction::Set)]
+    from_min: bool,
     /// Queues of the retry topic
     #[arg(short = 'q', long = "retryQueueNums", default_value_t = 1)]
     retry_queues: i32,
@@ -43,6 +46,7 @@ pub async fn update(admin: &Admin, command: Update) -> Result<String, AdminError
     let config = SubscriptionGroupConfig {
         consume_enable: command.consume,
         consume_broadcast_enable: command.broadcast,
+        consume_from_min_enable: command.from_min,
         retry_queue_nums: command.retry_queues,
         retry_max_times: command.retry_times,
         ..SubscriptionGroupConfig::new(command.group)
@@ -136,7 +140,7 @@ pub struct Reset {
     #[arg(short = 't', long = "topic")]
     topic: String,
     /// `now`, or milliseconds since 1970
-    #[arg(short = 's', long = "timestamp")]
+    #[arg(short = 's', long = "timestamp", allow_hyphen_values = true)]
     timestamp: String,
 }
 

@@ -37,7 +37,7 @@ pub struct Update {
     #[arg(short = 'o', long = "order", default_value_t = false, action = clap::ArgAction::Set)]
     order: bool,
     /// Attributes: +key=value or -key, separated by commas
-    #[arg(short = 'a', long = "attributes")]
+    #[arg(short = 'a', long = "attributes", allow_hyphen_values = true)]
     attributes: Option<String>,
 }
 
