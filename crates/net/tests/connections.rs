@@ -184,10 +184,10 @@ async fn a_peer_that_drips_bytes_is_closed_in_time() {
 
 #[tokio::test]
 async fn a_connection_in_use_outlives_the_idle_time() {
-    let (server, _) = start(Limits { idle: Duration::from_millis(400), ..Limits::default() });
+    let (server, _) = start(Limits { idle: Duration::from_millis(1500), ..Limits::default() });
     let client = client(&server).await;
-    for _ in 0..10 {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+    for _ in 0..8 {
+        tokio::time::sleep(Duration::from_millis(250)).await;
         client.call(Command::request(1), SECOND).await.expect("still open");
     }
     eventually("it ends when it is idle", || server.connections() == 0).await;

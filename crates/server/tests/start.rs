@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::io::BufRead;
 use std::os::unix::fs::symlink;
 use std::process::{Command as Process, Output, Stdio};
 
@@ -120,7 +121,8 @@ fn a_key_without_effect_is_reported() {
         .stderr(Stdio::piped())
         .spawn()
         .expect("the binary starts");
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    let mut ready = String::new();
+    std::io::BufReader::new(child.stdout.as_mut().expect("a pipe")).read_line(&mut ready).expect("a line");
     assert!(Process::new("kill").arg(child.id().to_string()).status().expect("kill runs").success());
     assert!(wait(&mut child).success());
     let log = text(&child.wait_with_output().expect("output").stderr);
@@ -143,7 +145,6 @@ fn it_answers_to_upstreams_names() {
 fn broker_and_name_server_find_each_other_as_two_processes() {
     let folder = tempfile::tempdir().expect("a folder");
     let line = |child: &mut std::process::Child| {
-        use std::io::BufRead;
         let mut line = String::new();
         std::io::BufReader::new(child.stdout.as_mut().expect("a pipe")).read_line(&mut line).expect("a line");
         line
