@@ -161,6 +161,24 @@ fn messages_that_cannot_be_stored_are_refused() {
 }
 
 #[test]
+fn illegal_group_names_are_refused() {
+    let server = Server::start(&[]);
+    let mut peer = server.connect();
+    peer.send_ok("T", 0, b"x", "");
+    for group in ["", " ", "no blanks", "no/slash", &"g".repeat(121)] {
+        let mut pull = Pull::of("T", 0, 0).command();
+        pull.fields.set_str("consumerGroup", group);
+        assert_refused(&mut peer, pull, response::INVALID_PARAMETER, "group");
+        let create = Command::request(request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP)
+            .with_body(format!("{{\"groupName\":\"{group}\"}}"));
+        let answer = peer.call(create);
+        assert_ne!(answer.code, response::SUCCESS, "{group:?}");
+        assert!(answer.remark.is_some_and(|remark| remark.contains("group")), "{group:?}");
+    }
+    server.assert_serving();
+}
+
+#[test]
 fn queue_ids_out_of_range_are_refused() {
     let server = Server::start(&[]);
     let mut peer = server.connect();
