@@ -258,3 +258,29 @@ fn a_message_larger_than_a_read_goes_through() {
     let (answer, _) = peer.pull(Pull::of("T", 0, 0));
     assert_eq!(Record::read(&answer.body).expect("a record").body, Bytes::from(body));
 }
+
+#[test]
+fn requests_on_other_threads_lose_nothing_to_those_beside_them() {
+    let server = Server::start(&[]);
+    let mut peer = server.connect();
+    peer.send_ok("Known", 0, b"first", "");
+    // Messages that create their topics are taken on other threads, those between them on the
+    // connection's task; each is answered.
+    let mut expected = Vec::new();
+    for round in 0..40 {
+        expected.push(peer.request(send_request(&format!("New{round}"), 0, b"x", "")));
+        for _ in 0..20 {
+            expected.push(peer.request(send_request("Known", 0, b"x", "")));
+        }
+    }
+    let mut answered: Vec<i32> = (0..expected.len())
+        .map(|_| {
+            let answer = peer.read();
+            assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
+            answer.opaque
+        })
+        .collect();
+    answered.sort_unstable();
+    assert_eq!(answered, expected);
+    assert_eq!(consume(&mut peer, "Known", 0).len(), 801);
+}

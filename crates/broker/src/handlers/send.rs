@@ -152,7 +152,11 @@ impl Sends {
         }
         // Without the lock: with asynchronous flush the answers are made within this call.
         broker.store.append(outbox.drain(..));
-        self.lock().outbox = outbox;
+        // The memory serves the next read, unless another thread has brought something meanwhile.
+        let mut state = self.lock();
+        if state.outbox.is_empty() {
+            state.outbox = outbox;
+        }
     }
 
     #[allow(clippy::too_many_arguments)] // The parts of one message.
