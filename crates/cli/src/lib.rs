@@ -1,7 +1,7 @@
 //! Commands for administrators, with upstream's names, flags and columns (upstream `mqadmin`).
 //!
 //! A command is a struct in `commands/` with its flags, and a function that asks name servers and
-//! brokers through [`admin::Admin`] and returns the text to print.
+//! brokers through `admin.rs` and returns the text to print.
 
 use std::process::ExitCode;
 
