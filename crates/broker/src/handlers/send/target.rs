@@ -1,0 +1,145 @@
+//! Where a message goes: to its queue, or first to where it waits.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::sync::Arc;
+
+use apogee_message::names::{self, property};
+use apogee_message::properties;
+use apogee_wire::codes::response;
+use apogee_wire::headers::SendMessageRequestHeader;
+use bytes::BytesMut;
+
+use crate::broker::Broker;
+use crate::error::BrokerError;
+use crate::settings::BrokerSettings;
+use crate::topics::{Topic, perm};
+
+/// What happens with a message before it is in its queue.
+#[derive(Debug, PartialEq)]
+pub(super) enum Route {
+    /// Nothing.
+    Now,
+    /// It waits in the queue of a delay level, counted from 1.
+    Level(usize),
+}
+
+/// Where messages of one request go.
+pub(super) struct Target {
+    pub topic: Arc<Topic>,
+    pub queue_id: i32,
+    pub schedule_topic: Arc<str>,
+    /// Delay levels there are.
+    pub levels: usize,
+}
+
+/// Where messages of one request come from.
+pub(super) struct Origin<'r> {
+    pub header: &'r SendMessageRequestHeader<'r>,
+    pub born_host: SocketAddr,
+    pub store_host: SocketAddr,
+    pub settings: &'r BrokerSettings,
+}
+
+impl Target {
+    pub fn find(
+        broker: &Broker,
+        settings: &BrokerSettings,
+        header: &SendMessageRequestHeader<'_>,
+    ) -> Result<Self, BrokerError> {
+        let name = header.topic;
+        if settings.broker_permission & perm::WRITE == 0 {
+            let remark =
+                format!("the broker[{}] sending message is forbidden (brokerPermission)", settings.broker_name);
+            return Err(BrokerError::new(response::NO_PERMISSION, remark));
+        }
+        names::check_topic(name)?;
+        if names::is_closed_to_senders(name) {
+            let remark = format!("Sending message to topic[{name}] is forbidden.");
+            return Err(BrokerError::new(response::NO_PERMISSION, remark));
+        }
+        let topic = match name.strip_prefix(names::RETRY_PREFIX) {
+            Some(group) => broker.retry_or_dead(group, header)?,
+            None => broker.topics.get(name).ok_or_else(|| BrokerError::no_topic(name))?,
+        };
+        if !topic.allows(perm::WRITE) {
+            let remark = format!("the topic[{}] sending message is forbidden", topic.name);
+            return Err(BrokerError::new(response::NO_PERMISSION, remark));
+        }
+        let most = topic.config.write_queue_nums.max(topic.config.read_queue_nums);
+        if header.queue_id >= most {
+            let remark = format!("request queueId[{}] is illegal, topic [{name}] has {most} queues", header.queue_id);
+            return Err(BrokerError::new(response::INVALID_PARAMETER, remark));
+        }
+        let dead = !name.starts_with(names::DLQ_PREFIX) && topic.name.starts_with(names::DLQ_PREFIX);
+        let queue_id = match header.queue_id {
+            _ if dead => 0,
+            given if given >= 0 => given,
+            _ => broker.next_queue(topic.config.write_queue_nums),
+        };
+        Ok(Self { topic, queue_id, schedule_topic: Arc::clone(&broker.schedule_topic), levels: broker.delays.len() })
+    }
+
+    /// What the properties ask for; refuses what this broker doesn't have.
+    pub fn route(&self, text: &[u8]) -> Result<Route, BrokerError> {
+        let mut level = None;
+        for (name, value) in properties::iter(text) {
+            let value = std::str::from_utf8(value).unwrap_or_default();
+            match std::str::from_utf8(name).unwrap_or_default() {
+                property::DELAY => level = value.parse::<usize>().ok().filter(|level| *level > 0),
+                property::TIMER_DELAY_SEC | property::TIMER_DELAY_MS | property::TIMER_DELIVER_MS => {
+                    let remark = "this version delivers after the delay levels only, not at arbitrary times: use setDelayTimeLevel";
+                    return Err(BrokerError::new(response::SYSTEM_ERROR, remark));
+                }
+                property::TRANSACTION_PREPARED if value.eq_ignore_ascii_case("true") => {
+                    let remark = "this version takes no transactional messages";
+                    return Err(BrokerError::new(response::NO_PERMISSION, remark));
+                }
+                _ => {}
+            }
+        }
+        let level = level.map(|level| level.min(self.levels)).filter(|level| *level > 0);
+        Ok(level.map_or(Route::Now, Route::Level))
+    }
+
+    /// The topic and queue that the message is stored in.
+    pub fn queue(&self, route: &Route) -> (Arc<str>, i32) {
+        match route {
+            Route::Now => (Arc::clone(&self.topic.name), self.queue_id),
+            Route::Level(level) => (Arc::clone(&self.schedule_topic), *level as i32 - 1),
+        }
+    }
+
+    /// Writes the properties that are stored: those given, those that the broker adds. Returns where
+    /// the unique key stands in them.
+    pub fn edit_properties(
+        &self,
+        arena: &mut BytesMut,
+        text: &[u8],
+        route: &Route,
+        origin: &Origin<'_>,
+    ) -> Range<usize> {
+        let replaced = [
+            property::POP_CK,
+            property::MSG_REGION,
+            property::TRACE_ON,
+            property::CLUSTER,
+            property::REAL_TOPIC,
+            property::REAL_QUEUE_ID,
+        ];
+        properties::copy_without(arena, text, &replaced);
+        if properties::get(text, property::UNIQ_KEY).is_none() {
+            properties::push(arena, property::UNIQ_KEY, &crate::unique_id::next(origin.store_host));
+        }
+        properties::push(arena, property::MSG_REGION, &origin.settings.region_id);
+        properties::push(arena, property::TRACE_ON, if origin.settings.trace_on { "true" } else { "false" });
+        properties::push(arena, property::CLUSTER, &origin.settings.broker_cluster_name);
+        if *route != Route::Now {
+            properties::push(arena, property::REAL_TOPIC, &self.topic.name);
+            properties::push(arena, property::REAL_QUEUE_ID, &self.queue_id.to_string());
+        }
+        let key = properties::get(arena, property::UNIQ_KEY).unwrap_or_default();
+        let start = key.as_ptr() as usize - arena.as_ptr() as usize;
+        if key.is_empty() { 0..0 } else { start..start + key.len() }
+    }
+}
