@@ -22,6 +22,7 @@ mod serve;
 pub mod settings;
 mod settings_inert;
 mod stats;
+mod timer;
 pub mod topics;
 mod unique_id;
 
