@@ -71,7 +71,7 @@ pub(crate) async fn keep_house(broker: Arc<Broker>) {
                 }
             }),
             _ = delays.tick() => Some(|broker| {
-                if let Err(error) = broker.schedule.save() {
+                if let Err(error) = broker.save_delays() {
                     tracing::error!(%error, "offsets of delayed messages cannot be saved; trying again");
                 }
             }),

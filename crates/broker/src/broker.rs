@@ -32,6 +32,7 @@ use crate::registration::keep_registered;
 use crate::schedule::{Schedule, parse_delays};
 use crate::serve::Requests;
 use crate::settings::{BrokerSettings, FlushDiskType};
+use crate::settled::Settled;
 use crate::stats::Stats;
 use crate::topics::{Topic, TopicTable, perm};
 
@@ -86,6 +87,7 @@ pub struct Broker {
     pub(crate) producers: Producers,
     pub(crate) locks: QueueLocks,
     pub(crate) longpoll: LongPolling,
+    pub(crate) settled: Arc<Settled>,
     pub(crate) schedule: Schedule,
     pub(crate) stats: Stats,
     /// Milliseconds of the delay levels.
@@ -234,7 +236,8 @@ impl Broker {
         recover_topics(&topics, &store, now);
         let groups = GroupTable::open(file("subscriptionGroup.json"), now)?;
         let offsets = OffsetTable::open(file("consumerOffset.json"), now)?;
-        let schedule = Schedule::open(file("delayOffset.json"), Arc::clone(&delays))?;
+        let settled = Arc::new(Settled::open(file("settled.json"), &store)?);
+        let schedule = Schedule::open(file("delayOffset.json"), Arc::clone(&delays), Arc::clone(&settled))?;
         Ok(Arc::new_cyclic(|me| Self {
             me: me.clone(),
             cluster: settings.broker_cluster_name.clone(),
@@ -251,6 +254,7 @@ impl Broker {
             producers: Producers::default(),
             locks: QueueLocks::default(),
             longpoll: LongPolling::default(),
+            settled,
             schedule,
             stats: Stats::default(),
             delays,
@@ -382,9 +386,15 @@ impl Broker {
         }
     }
 
+    /// Writes the progress of delayed messages.
+    pub(crate) fn save_delays(&self) -> Result<(), PersistError> {
+        self.schedule.save()?;
+        self.settled.save()
+    }
+
     fn save_all(&self) {
         self.save_tables();
-        let saved = self.offsets.save(self.now()).and_then(|()| self.schedule.save());
+        let saved = self.offsets.save(self.now()).and_then(|()| self.save_delays());
         if let Err(error) = saved {
             tracing::error!(%error, "offsets cannot be saved");
         }

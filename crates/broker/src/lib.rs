@@ -21,6 +21,7 @@ mod schedule;
 mod serve;
 pub mod settings;
 mod settings_inert;
+mod settled;
 mod stats;
 mod timer;
 pub mod topics;

@@ -17,6 +17,7 @@ use apogee_wire::bodies::DelayOffsetSerializeWrapper;
 use bytes::BytesMut;
 
 use crate::persist::{JsonFile, PersistError};
+use crate::settled::{Settled, settling};
 
 /// Messages delivered together: they share a write and a flush.
 const BATCH: usize = 256;
@@ -30,22 +31,33 @@ pub struct Schedule {
     file: JsonFile,
     /// Milliseconds of level 1, 2, …
     delays: Arc<[i64]>,
-    /// Next offset to deliver, by level from 1.
-    cursors: Mutex<BTreeMap<i32, i64>>,
+    settled: Arc<Settled>,
+    progress: Mutex<Progress>,
     unsaved: AtomicBool,
     news: Mutex<bool>,
     woken: Condvar,
 }
 
+/// Name of the mark in [`Settled`].
+const FOLLOWER: &str = "schedule";
+
+struct Progress {
+    /// Next offset to deliver, by level from 1.
+    cursors: BTreeMap<i32, i64>,
+    /// The cursors know what was delivered before this place of the log.
+    mark: i64,
+}
+
 impl Schedule {
     /// Reads the file `delayOffset.json`.
-    pub fn open(file: JsonFile, delays: Arc<[i64]>) -> Result<Self, PersistError> {
+    pub fn open(file: JsonFile, delays: Arc<[i64]>, settled: Arc<Settled>) -> Result<Self, PersistError> {
         let kept: Option<DelayOffsetSerializeWrapper> = file.load()?;
-        let cursors = Mutex::new(kept.unwrap_or_default().offset_table);
+        let progress = Mutex::new(Progress { cursors: kept.unwrap_or_default().offset_table, mark: 0 });
         Ok(Self {
             file,
             delays,
-            cursors,
+            settled,
+            progress,
             unsaved: AtomicBool::new(false),
             news: Mutex::new(false),
             woken: Condvar::new(),
@@ -54,6 +66,8 @@ impl Schedule {
 
     /// Delivers what is due at `now_ms`. Returns how long to sleep until the next is.
     pub fn step(&self, store: &Store, now_ms: i64) -> Duration {
+        // Nothing is on its way now.
+        self.lock().mark = store.confirmed_offset();
         let mut sleep = LONGEST_SLEEP;
         for level in 1..=self.delays.len() as i32 {
             match self.deliver(store, level, now_ms) {
@@ -72,7 +86,7 @@ impl Schedule {
     fn deliver(&self, store: &Store, level: i32, now_ms: i64) -> Result<Option<i64>, String> {
         let queue = level - 1;
         let Some((min, max)) = store.queue_range(names::SCHEDULE_TOPIC, queue) else { return Ok(None) };
-        let mut cursor = self.lock().get(&level).copied().unwrap_or(0);
+        let mut cursor = self.lock().cursors.get(&level).copied().unwrap_or(0);
         if cursor < min || cursor > max {
             tracing::warn!(level, cursor, min, max, "the progress of a delay level is not in its queue; moved into it");
             cursor = cursor.clamp(min, max);
@@ -84,7 +98,7 @@ impl Schedule {
         let ready = units.iter().take_while(|unit| due(unit.tag_code) <= now_ms).count();
         let mut arena = BytesMut::new();
         let mut drafts = Vec::with_capacity(ready);
-        for unit in &units[..ready] {
+        for unit in units[..ready].iter().filter(|unit| !self.settled.contains(unit.physical_offset)) {
             match store.record_at(unit.physical_offset).map(|bytes| restore(&bytes, &mut arena)) {
                 Some(Some(draft)) => drafts.push(draft),
                 Some(None) => {
@@ -97,7 +111,7 @@ impl Schedule {
             store.append_now(drafts).map_err(|error| error.to_string())?;
         }
         if ready > 0 {
-            self.lock().insert(level, cursor + ready as i64);
+            self.lock().cursors.insert(level, cursor + ready as i64);
             self.unsaved.store(true, Ordering::Release);
         }
         Ok(match units.get(ready) {
@@ -122,19 +136,22 @@ impl Schedule {
 
     /// Progress of the levels as peers and the file have it.
     pub fn snapshot(&self) -> DelayOffsetSerializeWrapper {
-        DelayOffsetSerializeWrapper { data_version: None, offset_table: self.lock().clone() }
+        DelayOffsetSerializeWrapper { data_version: None, offset_table: self.lock().cursors.clone() }
     }
 
-    /// Writes the file if something changed since it was written.
+    /// Writes the file if something changed since it was written, and moves the mark.
     pub fn save(&self) -> Result<(), PersistError> {
+        // The mark first: what is delivered meanwhile is above it.
+        let mark = self.lock().mark;
         if self.unsaved.swap(false, Ordering::AcqRel) {
             self.file.save(&self.snapshot()).inspect_err(|_| self.unsaved.store(true, Ordering::Release))?;
         }
+        self.settled.mark(FOLLOWER, mark);
         Ok(())
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<i32, i64>> {
-        self.cursors.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -158,7 +175,7 @@ fn restore(bytes: &bytes::Bytes, arena: &mut BytesMut) -> Option<Draft> {
         born_host: record.born_host,
         store_host: record.store_host,
         reconsume_times: record.reconsume_times,
-        prepared_transaction_offset: 0,
+        prepared_transaction_offset: settling(record.physical_offset),
         body: bytes.slice_ref(record.body),
         properties: arena.split().freeze(),
     };
@@ -202,8 +219,9 @@ mod tests {
         let options =
             StoreOptions { log_file_size: 1 << 16, index: false, delays: vec![1000, 5000], ..Default::default() };
         let store = Store::open(Arc::new(disk.clone()), clock.clone(), PathBuf::from("/s"), options).unwrap();
-        let file = JsonFile::new(Arc::new(disk.clone()), "/c/delayOffset.json".into());
-        (store, Schedule::open(file, Arc::from([1000, 5000])).unwrap())
+        let file = |name: &str| JsonFile::new(Arc::new(disk.clone()), Path::new("/c").join(name));
+        let settled = Arc::new(Settled::open(file("settled.json"), &store).unwrap());
+        (store, Schedule::open(file("delayOffset.json"), Arc::from([1000, 5000]), settled).unwrap())
     }
 
     fn delayed(level: i32, body: &'static str) -> Draft {
@@ -261,6 +279,28 @@ mod tests {
         let (store, schedule) = open(&disk, &clock);
         schedule.step(&store, NOW + 9000);
         assert_eq!(delivered(&store), 3);
+    }
+
+    #[test]
+    fn what_the_log_has_as_delivered_is_not_delivered_again() {
+        let (disk, clock) = (SimDisk::new(1), Arc::new(ManualClock::new(NOW)));
+        let (store, schedule) = open(&disk, &clock);
+        store.append_now([delayed(1, "first"), delayed(1, "one"), delayed(1, "two")]).unwrap();
+        schedule.step(&store, NOW + 10);
+        schedule.save().unwrap();
+        schedule.settled.save().unwrap();
+        // Delivered, and then the process is killed before the progress is saved.
+        schedule.step(&store, NOW + 1000);
+        assert_eq!(delivered(&store), 3);
+        drop((store, schedule));
+        let (store, schedule) = open(&disk, &clock);
+        store.append_now([delayed(1, "three")]).unwrap();
+        schedule.step(&store, NOW + 9000);
+        assert_eq!(delivered(&store), 4);
+        schedule.step(&store, NOW + 9000);
+        schedule.save().unwrap();
+        schedule.settled.save().unwrap();
+        assert!(!schedule.settled.contains(store.unit(names::SCHEDULE_TOPIC, 0, 1).unwrap().physical_offset));
     }
 
     #[test]

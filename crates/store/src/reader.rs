@@ -3,8 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
-use apogee_message::record::Record;
-use bytes::Bytes;
+use apogee_message::record::{MAGIC_BLANK, Record};
+use bytes::{Buf, Bytes};
 
 use crate::queue::{Queue, Unit};
 use crate::store::Store;
@@ -248,6 +248,26 @@ impl Store {
         let record = Record::read(&bytes).ok()?;
         let end = physical_offset + i64::from(record.size);
         (record.physical_offset == physical_offset && end <= self.confirmed_offset()).then_some(bytes)
+    }
+
+    /// The confirmed records from a place of the log on, in order. Ends where none begins.
+    pub fn records(&self, from: i64) -> impl Iterator<Item = Bytes> + '_ {
+        let end = self.confirmed_offset();
+        let mut at = from.max(self.log_min_offset());
+        std::iter::from_fn(move || {
+            while at < end {
+                let mut head = self.log.slice(at, 8)?;
+                let (size, magic) = (i64::from(head.get_u32()), head.get_u32());
+                if magic != MAGIC_BLANK {
+                    let record = self.record_at(at)?;
+                    at += size;
+                    return Some(record);
+                }
+                // The rest of a file: at least its own head.
+                at += size.max(8);
+            }
+            None
+        })
     }
 
     /// When a message of a queue was stored, in milliseconds since 1970.

@@ -1,0 +1,96 @@
+//! What the log itself says was settled: delayed messages delivered, transactions committed.
+//!
+//! A record that is made of one that waited (for its time, for a decision) carries the physical
+//! offset of that one in its field `preparedTransactionOffset`. Whoever follows such messages saves
+//! its progress from time to time, and with it a mark: a place in the log before which its saved
+//! progress knows all that was settled. At start the records after the lowest mark tell the rest, so
+//! that a crash between a delivery and the next saving delivers nothing twice.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use apogee_message::record::Record;
+use apogee_message::sysflag;
+use apogee_store::Store;
+
+use crate::persist::{JsonFile, PersistError};
+
+/// See the module.
+pub(crate) struct Settled {
+    file: JsonFile,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// Marks by follower.
+    marks: BTreeMap<String, i64>,
+    is_saved: bool,
+    /// Physical offsets of settled messages, as far as a follower may not know them.
+    offsets: HashSet<i64>,
+    /// End of the log when it was read.
+    read_to: i64,
+}
+
+impl Settled {
+    /// Reads the marks, and the log from the lowest of them on.
+    pub fn open(file: JsonFile, store: &Store) -> Result<Self, PersistError> {
+        let marks: BTreeMap<String, i64> = file.load()?.unwrap_or_default();
+        let read_to = store.confirmed_offset();
+        let records = marks.values().min().into_iter().flat_map(|mark| store.records(*mark));
+        let offsets = records.filter_map(|bytes| settled_by(&bytes)).collect();
+        Ok(Self { file, state: Mutex::new(State { marks, is_saved: true, offsets, read_to }) })
+    }
+
+    /// Whether the message at a physical offset was settled before the start.
+    pub fn contains(&self, physical_offset: i64) -> bool {
+        self.lock().offsets.contains(&physical_offset)
+    }
+
+    /// The progress that a follower has saved knows all that was settled before `log_offset`.
+    pub fn mark(&self, follower: &str, log_offset: i64) {
+        let mut state = self.lock();
+        if state.marks.get(follower).is_none_or(|mark| *mark < log_offset) {
+            state.marks.insert(follower.to_owned(), log_offset);
+            state.is_saved = false;
+        }
+    }
+
+    /// Writes the marks if they changed.
+    pub fn save(&self) -> Result<(), PersistError> {
+        let marks = {
+            let mut state = self.lock();
+            if std::mem::replace(&mut state.is_saved, true) {
+                return Ok(());
+            }
+            state.marks.clone()
+        };
+        self.file.save(&marks).inspect_err(|_| self.lock().is_saved = false)?;
+        let mut state = self.lock();
+        if marks.values().all(|mark| *mark >= state.read_to) {
+            // Everybody knows by now.
+            state.offsets = HashSet::new();
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a record's `preparedTransactionOffset` holds when it settles the message at a physical
+/// offset: that offset, or -1 for the first record of the log, since 0 means none.
+pub(crate) fn settling(physical_offset: i64) -> i64 {
+    if physical_offset == 0 { -1 } else { physical_offset }
+}
+
+/// Where the message is that a record settles. A commit by upstream's broker says 0 for 0.
+fn settled_by(bytes: &[u8]) -> Option<i64> {
+    let record = Record::read(bytes).ok()?;
+    let commits = record.sys_flag & sysflag::TRANSACTION == sysflag::TRANSACTION_COMMIT;
+    match record.prepared_transaction_offset {
+        0 => commits.then_some(0),
+        -1 => Some(0),
+        offset => Some(offset),
+    }
+}
