@@ -127,6 +127,12 @@ pub(crate) fn start_threads(broker: &Arc<Broker>) -> io::Result<Vec<thread::Join
             let sleep = broker.schedule.step(&broker.store, broker.now());
             broker.schedule.sleep(sleep);
         })?,
+        spawn("transactions", |broker| {
+            let rules = broker.transaction_rules();
+            let Broker { store, offsets, producers, transactions, .. } = broker;
+            let sleep = transactions.step(store, offsets, producers, &rules, broker.now());
+            transactions.sleep(sleep);
+        })?,
     ])
 }
 

@@ -35,6 +35,7 @@ use crate::settings::{BrokerSettings, FlushDiskType};
 use crate::settled::Settled;
 use crate::stats::Stats;
 use crate::topics::{Topic, TopicTable, perm};
+use crate::transactions::{self, Rules, Transactions};
 
 /// How long an administrator waits for the name servers.
 const REGISTRATION: Duration = Duration::from_secs(1);
@@ -89,10 +90,12 @@ pub struct Broker {
     pub(crate) longpoll: LongPolling,
     pub(crate) settled: Arc<Settled>,
     pub(crate) schedule: Schedule,
+    pub(crate) transactions: Transactions,
     pub(crate) stats: Stats,
     /// Milliseconds of the delay levels.
     pub(crate) delays: Arc<[i64]>,
     pub(crate) schedule_topic: Arc<str>,
+    pub(crate) half_topic: Arc<str>,
     pub(crate) cluster: String,
     pub(crate) region: String,
     /// The address clients are told, `host:port`.
@@ -196,11 +199,13 @@ impl RunningBroker {
             task.abort();
         }
         broker.schedule.wake();
+        broker.transactions.wake();
         let closing = tokio::task::spawn_blocking(move || {
             for thread in self.threads {
                 // A thread that panicked said so; the store is closed all the same.
                 let _ = thread.join();
             }
+            broker.transactions.write_ops(&broker.store, &broker.offsets, &broker.transaction_rules(), broker.now());
             broker.save_all();
             broker.store.close()
         });
@@ -238,6 +243,11 @@ impl Broker {
         let offsets = OffsetTable::open(file("consumerOffset.json"), now)?;
         let settled = Arc::new(Settled::open(file("settled.json"), &store)?);
         let schedule = Schedule::open(file("delayOffset.json"), Arc::clone(&delays), Arc::clone(&settled))?;
+        let transactions = Transactions::open(&store, &offsets, |place| settled.contains(place), now);
+        let transactions = transactions
+            .map_err(|source| StartError::System { action: "read which transactions are undecided", source })?;
+        settled.mark(transactions::FOLLOWER, transactions.settled_from());
+        settled.save()?;
         Ok(Arc::new_cyclic(|me| Self {
             me: me.clone(),
             cluster: settings.broker_cluster_name.clone(),
@@ -256,9 +266,11 @@ impl Broker {
             longpoll: LongPolling::default(),
             settled,
             schedule,
+            transactions,
             stats: Stats::default(),
             delays,
             schedule_topic: names::SCHEDULE_TOPIC.into(),
+            half_topic: names::TRANS_HALF_TOPIC.into(),
             advertised,
             ha_address,
             store_host,
@@ -345,6 +357,16 @@ impl Broker {
         (self.memory / 100 * settings.access_message_in_memory_max_ratio) as i64
     }
 
+    /// What is set about transactions at this moment.
+    pub(crate) fn transaction_rules(&self) -> Rules {
+        Rules::of(&self.settings.load(), self.store_host)
+    }
+
+    /// Somebody who had the right to decide on a half message has done so, or could not.
+    pub(crate) fn end_transaction(&self, first: i64, success: bool) {
+        self.transactions.end(first, success, self.now(), self.settings.load().transaction_op_msg_max_size);
+    }
+
     /// Runs pulls again that waited.
     pub(crate) fn wake(&self, parked: Vec<Parked>) {
         if !parked.is_empty() {
@@ -389,6 +411,7 @@ impl Broker {
     /// Writes the progress of delayed messages.
     pub(crate) fn save_delays(&self) -> Result<(), PersistError> {
         self.schedule.save()?;
+        self.settled.mark(transactions::FOLLOWER, self.transactions.settled_from());
         self.settled.save()
     }
 
@@ -406,17 +429,20 @@ impl Broker {
     }
 }
 
-/// Wakes pulls, and the delivery of delayed messages.
+/// Wakes pulls, and the delivery of delayed messages; tells of half messages.
 struct Arrivals {
     broker: Weak<Broker>,
     topic: Arc<str>,
 }
 
 impl ArrivalListener for Arrivals {
-    fn arrived(&self, topic: &str, queue_id: i32, _: i64, tag_code: i64) {
+    fn arrived(&self, topic: &str, queue_id: i32, queue_offset: i64, tag_code: i64) {
         let Some(broker) = self.broker.upgrade() else { return };
         if topic == &*self.topic {
             broker.schedule.wake();
+        }
+        if topic == names::TRANS_HALF_TOPIC && queue_id == 0 {
+            broker.transactions.arrived(queue_offset, broker.now(), broker.settings.load().transaction_time_out);
         }
         broker.wake(broker.longpoll.arrived(topic, queue_id, tag_code));
     }

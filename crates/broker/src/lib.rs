@@ -25,6 +25,7 @@ mod settled;
 mod stats;
 mod timer;
 pub mod topics;
+mod transactions;
 mod unique_id;
 
 pub use broker::{RunningBroker, StartError};

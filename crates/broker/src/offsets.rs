@@ -87,6 +87,18 @@ impl OffsetTable {
         kept
     }
 
+    /// Notes offsets of queues of several topics that belong together: the file has all or none of them.
+    pub fn commit_together(&self, group: &str, offsets: &[(&str, i32, i64)]) {
+        let mut groups = self.write();
+        let topics = groups.entry(group.into()).or_default();
+        for (topic, queue_id, offset) in offsets {
+            let queues = topics.entry((*topic).into()).or_default();
+            queues.get_mut().unwrap_or_else(PoisonError::into_inner).of(*queue_id).committed = *offset;
+        }
+        drop(groups);
+        self.changed();
+    }
+
     /// Notes the next offset a group will pull.
     pub fn pulled(&self, group: &str, topic: &str, queue_id: i32, offset: i64) {
         self.change(group, topic, |queues| queues.of(queue_id).pulled = offset);

@@ -118,6 +118,19 @@ settings! {
         /// Delays of the levels 1, 2, … with the units s, m, h and d.
         message_delay_level: String = "messageDelayLevel",
             "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h".into(), Restart;
+        /// Refuse transactional messages.
+        reject_transaction_message: bool = "rejectTransactionMessage", false, Live;
+        /// Milliseconds after which the producer of a half message is asked for its decision, unless the
+        /// message itself says when.
+        transaction_time_out: i64 = "transactionTimeOut", 6_000, Live, 100..=86_400_000;
+        /// Milliseconds between two questions for one decision.
+        transaction_check_interval: i64 = "transactionCheckInterval", 30_000, Live, 100..=86_400_000;
+        /// Questions for one decision; a message without an answer to the last is discarded.
+        transaction_check_max: i64 = "transactionCheckMax", 15, Live, 1..=1_000_000;
+        /// Most bytes of a message that notes decided transactions.
+        transaction_op_msg_max_size: usize = "transactionOpMsgMaxSize", 4_096, Live, 32..=1_048_576;
+        /// Milliseconds that a decision waits for others to be noted with.
+        transaction_op_batch_interval: i64 = "transactionOpBatchInterval", 3_000, Live, 10..=60_000;
         /// Seconds after which a connection that completes no request is closed.
         server_channel_max_idle_time_seconds: u64 = "serverChannelMaxIdleTimeSeconds", 120, Restart, 1..=86_400;
     }

@@ -34,8 +34,10 @@ struct State {
 impl Settled {
     /// Reads the marks, and the log from the lowest of them on.
     pub fn open(file: JsonFile, store: &Store) -> Result<Self, PersistError> {
-        let marks: BTreeMap<String, i64> = file.load()?.unwrap_or_default();
+        let mut marks: BTreeMap<String, i64> = file.load()?.unwrap_or_default();
         let read_to = store.confirmed_offset();
+        // A power cut can take the end of the log: what is written there now is not known to anybody.
+        marks.values_mut().for_each(|mark| *mark = read_to.min(*mark));
         let records = marks.values().min().into_iter().flat_map(|mark| store.records(*mark));
         let offsets = records.filter_map(|bytes| settled_by(&bytes)).collect();
         Ok(Self { file, state: Mutex::new(State { marks, is_saved: true, offsets, read_to }) })

@@ -31,6 +31,14 @@ pub mod property {
     pub const TRANSACTION_PREPARED: &str = "TRAN_MSG";
     /// Group of the producer of a half message.
     pub const PRODUCER_GROUP: &str = "PGROUP";
+    /// Id of the transaction that a message belongs to: its [`UNIQ_KEY`].
+    pub const TRANSACTION_ID: &str = "__transactionId__";
+    /// Times the producer of a half message was asked for its decision.
+    pub const TRANSACTION_CHECK_TIMES: &str = "TRANSACTION_CHECK_TIMES";
+    /// Where a half message that was written again first was in the half queue.
+    pub const TRANSACTION_PREPARED_QUEUE_OFFSET: &str = "TRAN_PREPARED_QUEUE_OFFSET";
+    /// Seconds after which the producer of a half message is asked for the first time.
+    pub const CHECK_IMMUNITY_TIME_IN_SECONDS: &str = "CHECK_IMMUNITY_TIME_IN_SECONDS";
     /// Region of the broker.
     pub const MSG_REGION: &str = "MSG_REGION";
     /// Whether the broker wants traces.

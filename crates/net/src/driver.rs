@@ -149,7 +149,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<'_, S> {
         }
         self.room = if read == room { (room * 4).min(READ_MAX) } else { read.next_power_of_two().max(READ_MIN) };
         let mut handed_over = false;
-        while frame::decode(&mut self.buffer, &mut self.command, self.conn.limits.max_frame)? {
+        let decoded = loop {
+            match frame::decode(&mut self.buffer, &mut self.command, self.conn.limits.max_frame) {
+                Ok(true) => {}
+                Ok(false) => break Ok(()),
+                Err(error) => break Err(error),
+            }
             self.alive = Instant::now();
             if self.command.is_response() {
                 self.conn.answered(&self.command);
@@ -157,12 +162,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<'_, S> {
                 handed_over = true;
                 self.service.request(self.conn, &self.command);
             }
-        }
+        };
         // The command must not hold the buffer that its body is a slice of.
         self.command.body = Bytes::new();
         if handed_over {
+            // What came before nonsense counts.
             self.service.batch_end(self.conn);
         }
+        decoded?;
         Poll::Ready(Ok(()))
     }
 

@@ -14,3 +14,4 @@ pub(crate) mod send;
 pub(crate) mod send_back;
 pub(crate) mod stats;
 pub(crate) mod topic;
+pub(crate) mod transaction;

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use apogee_message::names;
 use apogee_message::record::{Draft, NewMessage};
-use apogee_message::{batch, properties};
+use apogee_message::{batch, properties, sysflag};
 use apogee_net::Conn;
 use apogee_store::{Append, AppendDone, AppendError, Appended};
 use apogee_wire::Command;
@@ -96,9 +96,21 @@ impl Sends {
 
     /// Takes a message of the broker's own making; the request is answered with a code alone.
     pub fn message(self: &Arc<Self>, request: &Command, message: &NewMessage) -> Result<(), BrokerError> {
+        self.plain(request, message, None)
+    }
+
+    /// Takes the message that commits a transaction, named by the first offset of its half message.
+    pub fn commit(self: &Arc<Self>, request: &Command, message: &NewMessage, half: i64) -> Result<(), BrokerError> {
+        self.plain(request, message, Some(half))
+    }
+
+    fn plain(self: &Arc<Self>, request: &Command, message: &NewMessage, half: Option<i64>) -> Result<(), BrokerError> {
         let mut state = self.lock();
         let draft = Draft::new(message, state.arena())?;
         let slot = state.slot(request, Answer::Plain, Arc::clone(&message.topic));
+        if let Some(slot) = state.slots.get_mut(slot as usize) {
+            slot.commits = half;
+        }
         self.enqueue(&mut state, slot, draft);
         Ok(())
     }
@@ -141,11 +153,11 @@ impl Sends {
         let arena = state.arena();
         let unique_key = target.edit_properties(arena, text, &route, origin);
         let properties = arena.split().freeze();
-        if properties.len() > properties::MAX_LENGTH {
+        let limit = properties::MAX_LENGTH - route.spare();
+        if properties.len() > limit {
             let remark = format!(
-                "the message's properties are {} bytes long with those that the broker adds, over the limit of {}",
+                "the message's properties are {} bytes long with those that the broker adds, over the limit of {limit}",
                 properties.len(),
-                properties::MAX_LENGTH
             );
             return Err(BrokerError::new(response::MESSAGE_ILLEGAL, remark));
         }
@@ -155,7 +167,10 @@ impl Sends {
             topic,
             queue_id,
             flag,
-            sys_flag: origin.header.sys_flag,
+            sys_flag: match route {
+                Route::Half => origin.header.sys_flag & !sysflag::TRANSACTION,
+                _ => origin.header.sys_flag,
+            },
             born_timestamp: origin.header.born_timestamp,
             born_host: origin.born_host,
             store_host: origin.store_host,
@@ -198,7 +213,7 @@ impl Sends {
         }
         for message in messages {
             if target.route(&message.properties)? != Route::Now {
-                return Err(illegal("a message of a batch cannot be delayed".to_owned()));
+                return Err(illegal("a message of a batch cannot be delayed, nor transactional".to_owned()));
             }
             self.push(state, slot, target, origin, message.flag, &message.properties, message.body)?;
         }
@@ -251,7 +266,7 @@ impl Broker {
 
 impl AppendDone for Sends {
     fn done(&self, token: u64, result: &Result<Appended, AppendError>) {
-        let (Some(broker), Some(conn)) = (self.broker.upgrade(), self.conn.upgrade()) else { return };
+        let Some(broker) = self.broker.upgrade() else { return };
         let mut state = self.lock();
         let state = &mut *state;
         let Some(slot) = state.slots.get_mut(token as usize) else { return };
@@ -264,7 +279,10 @@ impl AppendDone for Sends {
             return;
         }
         slot.count(&broker);
-        if slot.answered {
+        if let Some(half) = slot.commits {
+            broker.end_transaction(half, slot.error.is_none());
+        }
+        if let Some(conn) = self.conn.upgrade().filter(|_| slot.answered) {
             slot.answer(&broker, &mut state.answer);
             conn.reply(&state.answer);
         }

@@ -44,6 +44,8 @@ pub(super) struct Slot {
     pub bytes: u64,
     pub unique_key: Bytes,
     pub error: Option<BrokerError>,
+    /// First offset of the half message whose transaction the message commits.
+    pub commits: Option<i64>,
 }
 
 /// What kind of answer a request gets.

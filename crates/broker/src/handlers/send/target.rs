@@ -22,6 +22,15 @@ pub(super) enum Route {
     Now,
     /// It waits in the queue of a delay level, counted from 1.
     Level(usize),
+    /// It waits for the decision on its transaction.
+    Half,
+}
+
+impl Route {
+    /// Bytes of properties that are left free: a half message that is written again gets more.
+    pub fn spare(&self) -> usize {
+        if *self == Self::Half { 96 } else { 0 }
+    }
 }
 
 /// Where messages of one request go.
@@ -31,6 +40,11 @@ pub(super) struct Target {
     pub schedule_topic: Arc<str>,
     /// Delay levels there are.
     pub levels: usize,
+    pub half_topic: Arc<str>,
+    /// Why half messages are refused at present.
+    pub refuses_halves: Option<(i32, &'static str)>,
+    /// The message was consumed before and comes from its consumer.
+    pub is_retry: bool,
 }
 
 /// Where messages of one request come from.
@@ -77,12 +91,27 @@ impl Target {
             given if given >= 0 => given,
             _ => broker.next_queue(topic.config.write_queue_nums),
         };
-        Ok(Self { topic, queue_id, schedule_topic: Arc::clone(&broker.schedule_topic), levels: broker.delays.len() })
+        let refuses_halves = if settings.reject_transaction_message {
+            Some((response::NO_PERMISSION, "sending transaction message is forbidden (rejectTransactionMessage)"))
+        } else if broker.transactions.is_full() {
+            Some((response::SYSTEM_BUSY, "too many transactions are undecided: end some, or try another broker"))
+        } else {
+            None
+        };
+        Ok(Self {
+            topic,
+            queue_id,
+            schedule_topic: Arc::clone(&broker.schedule_topic),
+            levels: broker.delays.len(),
+            half_topic: Arc::clone(&broker.half_topic),
+            refuses_halves,
+            is_retry: header.reconsume_times.is_some_and(|times| times > 0),
+        })
     }
 
     /// What the properties ask for; refuses what this broker doesn't have.
     pub fn route(&self, text: &[u8]) -> Result<Route, BrokerError> {
-        let mut level = None;
+        let (mut level, mut is_half) = (None, false);
         for (name, value) in properties::iter(text) {
             let value = std::str::from_utf8(value).unwrap_or_default();
             match std::str::from_utf8(name).unwrap_or_default() {
@@ -91,15 +120,27 @@ impl Target {
                     let remark = "this version delivers after the delay levels only, not at arbitrary times: use setDelayTimeLevel";
                     return Err(BrokerError::new(response::SYSTEM_ERROR, remark));
                 }
-                property::TRANSACTION_PREPARED if value.eq_ignore_ascii_case("true") => {
-                    let remark = "this version takes no transactional messages";
-                    return Err(BrokerError::new(response::NO_PERMISSION, remark));
-                }
+                property::TRANSACTION_PREPARED => is_half = value.eq_ignore_ascii_case("true"),
                 _ => {}
             }
         }
         let level = level.map(|level| level.min(self.levels)).filter(|level| *level > 0);
-        Ok(level.map_or(Route::Now, Route::Level))
+        // A consumer's message that failed still says how it was sent; its transaction is long decided.
+        match level {
+            None if is_half => self.half(),
+            Some(_) if is_half && !self.is_retry => {
+                let remark = "a transactional message cannot be delayed: leave out the delay, or the transaction";
+                Err(BrokerError::new(response::MESSAGE_ILLEGAL, remark))
+            }
+            level => Ok(level.map_or(Route::Now, Route::Level)),
+        }
+    }
+
+    fn half(&self) -> Result<Route, BrokerError> {
+        match self.refuses_halves {
+            Some((code, remark)) => Err(BrokerError::new(code, remark)),
+            None => Ok(Route::Half),
+        }
     }
 
     /// The topic and queue that the message is stored in.
@@ -107,6 +148,7 @@ impl Target {
         match route {
             Route::Now => (Arc::clone(&self.topic.name), self.queue_id),
             Route::Level(level) => (Arc::clone(&self.schedule_topic), *level as i32 - 1),
+            Route::Half => (Arc::clone(&self.half_topic), 0),
         }
     }
 
@@ -127,7 +169,12 @@ impl Target {
             property::REAL_TOPIC,
             property::REAL_QUEUE_ID,
         ];
-        properties::copy_without(arena, text, &replaced);
+        let of_halves =
+            [property::TRANSACTION_ID, property::TRANSACTION_CHECK_TIMES, property::TRANSACTION_PREPARED_QUEUE_OFFSET];
+        match route {
+            Route::Half => properties::copy_without(arena, text, &[&replaced[..], &of_halves].concat()),
+            _ => properties::copy_without(arena, text, &replaced),
+        }
         if properties::get(text, property::UNIQ_KEY).is_none() {
             properties::push(arena, property::UNIQ_KEY, &crate::unique_id::next(origin.store_host));
         }
@@ -137,6 +184,13 @@ impl Target {
         if *route != Route::Now {
             properties::push(arena, property::REAL_TOPIC, &self.topic.name);
             properties::push(arena, property::REAL_QUEUE_ID, &self.queue_id.to_string());
+        }
+        if *route == Route::Half {
+            let id = properties::get(arena, property::UNIQ_KEY).unwrap_or_default().to_owned();
+            properties::push(arena, property::TRANSACTION_ID, &id);
+            if properties::get(text, property::PRODUCER_GROUP).is_none() {
+                properties::push(arena, property::PRODUCER_GROUP, origin.header.producer_group);
+            }
         }
         let key = properties::get(arena, property::UNIQ_KEY).unwrap_or_default();
         let start = key.as_ptr() as usize - arena.as_ptr() as usize;

@@ -1,0 +1,116 @@
+//! The table of undecided half messages after a start: from the half queue and the op queue, each
+//! from its progress on.
+
+use std::io;
+
+use apogee_message::names;
+use apogee_message::record::Record;
+use apogee_store::Store;
+
+use super::half::HalfRecord;
+use super::table::Table;
+use super::{GROUP, Transactions, ops};
+use crate::offsets::OffsetTable;
+
+/// Queue units read in one go.
+const STEP: usize = 1024;
+
+impl Transactions {
+    /// Reads what is undecided. `is_settled`: whether the log says so of the half message at a physical
+    /// offset. An error where a queue cannot be read.
+    pub fn open(
+        store: &Store,
+        offsets: &OffsetTable,
+        is_settled: impl Fn(i64) -> bool,
+        now_ms: i64,
+    ) -> io::Result<Self> {
+        let (half, op) = (names::TRANS_HALF_TOPIC, names::TRANS_OP_HALF_TOPIC);
+        let (half_from, half_end) = range(store, offsets, half);
+        let (op_from, op_end) = range(store, offsets, op);
+        let mut table = Table::new(half_end, op_end);
+        let mut done = Done::new(half_from, half_end);
+        each(store, op, op_from, op_end, |offset, physical| {
+            let Some(bytes) = store.record_at(physical) else { return };
+            let Ok(record) = Record::read(&bytes) else { return };
+            let highest = ops::parse(record.body).inspect(|noted| done.insert(*noted)).max();
+            table.noted(offset, highest.unwrap_or(-1));
+        })?;
+        each(store, half, half_from, half_end, |offset, physical| {
+            if done.contains(offset) {
+                return;
+            }
+            let Some(bytes) = store.record_at(physical) else { return };
+            let Some(read) = HalfRecord::read(&bytes) else { return };
+            table.restored(read.first(), offset, now_ms, now_ms);
+        })?;
+        // What is settled but not noted is behind the first of these: so is its decision.
+        let place = |offset: i64| store.unit(half, 0, offset).map(|unit| unit.physical_offset);
+        let first_places = table.undecided().filter_map(|(first, offset)| place(first).or_else(|| place(offset)));
+        let settled_from = first_places.fold(store.log_max_offset(), i64::min);
+        let is_settled = |offset: i64| place(offset).is_some_and(&is_settled);
+        let ended = table.undecided().filter(|(first, offset)| is_settled(*first) || is_settled(*offset));
+        for (_, offset) in ended.collect::<Vec<_>>() {
+            table.dropped(offset, now_ms);
+        }
+        if table.len() > 0 {
+            tracing::info!(undecided = table.len(), "transactional messages wait for a decision");
+        }
+        Ok(Self::new(table, settled_from))
+    }
+}
+
+/// Where to go on in a queue, and its end.
+fn range(store: &Store, offsets: &OffsetTable, topic: &str) -> (i64, i64) {
+    let (min, max) = store.queue_range(topic, 0).unwrap_or((0, 0));
+    let from = offsets.query(GROUP, topic, 0).unwrap_or(min);
+    (from.clamp(min, max.max(min)), max)
+}
+
+/// Calls with offset and physical offset of each message of a queue.
+fn each(store: &Store, topic: &str, from: i64, end: i64, mut call: impl FnMut(i64, i64)) -> io::Result<()> {
+    let mut offset = from;
+    while offset < end {
+        let units = store.units(topic, 0, offset, STEP);
+        if units.is_empty() {
+            return Err(io::Error::other(format!(
+                "queue 0 of {topic} ends before offset {offset}, and should at {end}"
+            )));
+        }
+        for unit in units {
+            if !unit.is_blank() {
+                call(offset, unit.physical_offset);
+            }
+            offset += 1;
+        }
+    }
+    Ok(())
+}
+
+/// Half offsets of a range that are done: a bit each.
+struct Done {
+    from: i64,
+    bits: Vec<u64>,
+}
+
+impl Done {
+    fn new(from: i64, end: i64) -> Self {
+        Self { from, bits: vec![0; ((end - from).max(0) as usize).div_ceil(64)] }
+    }
+
+    fn insert(&mut self, offset: i64) {
+        if let Some((word, bit)) = self.place(offset)
+            && let Some(word) = self.bits.get_mut(word)
+        {
+            *word |= bit;
+        }
+    }
+
+    fn contains(&self, offset: i64) -> bool {
+        self.place(offset).is_some_and(|(word, bit)| self.bits.get(word).is_some_and(|word| word & bit != 0))
+    }
+
+    fn place(&self, offset: i64) -> Option<(usize, u64)> {
+        let at = usize::try_from(offset.checked_sub(self.from)?).ok()?;
+        Some((at / 64, 1 << (at % 64)))
+    }
+}
