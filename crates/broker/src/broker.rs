@@ -341,6 +341,13 @@ impl Broker {
         })
     }
 
+    /// A topic that was there before a crash, with at least so many queues.
+    pub(crate) fn put_topic_back(&self, name: &str, queues: i32) -> Arc<Topic> {
+        let topic = put_topic_back(&self.topics, name, queues, self.now());
+        self.topics_changed();
+        topic
+    }
+
     /// The retry topic of a group.
     pub(crate) fn ensure_retry_topic(&self, group: &str, queues: i32) -> Arc<Topic> {
         let permission = perm::READ | perm::WRITE;
@@ -450,19 +457,21 @@ impl ArrivalListener for Arrivals {
 
 /// Puts topics back that have messages but were created too shortly before a crash to be saved.
 fn recover_topics(topics: &TopicTable, store: &Store, now_ms: i64) {
-    /// What producers ask for when they create a topic by sending to it.
-    const USUAL_QUEUES: i32 = 4;
     for (name, queues) in store.topics() {
         // Light queues, as upstream's broker may have left them, are queues without a topic.
-        if topics.get(&name).is_some() || name.starts_with(names::LMQ_PREFIX) {
-            continue;
+        if topics.get(&name).is_none() && !name.starts_with(names::LMQ_PREFIX) {
+            put_topic_back(topics, &name, queues.iter().max().map_or(1, |id| id + 1), now_ms);
         }
-        let needed = queues.iter().max().map_or(1, |id| id + 1);
-        let of_group = name.starts_with(names::RETRY_PREFIX) || name.starts_with(names::DLQ_PREFIX);
-        let queues = if of_group { needed } else { needed.max(USUAL_QUEUES) };
-        tracing::warn!(topic = &*name, queues, "a topic with messages was not in the table of topics; put back");
-        topics.ensure(&name, queues, perm::READ | perm::WRITE, now_ms);
     }
+}
+
+fn put_topic_back(topics: &TopicTable, name: &str, needed: i32, now_ms: i64) -> Arc<Topic> {
+    /// What producers ask for when they create a topic by sending to it.
+    const USUAL_QUEUES: i32 = 4;
+    let of_group = name.starts_with(names::RETRY_PREFIX) || name.starts_with(names::DLQ_PREFIX);
+    let queues = if of_group { needed } else { needed.max(USUAL_QUEUES) };
+    tracing::warn!(topic = name, queues, "a topic with messages was not in the table of topics; put back");
+    topics.ensure(name, queues, perm::READ | perm::WRITE, now_ms)
 }
 
 fn options(settings: &BrokerSettings, delays: &[i64], memory: u64) -> StoreOptions {

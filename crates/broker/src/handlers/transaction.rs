@@ -74,7 +74,8 @@ fn commit(
     let (topic, queue_id) = half.target().ok_or_else(|| {
         BrokerError::new(response::SYSTEM_ERROR, "the half message does not say which topic it is for")
     })?;
-    let topic = broker.topics.get(topic).ok_or_else(|| BrokerError::no_topic(topic))?;
+    // A topic that the half message created may have been lost in a crash: there is no message in it yet.
+    let topic = broker.topics.get(topic).unwrap_or_else(|| broker.put_topic_back(topic, queue_id + 1));
     if broker.settings.load().broker_permission & perm::WRITE == 0 {
         let remark = "the broker takes no messages at present (brokerPermission); the producer is asked again later";
         return Err(BrokerError::new(response::NO_PERMISSION, remark));

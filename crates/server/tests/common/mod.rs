@@ -188,6 +188,28 @@ impl Peer {
         }
     }
 
+    /// The next frame, if one comes within a time.
+    pub fn read_within(&mut self, patience: Duration) -> Option<Command> {
+        let deadline = Instant::now() + patience;
+        let mut command = Command::default();
+        let frame = loop {
+            if frame::decode(&mut self.buffer, &mut command, frame::MAX_FRAME).expect("a frame") {
+                break Some(command);
+            }
+            let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+            self.stream.set_read_timeout(Some(left)).expect("set");
+            let mut chunk = [0; 65_536];
+            match self.stream.read(&mut chunk) {
+                Ok(0) => break None,
+                Ok(read) => self.buffer.extend_from_slice(&chunk[..read]),
+                Err(_) if Instant::now() >= deadline => break None,
+                Err(_) => {}
+            }
+        };
+        self.stream.set_read_timeout(Some(PATIENCE)).expect("set");
+        frame
+    }
+
     /// Sends a request and reads until its response; what the server asks meanwhile is passed over.
     pub fn call(&mut self, command: Command) -> Command {
         let opaque = self.request(command);
