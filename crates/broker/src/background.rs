@@ -125,7 +125,11 @@ pub(crate) fn start_threads(broker: &Arc<Broker>) -> io::Result<Vec<thread::Join
         })?,
         spawn("schedule", |broker| {
             let sleep = broker.schedule.step(&broker.store, broker.now());
-            broker.schedule.sleep(sleep);
+            broker.schedule.bell.sleep(sleep);
+        })?,
+        spawn("timer", |broker| {
+            let sleep = broker.timer.step(&broker.store, broker.now());
+            broker.timer.bell.sleep(sleep);
         })?,
         spawn("transactions", |broker| {
             let rules = broker.transaction_rules();

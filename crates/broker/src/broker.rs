@@ -34,6 +34,7 @@ use crate::serve::Requests;
 use crate::settings::{BrokerSettings, FlushDiskType};
 use crate::settled::Settled;
 use crate::stats::Stats;
+use crate::timer::Timer;
 use crate::topics::{Topic, TopicTable, perm};
 use crate::transactions::{self, Rules, Transactions};
 
@@ -91,6 +92,7 @@ pub struct Broker {
     pub(crate) settled: Arc<Settled>,
     pub(crate) schedule: Schedule,
     pub(crate) transactions: Transactions,
+    pub(crate) timer: Timer,
     pub(crate) stats: Stats,
     /// Milliseconds of the delay levels.
     pub(crate) delays: Arc<[i64]>,
@@ -145,7 +147,7 @@ impl RunningBroker {
         let server = Arc::new(server);
         let broker = Broker::open(settings, clock, disk, memory, server.local_addr().port())?;
         let requests = Arc::new(Requests::new(Arc::clone(&broker)));
-        let listener = Arc::new(Arrivals { broker: broker.me.clone(), topic: Arc::clone(&broker.schedule_topic) });
+        let listener = Arc::new(Arrivals { broker: broker.me.clone() });
         broker.store.listen(listener);
         let threads =
             start_threads(&broker).map_err(|source| StartError::System { action: "start a thread", source })?;
@@ -198,8 +200,9 @@ impl RunningBroker {
         for task in self.tasks {
             task.abort();
         }
-        broker.schedule.wake();
         broker.transactions.wake();
+        broker.schedule.bell.ring();
+        broker.timer.bell.ring();
         let closing = tokio::task::spawn_blocking(move || {
             for thread in self.threads {
                 // A thread that panicked said so; the store is closed all the same.
@@ -248,6 +251,8 @@ impl Broker {
             .map_err(|source| StartError::System { action: "read which transactions are undecided", source })?;
         settled.mark(transactions::FOLLOWER, transactions.settled_from());
         settled.save()?;
+        let timer = Timer::open(Arc::clone(&disk), &root, &store);
+        let timer = timer.map_err(|source| StartError::System { action: "use the files of the timer", source })?;
         Ok(Arc::new_cyclic(|me| Self {
             me: me.clone(),
             cluster: settings.broker_cluster_name.clone(),
@@ -267,6 +272,7 @@ impl Broker {
             settled,
             schedule,
             transactions,
+            timer,
             stats: Stats::default(),
             delays,
             schedule_topic: names::SCHEDULE_TOPIC.into(),
@@ -428,6 +434,9 @@ impl Broker {
         if let Err(error) = saved {
             tracing::error!(%error, "offsets cannot be saved");
         }
+        if let Err(error) = self.timer.save(&self.store) {
+            tracing::error!(%error, "the timer's state cannot be saved");
+        }
     }
 
     /// Takes the pulls to run again, for which [`Broker::woke`] waits.
@@ -439,17 +448,18 @@ impl Broker {
 /// Wakes pulls, and the delivery of delayed messages; tells of half messages.
 struct Arrivals {
     broker: Weak<Broker>,
-    topic: Arc<str>,
 }
 
 impl ArrivalListener for Arrivals {
     fn arrived(&self, topic: &str, queue_id: i32, queue_offset: i64, tag_code: i64) {
         let Some(broker) = self.broker.upgrade() else { return };
-        if topic == &*self.topic {
-            broker.schedule.wake();
-        }
-        if topic == names::TRANS_HALF_TOPIC && queue_id == 0 {
-            broker.transactions.arrived(queue_offset, broker.now(), broker.settings.load().transaction_time_out);
+        match topic {
+            names::SCHEDULE_TOPIC => broker.schedule.bell.ring(),
+            names::WHEEL_TOPIC => broker.timer.bell.ring(),
+            names::TRANS_HALF_TOPIC if queue_id == 0 => {
+                broker.transactions.arrived(queue_offset, broker.now(), broker.settings.load().transaction_time_out);
+            }
+            _ => {}
         }
         broker.wake(broker.longpoll.arrived(topic, queue_id, tag_code));
     }

@@ -6,6 +6,7 @@
 //! schedule, stats.
 
 mod background;
+mod bell;
 mod broker;
 pub mod clients;
 mod config;

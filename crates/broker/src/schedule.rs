@@ -6,18 +6,19 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use apogee_message::names::{self, property};
 use apogee_message::properties;
-use apogee_message::record::{Draft, NewMessage, Record};
+use apogee_message::record::{Draft, Record};
 use apogee_store::Store;
 use apogee_wire::bodies::DelayOffsetSerializeWrapper;
 use bytes::BytesMut;
 
+use crate::bell::Bell;
 use crate::persist::{JsonFile, PersistError};
-use crate::settled::{Settled, settling};
+use crate::settled::{self, Settled};
 
 /// Messages delivered together: they share a write and a flush.
 const BATCH: usize = 256;
@@ -34,8 +35,8 @@ pub struct Schedule {
     settled: Arc<Settled>,
     progress: Mutex<Progress>,
     unsaved: AtomicBool,
-    news: Mutex<bool>,
-    woken: Condvar,
+    /// Rung when a message comes to the schedule topic.
+    pub(crate) bell: Bell,
 }
 
 /// Name of the mark in [`Settled`].
@@ -53,15 +54,7 @@ impl Schedule {
     pub fn open(file: JsonFile, delays: Arc<[i64]>, settled: Arc<Settled>) -> Result<Self, PersistError> {
         let kept: Option<DelayOffsetSerializeWrapper> = file.load()?;
         let progress = Mutex::new(Progress { cursors: kept.unwrap_or_default().offset_table, mark: 0 });
-        Ok(Self {
-            file,
-            delays,
-            settled,
-            progress,
-            unsaved: AtomicBool::new(false),
-            news: Mutex::new(false),
-            woken: Condvar::new(),
-        })
+        Ok(Self { file, delays, settled, progress, unsaved: AtomicBool::new(false), bell: Bell::default() })
     }
 
     /// Delivers what is due at `now_ms`. Returns how long to sleep until the next is.
@@ -121,19 +114,6 @@ impl Schedule {
         })
     }
 
-    /// Sleeps until a message comes to the schedule topic, or for `timeout`.
-    pub fn sleep(&self, timeout: Duration) {
-        let news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.woken.wait_timeout_while(news, timeout, |news| !*news);
-        *waited.unwrap_or_else(PoisonError::into_inner).0 = false;
-    }
-
-    /// Ends a sleep.
-    pub fn wake(&self) {
-        *self.news.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.woken.notify_all();
-    }
-
     /// Progress of the levels as peers and the file have it.
     pub fn snapshot(&self) -> DelayOffsetSerializeWrapper {
         DelayOffsetSerializeWrapper { data_version: None, offset_table: self.lock().cursors.clone() }
@@ -166,20 +146,7 @@ fn restore(bytes: &bytes::Bytes, arena: &mut BytesMut) -> Option<Draft> {
     }
     let own = [property::DELAY, property::REAL_TOPIC, property::REAL_QUEUE_ID];
     properties::copy_without(arena, record.properties, &own);
-    let message = NewMessage {
-        topic: topic.into(),
-        queue_id,
-        flag: record.flag,
-        sys_flag: record.sys_flag,
-        born_timestamp: record.born_timestamp,
-        born_host: record.born_host,
-        store_host: record.store_host,
-        reconsume_times: record.reconsume_times,
-        prepared_transaction_offset: settling(record.physical_offset),
-        body: bytes.slice_ref(record.body),
-        properties: arena.split().freeze(),
-    };
-    Draft::new(&message, arena).ok()
+    settled::successor(&record, bytes, topic.into(), queue_id, arena)
 }
 
 /// Reads a table of delays such as `1s 5s 1m 2h 1d`, in milliseconds.
@@ -207,6 +174,7 @@ mod tests {
 
     use apogee_base::clock::ManualClock;
     use apogee_base::disk::{Disk, SimDisk};
+    use apogee_message::record::NewMessage;
     use apogee_store::StoreOptions;
     use bytes::Bytes;
 

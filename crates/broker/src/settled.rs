@@ -7,11 +7,12 @@
 //! that a crash between a delivery and the next saving delivers nothing twice.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use apogee_message::record::Record;
+use apogee_message::record::{Draft, NewMessage, Record};
 use apogee_message::sysflag;
 use apogee_store::Store;
+use bytes::{Bytes, BytesMut};
 
 use crate::persist::{JsonFile, PersistError};
 
@@ -86,8 +87,33 @@ pub(crate) fn settling(physical_offset: i64) -> i64 {
     if physical_offset == 0 { -1 } else { physical_offset }
 }
 
+/// The record that settles the one in `bytes`: the same message elsewhere, with the properties that
+/// `arena` holds.
+pub(crate) fn successor(
+    record: &Record<'_>,
+    bytes: &Bytes,
+    topic: Arc<str>,
+    queue_id: i32,
+    arena: &mut BytesMut,
+) -> Option<Draft> {
+    let message = NewMessage {
+        topic,
+        queue_id,
+        flag: record.flag,
+        sys_flag: record.sys_flag,
+        born_timestamp: record.born_timestamp,
+        born_host: record.born_host,
+        store_host: record.store_host,
+        reconsume_times: record.reconsume_times,
+        prepared_transaction_offset: settling(record.physical_offset),
+        body: bytes.slice_ref(record.body),
+        properties: arena.split().freeze(),
+    };
+    Draft::new(&message, arena).ok()
+}
+
 /// Where the message is that a record settles. A commit by upstream's broker says 0 for 0.
-fn settled_by(bytes: &[u8]) -> Option<i64> {
+pub(crate) fn settled_by(bytes: &[u8]) -> Option<i64> {
     let record = Record::read(bytes).ok()?;
     let commits = record.sys_flag & sysflag::TRANSACTION == sysflag::TRANSACTION_COMMIT;
     match record.prepared_transaction_offset {

@@ -237,6 +237,7 @@ fn system_topics(settings: &BrokerSettings) -> Vec<TopicConfig> {
         topic(names::TRANS_HALF_TOPIC, 1, ALL),
         topic(names::TRANS_OP_HALF_TOPIC, 1, ALL),
         topic(names::TRANS_CHECK_MAX_TIME_TOPIC, 1, ALL),
+        topic(names::WHEEL_TOPIC, 1, ALL),
     ];
     if settings.auto_create_topic_enable {
         topics.push(topic(names::AUTO_CREATE_TOPIC, settings.default_topic_queue_nums, ALL | perm::INHERIT));

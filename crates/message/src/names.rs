@@ -57,6 +57,12 @@ pub mod property {
     pub const TIMER_DELAY_MS: &str = "TIMER_DELAY_MS";
     /// Time of delivery, in milliseconds.
     pub const TIMER_DELIVER_MS: &str = "TIMER_DELIVER_MS";
+    /// Time of delivery of a message that goes or went through the timer, in milliseconds.
+    pub const TIMER_OUT_MS: &str = "TIMER_OUT_MS";
+    /// Times that the timer has written a message anew, its time being far away.
+    pub const TIMER_ROLL_TIMES: &str = "TIMER_ROLL_TIMES";
+    /// Key of a message that is not to be delivered at the time of this one.
+    pub const TIMER_DEL_UNIQKEY: &str = "TIMER_DEL_UNIQKEY";
     /// Delay level of a message that went through the timer.
     pub const TIMER_DELAY_LEVEL: &str = "TIMER_DELAY_LEVEL";
 }
@@ -65,6 +71,8 @@ pub mod property {
 pub const AUTO_CREATE_TOPIC: &str = "TBW102";
 /// Where messages wait for the end of their delay level.
 pub const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
+/// Where messages wait for a time of their own.
+pub const WHEEL_TOPIC: &str = "rmq_sys_wheel_timer";
 /// Where clients send their traces.
 pub const TRACE_TOPIC: &str = "RMQ_SYS_TRACE_TOPIC";
 /// Where half messages wait.

@@ -160,17 +160,23 @@ impl Store {
         self.appender.append(entries);
     }
 
-    /// Takes messages and waits until all are confirmed, or the first is refused: for background work
-    /// and tests.
+    /// Takes messages and waits until all are confirmed, or one is refused: for background work and
+    /// tests.
     pub fn append_now(&self, drafts: impl IntoIterator<Item = Draft>) -> Result<Vec<Appended>, AppendError> {
+        self.append_each(drafts).into_iter().collect()
+    }
+
+    /// Takes messages and waits until all are confirmed or refused. Returns what became of each.
+    pub fn append_each(&self, drafts: impl IntoIterator<Item = Draft>) -> Vec<Result<Appended, AppendError>> {
         let waiter = Arc::new(Waiter::default());
         let entry = |(token, draft)| Append { draft, done: waiter.clone(), token: token as u64 };
         let entries: Vec<_> = drafts.into_iter().enumerate().map(entry).collect();
         let count = entries.len();
         self.append(entries);
         if !waiter.has(count) {
-            // Without a thread that flushes, this call does; with one, it finds the work done.
-            self.flush_step()?;
+            // Without a thread that flushes, this call does; with one, it finds the work done. If it
+            // fails, those who wait are told.
+            let _ = self.flush_step();
         }
         waiter.wait(count)
     }
@@ -395,7 +401,7 @@ impl Waiter {
         self.outcomes.lock().unwrap_or_else(PoisonError::into_inner).len() >= count
     }
 
-    fn wait(&self, count: usize) -> Result<Vec<Appended>, AppendError> {
+    fn wait(&self, count: usize) -> Vec<Result<Appended, AppendError>> {
         let outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
         let outcomes = self.told.wait_while(outcomes, |outcomes| outcomes.len() < count);
         let mut outcomes = std::mem::take(&mut *outcomes.unwrap_or_else(PoisonError::into_inner));

@@ -38,14 +38,25 @@ struct Inode {
     live: Vec<u8>,
     durable: Vec<u8>,
     /// Writes since the last sync.
-    unsynced: Vec<(u64, Vec<u8>)>,
+    unsynced: Vec<Unsynced>,
     /// End of what was written, and has its room on the disk.
     allocated: u64,
 }
 
+#[derive(Clone)]
+struct Unsynced {
+    offset: u64,
+    bytes: Vec<u8>,
+    /// It replaced what was written before, within one sector: it is there as a whole or not at all.
+    whole: bool,
+}
+
+/// Bytes that a disk writes together or not at all.
+const SECTOR: u64 = 512;
+
 impl Inode {
     fn sync(&mut self) {
-        for (offset, bytes) in std::mem::take(&mut self.unsynced) {
+        for Unsynced { offset, bytes, .. } in std::mem::take(&mut self.unsynced) {
             put(&mut self.durable, offset, &bytes);
         }
     }
@@ -80,10 +91,11 @@ impl SimDisk {
         for inode in names.values() {
             let mut inode = lock(inode);
             let mut content = inode.durable.clone();
-            for (offset, bytes) in std::mem::take(&mut inode.unsynced) {
+            for Unsynced { offset, bytes, whole } in std::mem::take(&mut inode.unsynced) {
                 let keep = match state.next() % 3 {
                     0 => 0,
                     1 => bytes.len(),
+                    _ if whole => 0,
                     _ => state.next() as usize % (bytes.len() + 1),
                 };
                 put(&mut content, offset, &bytes[..keep]);
@@ -300,9 +312,9 @@ impl DiskFile for SimFile {
         inode.allocated = inode.allocated.min(length);
         inode.live.resize(length as usize, 0);
         inode.durable.resize(length as usize, 0);
-        inode.unsynced.retain_mut(|(offset, bytes)| {
-            bytes.truncate(length.saturating_sub(*offset) as usize);
-            !bytes.is_empty()
+        inode.unsynced.retain_mut(|write| {
+            write.bytes.truncate(length.saturating_sub(write.offset) as usize);
+            !write.bytes.is_empty()
         });
         Ok(())
     }
@@ -328,9 +340,11 @@ impl DiskFile for SimFile {
             }
             *room = room.saturating_sub(takes);
         }
-        inode.allocated = inode.allocated.max(offset + bytes.len() as u64);
+        let end = offset + bytes.len() as u64;
+        let whole = end <= inode.allocated && offset / SECTOR == end.saturating_sub(1) / SECTOR;
+        inode.allocated = inode.allocated.max(end);
         put(&mut inode.live, offset, &bytes);
-        inode.unsynced.push((offset, bytes));
+        inode.unsynced.push(Unsynced { offset, bytes, whole });
         outcome
     }
 

@@ -20,6 +20,9 @@ const MAGIC: u64 = u64::from_be_bytes(*b"apogtmr1");
 pub(super) struct State {
     /// Units of the wheel topic's queue before this offset are in the queue below, or done with.
     pub scanned: i64,
+    /// End in the log of the last record taken in: whatever happens to the queue, those before are not
+    /// taken in twice.
+    pub scanned_end: i64,
     /// Deliveries that stand in the log before this offset are known to the queue below.
     pub log_offset: i64,
     /// Units before this offset are of Apache's broker.
@@ -51,6 +54,7 @@ impl State {
         let mut out = Vec::with_capacity(96 + self.queue.runs.len() * 24 + self.queue.entries.len() * entry::SIZE);
         out.put_u64(MAGIC);
         out.put_i64(self.scanned);
+        out.put_i64(self.scanned_end);
         out.put_i64(self.log_offset);
         out.put_i64(self.foreign_end);
         out.put_u32(self.foreign_check);
@@ -75,6 +79,7 @@ impl State {
         }
         let rest = &mut rest;
         let scanned = rest.try_get_i64().ok()?;
+        let scanned_end = rest.try_get_i64().ok()?;
         let log_offset = rest.try_get_i64().ok()?;
         let foreign_end = rest.try_get_i64().ok()?;
         let foreign_check = rest.try_get_u32().ok()?;
@@ -84,7 +89,7 @@ impl State {
         let count = rest.try_get_u64().ok()?;
         let entries = (0..count).map(|_| Entry::get(rest)).collect::<Option<_>>()?;
         let queue = QueueState { next_id, runs, entries };
-        rest.is_empty().then_some(Self { scanned, log_offset, foreign_end, foreign_check, queue })
+        rest.is_empty().then_some(Self { scanned, scanned_end, log_offset, foreign_end, foreign_check, queue })
     }
 }
 
@@ -111,7 +116,7 @@ mod tests {
             runs: vec![RunState { id: 1, count: 10, position: 4 }],
             entries: vec![entry, Entry { kind: Kind::Message, ..entry }],
         };
-        let state = State { scanned: 1, log_offset: 2, foreign_end: 3, foreign_check: 4, queue };
+        let state = State { scanned: 1, scanned_end: 6, log_offset: 2, foreign_end: 3, foreign_check: 4, queue };
         state.save(&disk, folder).unwrap();
         assert_eq!(State::load(&disk, folder).unwrap(), Some(state.clone()));
         let bytes = state.encode();

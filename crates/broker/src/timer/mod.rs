@@ -1,8 +1,406 @@
 //! Messages that are delivered at a time of their own (upstream `TimerMessageStore`).
-#![allow(dead_code)] // The service comes next.
+//!
+//! They are stored in the wheel topic, as upstream stores them. The service follows that topic's
+//! queue, keeps of each message when it is due and where it is ([`queue`]), and writes it to its
+//! real topic when its time has come. A record so written names the one that it was made of
+//! (`settled.rs`): what was delivered since the state was kept last is read from the log at start,
+//! so that a crash at any moment neither loses nor repeats a message.
+//!
+//! Invariant: the state on disk, with what the log settled since, is what waits.
+//! Invariant: nothing is delivered before all that stands in the wheel topic's queue was seen: a
+//! recall that was answered takes effect.
 
 mod entry;
+mod foreign;
 mod kept;
 mod merge;
+#[cfg(test)]
+mod mortal;
 mod queue;
 mod run;
+mod waiting;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use apogee_base::disk::Disk;
+use apogee_message::names;
+use apogee_message::record::{Draft, Record};
+use apogee_store::{AppendError, Store};
+use bytes::BytesMut;
+
+use self::entry::{Entry, Kind};
+use self::foreign::Foreign;
+use self::kept::State;
+use self::queue::{QueueState, TimerQueue};
+use self::waiting::{Recalled, Waiting};
+use crate::bell::Bell;
+use crate::settled;
+
+/// Entries in memory; the others are in files.
+const TABLE: usize = 16_384;
+/// Entries merged in one step.
+const SLICE: usize = 32_768;
+/// Units of the wheel topic's queue read at a time.
+const UNITS: usize = 1_024;
+/// Messages delivered together: they share a write and a flush.
+const BATCH: usize = 1_024;
+/// Bytes of messages delivered together.
+const BATCH_BYTES: u64 = 8 << 20;
+/// Entries that are looked at for one batch.
+const LOOKED_AT: usize = 8 * BATCH;
+/// Longest sleep: a clock that is put forward is noticed after it.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+/// Pause after a failure.
+const PAUSE: Duration = Duration::from_millis(200);
+/// Milliseconds between two savings of the state.
+const SAVE_MS: u64 = 1_000;
+/// The state is saved when the log has grown by so many bytes, so that not more is read at start.
+const SAVE_BYTES: i64 = 64 << 20;
+
+/// The timer. One thread steps it.
+pub(crate) struct Timer {
+    /// Rung when a message comes to the wheel topic.
+    pub bell: Bell,
+    /// Held by the one who steps or saves.
+    work: Mutex<Work>,
+}
+
+struct Work {
+    disk: Arc<dyn Disk>,
+    folder: PathBuf,
+    wheel: Arc<str>,
+    foreign: Foreign,
+    queue: TimerQueue,
+    recalled: Recalled,
+    /// What [`State`] has.
+    scanned: i64,
+    scanned_end: i64,
+    foreign_end: i64,
+    /// The same of the state on disk.
+    log_offset: i64,
+    saved_ms: i64,
+    is_saved: bool,
+}
+
+impl Timer {
+    /// Reads the state in the folder `timer` of `root`; without one, all that the wheel topic holds
+    /// is looked at anew.
+    pub fn open(disk: Arc<dyn Disk>, root: &Path, store: &Store) -> io::Result<Self> {
+        let folder = root.join("timer");
+        disk.create_folder(&folder)?;
+        disk.sync_folder(root)?;
+        let foreign = Foreign::read(&*disk, &root.join("config"))?;
+        let state = State::load(&*disk, &folder)?.filter(|state| state.foreign_check == foreign.check);
+        let open = |queue| TimerQueue::open(Arc::clone(&disk), folder.clone(), TABLE, queue);
+        let opened = match &state {
+            Some(state) => match open(state.queue.clone()) {
+                Err(error) if is_damage(&error) => {
+                    tracing::error!(%error, "the timer's files are damaged");
+                    None
+                }
+                queue => Some(queue?),
+            },
+            None => None,
+        };
+        let is_whole = opened.is_some();
+        let queue = match opened {
+            Some(queue) => queue,
+            None => open(QueueState::default())?,
+        };
+        let state = state.unwrap_or_default();
+        let mut work = Work {
+            disk,
+            folder,
+            wheel: names::WHEEL_TOPIC.into(),
+            foreign,
+            queue,
+            recalled: Recalled::default(),
+            scanned: state.scanned,
+            // What recovery found the log to lack is written anew.
+            scanned_end: state.scanned_end.min(store.confirmed_offset()),
+            foreign_end: state.foreign_end,
+            log_offset: state.log_offset,
+            saved_ms: 0,
+            is_saved: is_whole,
+        };
+        if is_whole {
+            work.settle(store, state.log_offset)?;
+        } else {
+            work.rebuild(store)?;
+        }
+        Ok(Self { bell: Bell::default(), work: Mutex::new(work) })
+    }
+
+    /// Takes in what is new and delivers what is due at `now_ms`. Returns how long to sleep until
+    /// there is more to do.
+    pub fn step(&self, store: &Store, now_ms: i64) -> Duration {
+        let mut work = self.lock();
+        let sleep = work.step(store, now_ms).unwrap_or_else(|error| {
+            if is_damage(&error) {
+                tracing::error!(%error, "the timer's files are damaged: all that waits is read from the wheel topic");
+                if let Err(error) = work.rebuild(store) {
+                    tracing::error!(%error, "the timer's files cannot be written; trying again");
+                }
+            } else {
+                tracing::error!(%error, "the timer's files cannot be used; trying again");
+            }
+            PAUSE
+        });
+        if work.is_to_save(store, now_ms) {
+            work.saved_ms = now_ms;
+            if let Err(error) = work.save(store) {
+                tracing::error!(%error, "the timer's state cannot be saved; trying again");
+            }
+        }
+        sleep
+    }
+
+    /// Writes the state, for the next start to have little to do.
+    pub fn save(&self, store: &Store) -> io::Result<()> {
+        self.lock().save(store)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Work> {
+        self.work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Work {
+    fn step(&mut self, store: &Store, now_ms: i64) -> io::Result<Duration> {
+        let scanned = self.scan(store);
+        let is_more = self.deliver(store, now_ms)?;
+        scanned?;
+        let merges = self.queue.merge(SLICE)?;
+        Ok(match self.queue.next_time() {
+            _ if is_more == Delivered::Refused => PAUSE,
+            _ if merges || is_more == Delivered::Batch => Duration::ZERO,
+            Some(time) => LONGEST_SLEEP.min(Duration::from_millis(time.saturating_sub(now_ms).max(0) as u64)),
+            None => LONGEST_SLEEP,
+        })
+    }
+
+    /// Begins anew: with nothing but the log.
+    fn rebuild(&mut self, store: &Store) -> io::Result<()> {
+        self.queue.clear();
+        self.recalled = Recalled::default();
+        (self.scanned, self.scanned_end, self.foreign_end, self.is_saved) = (0, 0, 0, false);
+        let Some((min, max)) = store.queue_range(&self.wheel, 0).filter(|(min, max)| min < max) else { return Ok(()) };
+        let is_foreign = self.foreign != Foreign::default();
+        if is_foreign {
+            tracing::info!(messages = max - min, "timers of Apache's broker are taken over");
+            self.foreign_end = max;
+        } else {
+            tracing::warn!(
+                messages = max - min,
+                "the timer's state is missing; it is made from the log, which takes a while"
+            );
+        }
+        // What we delivered stands behind the first message that we had to deliver.
+        let first = if is_foreign { self.foreign.queue_offset.max(min) } else { min };
+        let unit = store.unit(&self.wheel, 0, first);
+        self.settle(store, unit.map_or(store.confirmed_offset(), |unit| unit.physical_offset))
+    }
+
+    /// Reads what was delivered since a place of the log.
+    fn settle(&mut self, store: &Store, from: i64) -> io::Result<()> {
+        for settled in store.records(from).filter_map(|bytes| settled::settled_by(&bytes)) {
+            let Some(bytes) = store.record_at(settled) else { continue };
+            let Ok(record) = Record::read(&bytes) else { continue };
+            if record.topic != &*self.wheel {
+                continue;
+            }
+            if let Some(waiting) = Waiting::of(&record, self.foreign_end) {
+                self.make_room()?;
+                self.queue.push(Entry { kind: Kind::Settled, ..waiting.entry() });
+                self.is_saved = false;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in the units that are new.
+    fn scan(&mut self, store: &Store) -> io::Result<()> {
+        let Some((min, max)) = store.queue_range(&self.wheel, 0) else { return Ok(()) };
+        if self.scanned < min || self.scanned > max {
+            let scanned = self.scanned;
+            if scanned != 0 {
+                tracing::warn!(
+                    scanned,
+                    min,
+                    max,
+                    "the timer's progress is not in the wheel topic's queue; moved into it"
+                );
+            }
+            // Those that it knows are told by where they are in the log.
+            self.scanned = min;
+        }
+        while self.scanned < max {
+            let units = store.units(&self.wheel, 0, self.scanned, UNITS.min((max - self.scanned) as usize));
+            if units.is_empty() {
+                return Err(io::Error::other("the wheel topic's queue cannot be read"));
+            }
+            for unit in units {
+                self.make_room()?;
+                if !unit.is_blank() && unit.physical_offset >= self.scanned_end {
+                    self.take_in(store, unit.physical_offset);
+                    self.scanned_end = unit.physical_offset + i64::from(unit.size);
+                }
+                self.scanned += 1;
+                self.is_saved = false;
+            }
+        }
+        Ok(())
+    }
+
+    fn take_in(&mut self, store: &Store, offset: i64) {
+        let Some(bytes) = store.record_at(offset) else {
+            return tracing::warn!(offset, "a message of the wheel topic is no longer in the log");
+        };
+        let record = Record::read(&bytes).ok();
+        let Some(waiting) = record.as_ref().and_then(|record| Waiting::of(record, self.foreign_end)) else {
+            return tracing::error!(offset, "a message of the wheel topic has no time; it is passed over");
+        };
+        let rolled_at = waiting.rolls().then_some(waiting.time);
+        if !self.foreign.is_done(waiting.record.queue_offset, waiting.out_ms, rolled_at) {
+            self.queue.push(waiting.entry());
+        }
+    }
+
+    fn make_room(&mut self) -> io::Result<()> {
+        if self.queue.is_full() {
+            self.queue.make_room()?;
+            // As much as comes in is merged, so that the files stay few.
+            self.queue.merge(SLICE)?;
+        }
+        Ok(())
+    }
+
+    /// Delivers a batch of what is due.
+    fn deliver(&mut self, store: &Store, now_ms: i64) -> io::Result<Delivered> {
+        let (mut entries, mut drafts, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let mut arena = BytesMut::new();
+        let mut looked_at = 0;
+        let mut failure = None;
+        while drafts.len() < BATCH && bytes < BATCH_BYTES && looked_at < LOOKED_AT {
+            looked_at += 1;
+            match self.queue.pop_due(now_ms) {
+                Ok(Some(entry)) => {
+                    self.is_saved = false;
+                    if let Some(draft) = self.successor(store, &entry, &mut arena) {
+                        bytes += u64::from(entry.size);
+                        entries.push(entry);
+                        drafts.push(draft);
+                    }
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    failure = Some(error);
+                    break;
+                }
+            }
+        }
+        let is_batch = self.queue.next_time().is_some_and(|time| time <= now_ms);
+        let mut delivered = if is_batch { Delivered::Batch } else { Delivered::All };
+        if !drafts.is_empty() {
+            for (entry, outcome) in entries.into_iter().zip(store.append_each(drafts)) {
+                match outcome {
+                    Ok(_) => {}
+                    Err(error @ AppendError::TooLarge { .. }) => {
+                        tracing::error!(offset = entry.offset, %error, "a message whose time has come cannot be delivered");
+                    }
+                    Err(error) => {
+                        if delivered != Delivered::Refused {
+                            tracing::warn!(offset = entry.offset, %error, "messages whose time has come cannot be delivered now; trying again");
+                        }
+                        self.queue.push(entry);
+                        delivered = Delivered::Refused;
+                    }
+                }
+            }
+        }
+        failure.map_or(Ok(delivered), Err)
+    }
+
+    /// What to write for an entry whose time has come, if anything.
+    fn successor(&mut self, store: &Store, entry: &Entry, arena: &mut BytesMut) -> Option<Draft> {
+        let Some(bytes) = store.record_at(entry.offset) else {
+            tracing::warn!(offset = entry.offset, "a message whose time has come is no longer in the log");
+            return None;
+        };
+        let record = Record::read(&bytes).ok()?;
+        let waiting = Waiting::of(&record, self.foreign_end).filter(|waiting| waiting.entry() == *entry);
+        let Some(waiting) = waiting.filter(|_| record.topic == &*self.wheel) else {
+            tracing::error!(offset = entry.offset, "where a message waited for its time stands another one");
+            return None;
+        };
+        if !waiting.rolls() {
+            self.recalled.at(entry.time);
+            if entry.kind == Kind::Delete {
+                self.recalled.add(&waiting);
+                return None;
+            }
+            if self.recalled.contains(&waiting, store) {
+                return None;
+            }
+        }
+        let draft = waiting.successor(&bytes, &self.wheel, arena);
+        if draft.is_none() {
+            tracing::error!(offset = entry.offset, "a message whose time has come has no target; it is passed over");
+        }
+        draft
+    }
+
+    fn is_to_save(&self, store: &Store, now_ms: i64) -> bool {
+        // The clock may have been put back.
+        let is_time = now_ms.abs_diff(self.saved_ms) >= SAVE_MS;
+        is_time && (!self.is_saved || store.confirmed_offset() - self.log_offset > SAVE_BYTES)
+    }
+
+    fn save(&mut self, store: &Store) -> io::Result<()> {
+        // What the state takes for stored and delivered must not be lost with the power. The store
+        // says why when it fails.
+        if store.flush_step().is_err() {
+            return Ok(());
+        }
+        let mut state = State {
+            scanned: self.scanned,
+            scanned_end: self.scanned_end,
+            // Nothing is on its way now.
+            log_offset: store.confirmed_offset(),
+            foreign_end: self.foreign_end,
+            foreign_check: self.foreign.check,
+            queue: self.queue.state(),
+        };
+        if self.queue.next_time() == Some(self.recalled.time) {
+            // Some of its time wait yet.
+            state.queue.entries.extend(self.recalled.markers());
+        }
+        state.save(&*self.disk, &self.folder)?;
+        self.queue.kept();
+        (self.log_offset, self.is_saved) = (state.log_offset, true);
+        Ok(())
+    }
+}
+
+/// How a delivery ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Delivered {
+    /// Nothing more is due.
+    All,
+    /// More is due.
+    Batch,
+    /// The store takes nothing now.
+    Refused,
+}
+
+/// Whether a file is not what was written: trying again does not help.
+fn is_damage(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidData, NotFound, UnexpectedEof};
+    matches!(error.kind(), InvalidData | NotFound | UnexpectedEof)
+}
+
+#[cfg(test)]
+mod tests;

@@ -115,6 +115,7 @@ impl TimerQueue {
     }
 
     /// Entries that wait.
+    #[cfg(test)]
     pub fn len(&self) -> u64 {
         self.table.len() as u64 + self.runs.values().map(|run| run.cursor.left()).sum::<u64>()
     }
