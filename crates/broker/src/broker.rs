@@ -98,6 +98,7 @@ pub struct Broker {
     pub(crate) delays: Arc<[i64]>,
     pub(crate) schedule_topic: Arc<str>,
     pub(crate) half_topic: Arc<str>,
+    pub(crate) wheel_topic: Arc<str>,
     pub(crate) cluster: String,
     pub(crate) region: String,
     /// The address clients are told, `host:port`.
@@ -277,6 +278,7 @@ impl Broker {
             delays,
             schedule_topic: names::SCHEDULE_TOPIC.into(),
             half_topic: names::TRANS_HALF_TOPIC.into(),
+            wheel_topic: names::WHEEL_TOPIC.into(),
             advertised,
             ha_address,
             store_host,

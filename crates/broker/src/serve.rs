@@ -11,7 +11,7 @@ use apogee_wire::codes::{request as code, response};
 use crate::broker::Broker;
 use crate::error::BrokerError;
 use crate::handlers::send::Sends;
-use crate::handlers::{config, group, offset, pull, query, relay, reset, send_back, stats, topic, transaction};
+use crate::handlers::{config, group, offset, pull, query, recall, relay, reset, send_back, stats, topic, transaction};
 
 /// Requests of one connection that are handled on other threads at a time.
 const MOST_SPAWNED: usize = 128;
@@ -43,6 +43,7 @@ fn lane(code: i32) -> Option<Lane> {
         // What it brings goes to the store with what else came in the same read.
         code::END_TRANSACTION => Here(transaction::end),
         code::RESUME_CHECK_HALF_MESSAGE => Blocking(transaction::resume),
+        code::RECALL_MESSAGE => Blocking(recall::recall),
         code::QUERY_MESSAGE => Blocking(query::query_message),
         code::VIEW_MESSAGE_BY_ID => Blocking(query::view_message),
         code::HEART_BEAT

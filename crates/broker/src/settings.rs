@@ -131,6 +131,15 @@ settings! {
         transaction_op_msg_max_size: usize = "transactionOpMsgMaxSize", 4_096, Live, 32..=1_048_576;
         /// Milliseconds that a decision waits for others to be noted with.
         transaction_op_batch_interval: i64 = "transactionOpBatchInterval", 3_000, Live, 10..=60_000;
+        /// Take messages that are to be delivered at a time of their own. Those that wait are delivered in
+        /// any case.
+        timer_wheel_enable: bool = "timerWheelEnable", true, Live;
+        /// Seconds by which a message can be delayed. Upstream's default is 259200, three days; here it is
+        /// ten years.
+        timer_max_delay_sec: i64 = "timerMaxDelaySec", 315_360_000, Live, 1..=3_153_600_000;
+        /// Tell producers how to recall messages that wait for a time of their own, and do it. Upstream's
+        /// default is false.
+        recall_message_enable: bool = "recallMessageEnable", true, Live;
         /// Seconds after which a connection that completes no request is closed.
         server_channel_max_idle_time_seconds: u64 = "serverChannelMaxIdleTimeSeconds", 120, Restart, 1..=86_400;
     }
@@ -149,6 +158,13 @@ settings! {
         "useTLS" = "false",
     }
     inert: INERT
+}
+
+impl BrokerSettings {
+    /// Milliseconds by which a message can be delayed.
+    pub(crate) fn timer_max_delay_ms(&self) -> i64 {
+        self.timer_max_delay_sec * 1000
+    }
 }
 
 /// Where upstream keeps its store, so that a broker started with upstream's files finds it.

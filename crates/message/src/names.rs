@@ -119,8 +119,9 @@ pub fn is_system_topic(topic: &str) -> bool {
 
 /// Whether clients must not send to a topic.
 pub fn is_closed_to_senders(topic: &str) -> bool {
-    SYSTEM_TOPICS.contains(&topic)
-        && ![AUTO_CREATE_TOPIC, TRACE_TOPIC, BENCHMARK_TOPIC, "CHECKPOINT_TOPIC"].contains(&topic)
+    topic == WHEEL_TOPIC
+        || SYSTEM_TOPICS.contains(&topic)
+            && ![AUTO_CREATE_TOPIC, TRACE_TOPIC, BENCHMARK_TOPIC, "CHECKPOINT_TOPIC"].contains(&topic)
 }
 
 /// Whether a group belongs to the system (upstream `MixAll.isSysConsumerGroup`).
@@ -217,7 +218,11 @@ mod tests {
     #[test]
     fn system_names_are_known() {
         assert!(is_system_topic("rmq_sys_wheel_timer") && is_system_topic("TBW102"));
-        assert!(is_closed_to_senders(SCHEDULE_TOPIC) && !is_closed_to_senders(TRACE_TOPIC));
+        assert!(
+            is_closed_to_senders(SCHEDULE_TOPIC)
+                && is_closed_to_senders(WHEEL_TOPIC)
+                && !is_closed_to_senders(TRACE_TOPIC)
+        );
         assert!(!is_system_topic("RMQ_SYS"));
     }
 }

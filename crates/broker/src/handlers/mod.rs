@@ -8,6 +8,7 @@ pub(crate) mod group;
 pub(crate) mod offset;
 pub(crate) mod pull;
 pub(crate) mod query;
+pub(crate) mod recall;
 pub(crate) mod relay;
 pub(crate) mod reset;
 pub(crate) mod send;

@@ -12,6 +12,7 @@
 
 mod entry;
 mod foreign;
+pub(crate) mod handle;
 mod kept;
 mod merge;
 #[cfg(test)]
@@ -19,6 +20,7 @@ mod mortal;
 mod queue;
 mod run;
 mod waiting;
+pub(crate) mod wish;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -64,6 +66,8 @@ const SAVE_BYTES: i64 = 64 << 20;
 pub(crate) struct Timer {
     /// Rung when a message comes to the wheel topic.
     pub bell: Bell,
+    /// Messages that Apache's broker took may wait, too.
+    pub is_heir: bool,
     /// Held by the one who steps or saves.
     work: Mutex<Work>,
 }
@@ -131,7 +135,7 @@ impl Timer {
         } else {
             work.rebuild(store)?;
         }
-        Ok(Self { bell: Bell::default(), work: Mutex::new(work) })
+        Ok(Self { bell: Bell::default(), is_heir: work.foreign_end > 0, work: Mutex::new(work) })
     }
 
     /// Takes in what is new and delivers what is due at `now_ms`. Returns how long to sleep until

@@ -149,7 +149,7 @@ impl Sends {
             );
             return Err(BrokerError::new(response::MESSAGE_ILLEGAL, remark));
         }
-        let route = target.route(text)?;
+        let route = target.route(text, origin.settings)?;
         let arena = state.arena();
         let unique_key = target.edit_properties(arena, text, &route, origin);
         let properties = arena.split().freeze();
@@ -182,6 +182,7 @@ impl Sends {
         let draft = Draft::new(&message, state.arena())?;
         if let Some(slot) = state.slots.get_mut(slot as usize) {
             slot.unique_key = unique_key;
+            slot.due = if let Route::At(time) = route { Some(time) } else { None };
         }
         self.enqueue(state, slot, draft);
         Ok(())
@@ -212,7 +213,7 @@ impl Sends {
             return Err(illegal("the batch holds no message".to_owned()));
         }
         for message in messages {
-            if target.route(&message.properties)? != Route::Now {
+            if target.route(&message.properties, origin.settings)? != Route::Now {
                 return Err(illegal("a message of a batch cannot be delayed, nor transactional".to_owned()));
             }
             self.push(state, slot, target, origin, message.flag, &message.properties, message.body)?;

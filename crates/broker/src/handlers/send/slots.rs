@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use crate::broker::Broker;
 use crate::error::BrokerError;
 use crate::stats::Kind;
+use crate::timer::handle;
 
 /// Bytes that the arena of a connection grows by.
 const ARENA: usize = 32 << 10;
@@ -43,6 +44,8 @@ pub(super) struct Slot {
     pub ids: String,
     pub bytes: u64,
     pub unique_key: Bytes,
+    /// When it is to be delivered, in milliseconds since 1970.
+    pub due: Option<i64>,
     pub error: Option<BrokerError>,
     /// First offset of the half message whose transaction the message commits.
     pub commits: Option<i64>,
@@ -129,6 +132,13 @@ impl Slot {
         fields.set("queueOffset", first.queue_offset);
         if let Some(key) = std::str::from_utf8(&self.unique_key).ok().filter(|key| !key.is_empty()) {
             fields.set_str("transactionId", key);
+            // A blank separates a handle's fields.
+            if let (Some(due), Some(topic), false) = (self.due, &self.topic, key.contains(' ')) {
+                let settings = broker.settings.load();
+                if settings.recall_message_enable {
+                    fields.set_str("recallHandle", &handle::encode(topic, &settings.broker_name, due, key));
+                }
+            }
         }
         fields.set_str("MSG_REGION", &broker.region);
         fields.set("TRACE_ON", broker.trace_on());

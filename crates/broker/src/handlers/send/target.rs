@@ -13,6 +13,7 @@ use bytes::BytesMut;
 use crate::broker::Broker;
 use crate::error::BrokerError;
 use crate::settings::BrokerSettings;
+use crate::timer::wish::Wish;
 use crate::topics::{Topic, perm};
 
 /// What happens with a message before it is in its queue.
@@ -22,6 +23,8 @@ pub(super) enum Route {
     Now,
     /// It waits in the queue of a delay level, counted from 1.
     Level(usize),
+    /// It waits for a time, in milliseconds since 1970.
+    At(i64),
     /// It waits for the decision on its transaction.
     Half,
 }
@@ -41,6 +44,8 @@ pub(super) struct Target {
     /// Delay levels there are.
     pub levels: usize,
     pub half_topic: Arc<str>,
+    pub wheel_topic: Arc<str>,
+    pub now_ms: i64,
     /// Why half messages are refused at present.
     pub refuses_halves: Option<(i32, &'static str)>,
     /// The message was consumed before and comes from its consumer.
@@ -104,34 +109,33 @@ impl Target {
             schedule_topic: Arc::clone(&broker.schedule_topic),
             levels: broker.delays.len(),
             half_topic: Arc::clone(&broker.half_topic),
+            wheel_topic: Arc::clone(&broker.wheel_topic),
+            now_ms: broker.now(),
             refuses_halves,
             is_retry: header.reconsume_times.is_some_and(|times| times > 0),
         })
     }
 
     /// What the properties ask for; refuses what this broker doesn't have.
-    pub fn route(&self, text: &[u8]) -> Result<Route, BrokerError> {
-        let (mut level, mut is_half) = (None, false);
+    pub fn route(&self, text: &[u8], settings: &BrokerSettings) -> Result<Route, BrokerError> {
+        let (mut level, mut is_half, mut wish) = (None, false, Wish::default());
         for (name, value) in properties::iter(text) {
             let value = std::str::from_utf8(value).unwrap_or_default();
             match std::str::from_utf8(name).unwrap_or_default() {
                 property::DELAY => level = value.parse::<usize>().ok().filter(|level| *level > 0),
-                property::TIMER_DELAY_SEC | property::TIMER_DELAY_MS | property::TIMER_DELIVER_MS => {
-                    let remark = "this version delivers after the delay levels only, not at arbitrary times: use setDelayTimeLevel";
-                    return Err(BrokerError::new(response::SYSTEM_ERROR, remark));
-                }
                 property::TRANSACTION_PREPARED => is_half = value.eq_ignore_ascii_case("true"),
-                _ => {}
+                name => wish.add(name, value),
             }
         }
         let level = level.map(|level| level.min(self.levels)).filter(|level| *level > 0);
         // A consumer's message that failed still says how it was sent; its transaction is long decided.
         match level {
-            None if is_half => self.half(),
-            Some(_) if is_half && !self.is_retry => {
+            None if is_half && !wish.is_there() => self.half(),
+            _ if is_half && !self.is_retry => {
                 let remark = "a transactional message cannot be delayed: leave out the delay, or the transaction";
                 Err(BrokerError::new(response::MESSAGE_ILLEGAL, remark))
             }
+            None if wish.is_there() => Ok(wish.time(self.now_ms, settings)?.map_or(Route::Now, Route::At)),
             level => Ok(level.map_or(Route::Now, Route::Level)),
         }
     }
@@ -148,6 +152,7 @@ impl Target {
         match route {
             Route::Now => (Arc::clone(&self.topic.name), self.queue_id),
             Route::Level(level) => (Arc::clone(&self.schedule_topic), *level as i32 - 1),
+            Route::At(_) => (Arc::clone(&self.wheel_topic), 0),
             Route::Half => (Arc::clone(&self.half_topic), 0),
         }
     }
@@ -184,6 +189,9 @@ impl Target {
         if *route != Route::Now {
             properties::push(arena, property::REAL_TOPIC, &self.topic.name);
             properties::push(arena, property::REAL_QUEUE_ID, &self.queue_id.to_string());
+        }
+        if let Route::At(time) = route {
+            properties::push(arena, property::TIMER_OUT_MS, &time.to_string());
         }
         if *route == Route::Half {
             let id = properties::get(arena, property::UNIQ_KEY).unwrap_or_default().to_owned();
