@@ -4,6 +4,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -25,7 +26,7 @@ func main() {
 	}
 	var out sync.Mutex
 	var all sync.WaitGroup
-	for _, s := range append(append(append(quickstartScenarios, sendScenarios...), pushScenarios...), pullScenarios...) {
+	for _, s := range slices.Concat(quickstartScenarios, sendScenarios, pushScenarios, pullScenarios, transactionScenarios) {
 		if !strings.Contains(s.name, only) {
 			continue
 		}

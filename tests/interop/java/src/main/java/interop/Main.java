@@ -10,6 +10,7 @@ public final class Main {
         PullScenarios.add(suite);
         RetryScenarios.add(suite);
         RebalanceScenarios.add(suite);
+        TransactionScenarios.add(suite);
         QueryScenarios.add(suite);
         ErrorScenarios.add(suite);
         AdminTopicScenarios.add(suite);
