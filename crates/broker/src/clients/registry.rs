@@ -88,6 +88,10 @@ impl<C: Channel, M: Default, G: Default> Registry<C, M, G> {
         self.groups.get(group)
     }
 
+    pub fn get_mut(&mut self, group: &str) -> Option<&mut Group<C, M, G>> {
+        self.groups.get_mut(group)
+    }
+
     /// All groups in the order of their names.
     pub fn names(&self) -> Vec<Arc<str>> {
         let mut names: Vec<_> = self.groups.keys().cloned().collect();

@@ -11,6 +11,7 @@ pub(crate) mod query;
 pub(crate) mod recall;
 pub(crate) mod relay;
 pub(crate) mod reset;
+pub(crate) mod resubscribe;
 pub(crate) mod send;
 pub(crate) mod send_back;
 pub(crate) mod stats;

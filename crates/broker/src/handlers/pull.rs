@@ -15,6 +15,7 @@ use apogee_wire::headers::{PullMessageRequestHeader, PullMessageResponseHeader};
 use crate::broker::Broker;
 use crate::clients::Subscription;
 use crate::error::BrokerError;
+use crate::handlers::resubscribe;
 use crate::longpoll::Parked;
 use crate::settings::BrokerSettings;
 use crate::stats::Kind;
@@ -28,31 +29,20 @@ const MOST_SUSPEND_MS: i64 = 300_000;
 
 /// Runs a pull: answers it, or parks it. `deadline` is set when it was parked before.
 pub(crate) fn pull(broker: &Arc<Broker>, conn: &Arc<Conn>, request: &Command, deadline: Option<i64>) {
-    let refused = |error: BrokerError| conn.reply(&error.response_to(request));
-    let wanted = match Wanted::check(broker, conn, request) {
-        Ok(wanted) => wanted,
-        Err(error) => return refused(error),
-    };
-    if broker.store.is_cold(&wanted.topic.name, wanted.header.queue_id, wanted.header.queue_offset) {
-        // The disk may take its time: not on a thread that serves others.
-        let (broker, conn, request) = (Arc::clone(broker), Arc::clone(conn), request.clone());
-        tokio::task::spawn_blocking(move || match Wanted::check(&broker, &conn, &request) {
-            Ok(wanted) => {
-                let read = wanted.read(&broker);
-                touch(&read);
-                wanted.answer(&broker, &conn, &request, &read);
-            }
-            Err(error) => conn.reply(&error.response_to(&request)),
-        });
-        return;
+    match Wanted::check(broker, conn, request) {
+        Ok(wanted) => wanted.run(broker, conn, request, deadline),
+        Err(error) if deadline.is_none() && resubscribe::may_help(&error) => {
+            resubscribe::ask(broker, conn, request, error);
+        }
+        Err(error) => conn.reply(&error.response_to(request)),
     }
-    if let Some(offset) = wanted.reset(broker) {
-        return wanted.move_to(broker, conn, request, offset);
-    }
-    let read = wanted.read(broker);
-    match wanted.wait_until(broker, &read, deadline) {
-        Some(deadline_ms) => wanted.park(broker, conn, request, deadline_ms, read.max_offset),
-        None => wanted.answer(broker, conn, request, &read),
+}
+
+/// Runs a pull whose client has just told what it subscribes to.
+pub(crate) fn pull_as_told(broker: &Arc<Broker>, conn: &Arc<Conn>, request: &Command) {
+    match Wanted::check(broker, conn, request) {
+        Ok(wanted) => wanted.run(broker, conn, request, None),
+        Err(error) => conn.reply(&error.response_to(request)),
     }
 }
 
@@ -123,6 +113,30 @@ impl<'r> Wanted<'r> {
         }
         let (slow_broker_id, broker_id) = (config.which_broker_when_consume_slowly, config.broker_id);
         Ok(Self { header, settings, topic, subscription, slow_broker_id, broker_id })
+    }
+
+    fn run(&self, broker: &Arc<Broker>, conn: &Arc<Conn>, request: &Command, deadline: Option<i64>) {
+        if broker.store.is_cold(&self.topic.name, self.header.queue_id, self.header.queue_offset) {
+            // The disk may take its time: not on a thread that serves others.
+            let (broker, conn, request) = (Arc::clone(broker), Arc::clone(conn), request.clone());
+            tokio::task::spawn_blocking(move || match Wanted::check(&broker, &conn, &request) {
+                Ok(wanted) => {
+                    let read = wanted.read(&broker);
+                    touch(&read);
+                    wanted.answer(&broker, &conn, &request, &read);
+                }
+                Err(error) => conn.reply(&error.response_to(&request)),
+            });
+            return;
+        }
+        if let Some(offset) = self.reset(broker) {
+            return self.move_to(broker, conn, request, offset);
+        }
+        let read = self.read(broker);
+        match self.wait_until(broker, &read, deadline) {
+            Some(deadline_ms) => self.park(broker, conn, request, deadline_ms, read.max_offset),
+            None => self.answer(broker, conn, request, &read),
+        }
     }
 
     fn read(&self, broker: &Broker) -> ReadResult {

@@ -166,6 +166,12 @@ impl Peer {
         self.opaque
     }
 
+    /// Answers a question of the server.
+    pub fn reply(&mut self, question: &Command, body: Vec<u8>) {
+        let answer = Command::response_to(question, response::SUCCESS).with_body(body);
+        self.write(&frame::to_bytes(&answer));
+    }
+
     /// The next frame, whatever it is.
     pub fn read(&mut self) -> Command {
         self.try_read().expect("a frame, not the end of the connection")
