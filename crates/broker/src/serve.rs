@@ -11,7 +11,9 @@ use apogee_wire::codes::{request as code, response};
 use crate::broker::Broker;
 use crate::error::BrokerError;
 use crate::handlers::send::Sends;
-use crate::handlers::{config, group, offset, pull, query, recall, relay, reset, send_back, stats, topic, transaction};
+use crate::handlers::{
+    config, group, offset, pull, query, recall, relay, reply, reset, send_back, stats, topic, transaction,
+};
 
 /// Requests of one connection that are handled on other threads at a time.
 const MOST_SPAWNED: usize = 128;
@@ -31,13 +33,16 @@ enum Lane {
     Blocking(Handler),
     /// Passed on to a consumer, whose answer is waited for.
     Relayed,
+    /// Passed on to a producer that asked for it; its answer and the store's are waited for.
+    Reply,
 }
 
 /// The lane of each code.
 fn lane(code: i32) -> Option<Lane> {
-    use Lane::{Blocking, Here, Pull, Relayed, Send};
+    use Lane::{Blocking, Here, Pull, Relayed, Reply, Send};
     Some(match code {
         code::SEND_MESSAGE | code::SEND_MESSAGE_V2 | code::SEND_BATCH_MESSAGE => Send,
+        code::SEND_REPLY_MESSAGE | code::SEND_REPLY_MESSAGE_V2 => Reply,
         code::PULL_MESSAGE | code::LITE_PULL_MESSAGE => Pull,
         code::CONSUMER_SEND_MSG_BACK => Blocking(send_back::send_back),
         // What it brings goes to the store with what else came in the same read.
@@ -174,6 +179,13 @@ impl Service for Requests {
                 tokio::spawn(async move {
                     let relayed = relay::relay(broker, &request).await;
                     answer(&conn, &request, relayed.map(Some));
+                });
+            }
+            Some(Lane::Reply) => {
+                let (broker, conn, request) = (Arc::clone(&self.broker), Arc::clone(conn), request.clone());
+                tokio::spawn(async move {
+                    let replied = reply::reply(&broker, &conn, &request).await;
+                    answer(&conn, &request, replied.map(Some));
                 });
             }
             None => {

@@ -118,6 +118,8 @@ settings! {
         /// Delays of the levels 1, 2, … with the units s, m, h and d.
         message_delay_level: String = "messageDelayLevel",
             "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h".into(), Restart;
+        /// Store the replies to requests, beside passing them on.
+        store_reply_message_enable: bool = "storeReplyMessageEnable", true, Live;
         /// Refuse transactional messages.
         reject_transaction_message: bool = "rejectTransactionMessage", false, Live;
         /// Milliseconds after which the producer of a half message is asked for its decision, unless the

@@ -376,7 +376,6 @@ pub(crate) const INERT: &[(&str, &str)] = &[
     ("storePathBrokerIdentity", ""),
     ("storePathDLedgerCommitLog", ""),
     ("storePathEpochFile", ""),
-    ("storeReplyMessageEnable", "true"),
     ("subscriptionExpiredTimeout", "600000"),
     ("syncBrokerMemberGroupPeriod", "1000"),
     ("syncBrokerMetadataPeriod", "5000"),

@@ -231,7 +231,7 @@ fn system_topics(settings: &BrokerSettings) -> Vec<TopicConfig> {
         topic(names::BENCHMARK_TOPIC, 1024, ALL),
         topic(&settings.broker_cluster_name, 16, inherited(settings.cluster_topic_enable)),
         topic(&settings.broker_name, 1, inherited(settings.broker_topic_enable)),
-        topic(&format!("{}_REPLY_TOPIC", settings.broker_cluster_name), 1, ALL),
+        topic(&names::reply_topic(&settings.broker_cluster_name), 1, ALL),
         topic(names::OFFSET_MOVED_EVENT, 1, ALL),
         topic(names::SCHEDULE_TOPIC, levels.max(1), ALL),
         topic(names::TRANS_HALF_TOPIC, 1, ALL),

@@ -39,6 +39,10 @@ pub mod property {
     pub const TRANSACTION_PREPARED_QUEUE_OFFSET: &str = "TRAN_PREPARED_QUEUE_OFFSET";
     /// Seconds after which the producer of a half message is asked for the first time.
     pub const CHECK_IMMUNITY_TIME_IN_SECONDS: &str = "CHECK_IMMUNITY_TIME_IN_SECONDS";
+    /// Id of the client that waits for the reply to a request.
+    pub const REPLY_TO_CLIENT: &str = "REPLY_TO_CLIENT";
+    /// When a reply was passed to the client that waits for it, in milliseconds.
+    pub const PUSH_REPLY_TIME: &str = "PUSH_REPLY_TIME";
     /// Region of the broker.
     pub const MSG_REGION: &str = "MSG_REGION";
     /// Whether the broker wants traces.
@@ -137,6 +141,11 @@ pub fn retry_topic(group: &str) -> String {
 /// Where a group's messages go that could not be consumed.
 pub fn dlq_topic(group: &str) -> String {
     format!("{DLQ_PREFIX}{group}")
+}
+
+/// Where the replies to requests go that came through a cluster.
+pub fn reply_topic(cluster: &str) -> String {
+    format!("{cluster}_REPLY_TOPIC")
 }
 
 /// Why a name is refused.

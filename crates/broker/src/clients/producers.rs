@@ -80,6 +80,11 @@ impl<C: Channel> Producers<C> {
         infos.collect()
     }
 
+    /// The newest open connection of a client that is a producer in any group.
+    pub fn find(&self, client_id: &str) -> Option<Arc<C>> {
+        self.read().find(client_id).cloned()
+    }
+
     /// An open connection of the group, the next one at each call: any producer of a group can
     /// tell the state of its transactions.
     pub fn pick(&self, group: &str) -> Option<Arc<C>> {
@@ -133,6 +138,27 @@ mod tests {
         assert_eq!(names(&producers.closed(1)), ["g", "h"]);
         assert_eq!(names(&producers.groups()), ["h"]);
         assert!(producers.closed(1).is_empty());
+    }
+
+    #[test]
+    fn a_client_is_found_as_long_as_it_is_in_a_group() {
+        let producers = Producers::<Wire>::default();
+        let (old, new) = (Wire::new(1), Wire::new(2));
+        let found = |id| producers.find(id).map(|wire| wire.id());
+        producers.heartbeat(0, &old, &client("a"), "g");
+        producers.heartbeat(0, &old, &client("a"), "h");
+        producers.heartbeat(0, &new, &client("a"), "h");
+        assert_eq!(found("a"), Some(2));
+        new.close();
+        assert_eq!(found("a"), Some(1));
+        producers.closed(2);
+        producers.unregister("a", "g");
+        assert_eq!(found("a"), Some(1));
+        // The same connection, another client.
+        producers.heartbeat(0, &old, &client("b"), "h");
+        assert_eq!((found("a"), found("b")), (None, Some(1)));
+        producers.closed(1);
+        assert_eq!(found("b"), None);
     }
 
     #[test]

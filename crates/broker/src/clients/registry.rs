@@ -40,11 +40,13 @@ pub(super) struct Registry<C, M, G> {
     groups: HashMap<Arc<str>, Group<C, M, G>>,
     /// Where a connection is a member.
     by_connection: HashMap<u64, BTreeSet<Arc<str>>>,
+    /// A client's connections, and in how many groups each is a member.
+    by_client: HashMap<Arc<str>, BTreeMap<u64, usize>>,
 }
 
 impl<C, M, G> Default for Registry<C, M, G> {
     fn default() -> Self {
-        Self { groups: HashMap::new(), by_connection: HashMap::new() }
+        Self { groups: HashMap::new(), by_connection: HashMap::new(), by_client: HashMap::new() }
     }
 }
 
@@ -77,7 +79,10 @@ impl<C: Channel, M: Default, G: Default> Registry<C, M, G> {
                 let channel = Arc::clone(channel);
                 let client = client.clone();
                 let member = Member { channel, client, last_heartbeat_ms: now_ms, own: M::default() };
-                group.members.insert(id, member);
+                *self.by_client.entry(Arc::clone(&member.client.id)).or_default().entry(id).or_default() += 1;
+                if let Some(before) = group.members.insert(id, member) {
+                    forget(&mut self.by_client, &before.client.id, id);
+                }
                 self.by_connection.entry(id).or_default().insert(Arc::clone(&name));
             }
         }
@@ -90,6 +95,16 @@ impl<C: Channel, M: Default, G: Default> Registry<C, M, G> {
 
     pub fn get_mut(&mut self, group: &str) -> Option<&mut Group<C, M, G>> {
         self.groups.get_mut(group)
+    }
+
+    /// The newest open connection of a client, whatever its groups.
+    pub fn find(&self, client_id: &str) -> Option<&Arc<C>> {
+        let connections = self.by_client.get(client_id)?.keys().rev();
+        let members = connections.filter_map(|id| {
+            let mut groups = self.by_connection.get(id)?.iter().filter_map(|name| self.groups.get(name));
+            groups.find_map(|group| group.members.get(id).filter(|member| &*member.client.id == client_id))
+        });
+        members.map(|member| &member.channel).find(|channel| channel.is_open())
     }
 
     /// All groups in the order of their names.
@@ -129,7 +144,8 @@ impl<C: Channel, M: Default, G: Default> Registry<C, M, G> {
         let name = Arc::clone(name);
         let group = self.groups.get_mut(&name)?;
         let removed: Vec<_> = group.members.extract_if(.., |_, member| gone(member)).collect();
-        for (connection, _) in &removed {
+        for (connection, member) in &removed {
+            forget(&mut self.by_client, &member.client.id, *connection);
             if let Some(groups) = self.by_connection.get_mut(connection) {
                 groups.remove(&name);
                 if groups.is_empty() {
@@ -142,6 +158,20 @@ impl<C: Channel, M: Default, G: Default> Registry<C, M, G> {
             self.groups.remove(&name);
         }
         lost.then_some(name)
+    }
+}
+
+/// A client's connection is in one group less.
+fn forget(by_client: &mut HashMap<Arc<str>, BTreeMap<u64, usize>>, client_id: &Arc<str>, connection: u64) {
+    let Some(connections) = by_client.get_mut(client_id) else { return };
+    if let Some(groups) = connections.get_mut(&connection) {
+        *groups -= 1;
+        if *groups == 0 {
+            connections.remove(&connection);
+        }
+    }
+    if connections.is_empty() {
+        by_client.remove(client_id);
     }
 }
 

@@ -10,6 +10,7 @@ pub(crate) mod pull;
 pub(crate) mod query;
 pub(crate) mod recall;
 pub(crate) mod relay;
+pub(crate) mod reply;
 pub(crate) mod reset;
 pub(crate) mod resubscribe;
 pub(crate) mod send;

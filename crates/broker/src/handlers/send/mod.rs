@@ -235,9 +235,9 @@ impl Sends {
     }
 }
 
-fn header_of(request: &Command) -> Result<SendMessageRequestHeader<'_>, HeaderError> {
+pub(super) fn header_of(request: &Command) -> Result<SendMessageRequestHeader<'_>, HeaderError> {
     match request.code {
-        request::SEND_MESSAGE => request.header(),
+        request::SEND_MESSAGE | request::SEND_REPLY_MESSAGE => request.header(),
         _ => SendMessageRequestHeader::decode_v2(&request.fields),
     }
 }

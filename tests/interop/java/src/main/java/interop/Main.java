@@ -12,6 +12,7 @@ public final class Main {
         RebalanceScenarios.add(suite);
         TransactionScenarios.add(suite);
         QueryScenarios.add(suite);
+        ReplyScenarios.add(suite);
         ErrorScenarios.add(suite);
         AdminTopicScenarios.add(suite);
         AdminGroupScenarios.add(suite);
