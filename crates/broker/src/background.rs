@@ -135,7 +135,7 @@ pub(crate) fn start_threads(broker: &Arc<Broker>) -> io::Result<Vec<thread::Join
             let rules = broker.transaction_rules();
             let Broker { store, offsets, producers, transactions, .. } = broker;
             let sleep = transactions.step(store, offsets, producers, &rules, broker.now());
-            transactions.sleep(sleep);
+            transactions.bell.sleep(sleep);
         })?,
     ])
 }

@@ -201,7 +201,7 @@ impl RunningBroker {
         for task in self.tasks {
             task.abort();
         }
-        broker.transactions.wake();
+        broker.transactions.bell.ring();
         broker.schedule.bell.ring();
         broker.timer.bell.ring();
         let closing = tokio::task::spawn_blocking(move || {

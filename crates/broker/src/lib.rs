@@ -1,9 +1,9 @@
-//! The broker: topics, groups, offsets, long polling, delays and their handlers.
+//! The broker: topics, groups, offsets, long polling, delays, transactions and their handlers.
 //!
 //! [`RunningBroker`] is one that is up. `serve.rs` is the table of requests; a handler in
 //! `handlers/` gets the `Broker`, the connection and the request, and answers. Each table
 //! of state is a file with its own lock: topics, groups, offsets, clients, locks, longpoll,
-//! schedule, stats.
+//! schedule, timer, transactions, stats.
 
 mod background;
 mod bell;

@@ -21,11 +21,12 @@ mod table;
 mod tests;
 
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use apogee_store::Store;
 
+use crate::bell::Bell;
 use crate::clients::{Channel, Producers};
 use crate::offsets::OffsetTable;
 use crate::settings::BrokerSettings;
@@ -93,8 +94,8 @@ pub(crate) struct Transactions {
     settled_from: AtomicI64,
     /// When the last step was.
     stepped_ms: AtomicI64,
-    news: Mutex<bool>,
-    woken: Condvar,
+    /// Rung when there is much to note.
+    pub bell: Bell,
 }
 
 impl Transactions {
@@ -104,8 +105,7 @@ impl Transactions {
             table: Mutex::new(table),
             settled_from: AtomicI64::new(settled_from),
             stepped_ms: AtomicI64::new(0),
-            news: Mutex::new(false),
-            woken: Condvar::new(),
+            bell: Bell::default(),
         }
     }
 
@@ -139,7 +139,7 @@ impl Transactions {
         });
         // Once, when an op message is full; the rest is left to time.
         if waiting == ops::fitting(op_bytes) {
-            self.wake();
+            self.bell.ring();
         }
     }
 
@@ -164,19 +164,6 @@ impl Transactions {
         }
         let next = self.lock().next_due().map_or(FIRST_LOOK_MS, |due| due - now_ms);
         Duration::from_millis(next.clamp(1, rules.first_look_ms().max(1)) as u64)
-    }
-
-    /// Sleeps until there is much to note, or for `timeout`.
-    pub fn sleep(&self, timeout: Duration) {
-        let news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.woken.wait_timeout_while(news, timeout, |news| !*news);
-        *waited.unwrap_or_else(PoisonError::into_inner).0 = false;
-    }
-
-    /// Ends a sleep.
-    pub fn wake(&self) {
-        *self.news.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.woken.notify_all();
     }
 
     fn change<R>(&self, change: impl FnOnce(&mut Table) -> R) -> R {

@@ -16,6 +16,20 @@ use crate::settings::BrokerSettings;
 use crate::timer::wish::Wish;
 use crate::topics::{Topic, perm};
 
+/// Properties that the broker sets and senders don't; those after the first so many, of half messages.
+const REPLACED: [&str; 9] = [
+    property::POP_CK,
+    property::MSG_REGION,
+    property::TRACE_ON,
+    property::CLUSTER,
+    property::REAL_TOPIC,
+    property::REAL_QUEUE_ID,
+    property::TRANSACTION_ID,
+    property::TRANSACTION_CHECK_TIMES,
+    property::TRANSACTION_PREPARED_QUEUE_OFFSET,
+];
+const REPLACED_ALWAYS: usize = 6;
+
 /// What happens with a message before it is in its queue.
 #[derive(Debug, PartialEq)]
 pub(super) enum Route {
@@ -129,9 +143,10 @@ impl Target {
         }
         let level = level.map(|level| level.min(self.levels)).filter(|level| *level > 0);
         // A consumer's message that failed still says how it was sent; its transaction is long decided.
+        let is_half = is_half && !self.is_retry;
         match level {
             None if is_half && !wish.is_there() => self.half(),
-            _ if is_half && !self.is_retry => {
+            _ if is_half => {
                 let remark = "a transactional message cannot be delayed: leave out the delay, or the transaction";
                 Err(BrokerError::new(response::MESSAGE_ILLEGAL, remark))
             }
@@ -166,23 +181,17 @@ impl Target {
         route: &Route,
         origin: &Origin<'_>,
     ) -> Range<usize> {
-        let replaced = [
-            property::POP_CK,
-            property::MSG_REGION,
-            property::TRACE_ON,
-            property::CLUSTER,
-            property::REAL_TOPIC,
-            property::REAL_QUEUE_ID,
-        ];
-        let of_halves =
-            [property::TRANSACTION_ID, property::TRANSACTION_CHECK_TIMES, property::TRANSACTION_PREPARED_QUEUE_OFFSET];
-        match route {
-            Route::Half => properties::copy_without(arena, text, &[&replaced[..], &of_halves].concat()),
-            _ => properties::copy_without(arena, text, &replaced),
-        }
-        if properties::get(text, property::UNIQ_KEY).is_none() {
-            properties::push(arena, property::UNIQ_KEY, &crate::unique_id::next(origin.store_host));
-        }
+        let replaced = if *route == Route::Half { &REPLACED[..] } else { &REPLACED[..REPLACED_ALWAYS] };
+        properties::copy_without(arena, text, replaced);
+        let made;
+        let id = match properties::get(text, property::UNIQ_KEY) {
+            Some(id) => id,
+            None => {
+                made = crate::unique_id::next(origin.store_host);
+                properties::push(arena, property::UNIQ_KEY, &made);
+                &made
+            }
+        };
         properties::push(arena, property::MSG_REGION, &origin.settings.region_id);
         properties::push(arena, property::TRACE_ON, if origin.settings.trace_on { "true" } else { "false" });
         properties::push(arena, property::CLUSTER, &origin.settings.broker_cluster_name);
@@ -194,8 +203,7 @@ impl Target {
             properties::push(arena, property::TIMER_OUT_MS, &time.to_string());
         }
         if *route == Route::Half {
-            let id = properties::get(arena, property::UNIQ_KEY).unwrap_or_default().to_owned();
-            properties::push(arena, property::TRANSACTION_ID, &id);
+            properties::push(arena, property::TRANSACTION_ID, id);
             if properties::get(text, property::PRODUCER_GROUP).is_none() {
                 properties::push(arena, property::PRODUCER_GROUP, origin.header.producer_group);
             }
