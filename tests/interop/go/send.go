@@ -19,6 +19,7 @@ var sendScenarios = []scenario{
 	{"send.properties", sendProperties},
 	{"send.compressed", sendCompressed},
 	{"send.delay", sendDelay},
+	{"timer.delivers", timerDelivers},
 }
 
 // collect starts a consumer of the whole topic.
@@ -179,6 +180,24 @@ func sendDelay(e *env) error {
 		return err
 	}
 	if took := got.at[0].Sub(sent); took < 4980*time.Millisecond {
+		return fmt.Errorf("came after %s", took)
+	}
+	return nil
+}
+
+// timerDelivers sets the time by its property: this client has no method for it.
+func timerDelivers(e *env) error {
+	sent := time.Now()
+	got, err := sendAndExpect(e, "go-timer-delivers", func(p rocketProducer, topic string) ([]string, error) {
+		m := message(topic, "T", "timed")
+		m.WithProperty("TIMER_DELAY_MS", "1700")
+		_, err := p.SendSync(context.Background(), m)
+		return []string{"timed"}, err
+	})
+	if err != nil {
+		return err
+	}
+	if took := got.at[0].Sub(sent); took < 1700*time.Millisecond {
 		return fmt.Errorf("came after %s", took)
 	}
 	return nil
