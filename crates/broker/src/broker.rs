@@ -15,7 +15,7 @@ use apogee_base::settings::Live;
 use apogee_message::names;
 use apogee_net::{BindError, Limits, Server};
 use apogee_store::{ArrivalListener, Store, StoreError, StoreOptions};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use crate::background::{answer_expired, answer_woken, keep_house, start_threads};
@@ -30,7 +30,7 @@ use crate::offsets::OffsetTable;
 use crate::persist::{JsonFile, PersistError};
 use crate::registration::keep_registered;
 use crate::schedule::{Schedule, parse_delays};
-use crate::serve::Requests;
+use crate::serve::{MOST_COLD_READS, Requests};
 use crate::settings::{BrokerSettings, FlushDiskType};
 use crate::settled::Settled;
 use crate::stats::Stats;
@@ -89,6 +89,8 @@ pub struct Broker {
     pub(crate) producers: Producers,
     pub(crate) locks: QueueLocks,
     pub(crate) longpoll: LongPolling,
+    /// Turns of the reads that wait for the disk.
+    pub(crate) cold_reads: Arc<Semaphore>,
     pub(crate) settled: Arc<Settled>,
     pub(crate) schedule: Schedule,
     pub(crate) transactions: Transactions,
@@ -166,6 +168,11 @@ impl RunningBroker {
         };
         let registrations = addresses.map(register).collect();
         Ok(Self { broker: Arc::clone(&broker), server, threads, tasks, registrations })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn broker(&self) -> Arc<Broker> {
+        Arc::clone(&self.broker)
     }
 
     /// The address it listens on; its port is the real one when 0 was asked for.
@@ -270,6 +277,7 @@ impl Broker {
             producers: Producers::default(),
             locks: QueueLocks::default(),
             longpoll: LongPolling::default(),
+            cold_reads: Arc::new(Semaphore::new(MOST_COLD_READS)),
             settled,
             schedule,
             transactions,

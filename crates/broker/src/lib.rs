@@ -24,6 +24,8 @@ pub mod settings;
 mod settings_inert;
 mod settled;
 mod stats;
+#[cfg(test)]
+mod testing;
 mod timer;
 pub mod topics;
 mod transactions;

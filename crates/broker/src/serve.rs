@@ -18,6 +18,10 @@ use crate::handlers::{
 /// Requests of one connection that are handled on other threads at a time.
 const MOST_SPAWNED: usize = 128;
 
+/// Reads of cold messages that wait for the disk at a time. Each has a thread to itself, and more of
+/// them make no disk faster.
+pub(crate) const MOST_COLD_READS: usize = 16;
+
 /// A handler: the answer, or none when it comes later.
 type Handler = fn(&Broker, &Arc<Conn>, &Command) -> Result<Option<Command>, BrokerError>;
 
@@ -126,27 +130,66 @@ impl Requests {
     pub fn new(broker: Arc<Broker>) -> Self {
         Self { broker }
     }
+}
 
-    /// Handles a request on a thread that may wait. A connection has so many of them and no more.
-    fn spawn<H>(&self, conn: &Arc<Conn>, request: &Command, handler: H)
-    where
-        H: FnOnce(&Broker, &Arc<Conn>, &Command) -> Result<Option<Command>, BrokerError> + Send + 'static,
-    {
-        let Some(place) = Sends::of(&self.broker, conn).and_then(|sends| sends.take_place(MOST_SPAWNED)) else {
-            let remark = format!("{MOST_SPAWNED} requests of this connection are being worked on: wait for answers");
-            return answer(conn, request, Err(BrokerError::new(response::SYSTEM_BUSY, remark)));
-        };
-        let (broker, conn, request) = (Arc::clone(&self.broker), Arc::clone(conn), request.clone());
-        tokio::task::spawn_blocking(move || {
-            // A handler's bug is answered; it ends nothing but its request.
-            let handled = catch_unwind(AssertUnwindSafe(|| handler(&broker, &conn, &request)));
-            answer(&conn, &request, handled.unwrap_or_else(|panic| Err(bug(&request, &*panic))));
-            if let Some(sends) = Sends::of(&broker, &conn) {
-                sends.flush(&broker);
-            }
-            drop(place);
-        });
+/// Handles a request on a thread that may wait.
+fn spawn(broker: &Arc<Broker>, conn: &Arc<Conn>, request: &Command, handler: impl Handles) {
+    if let Some(work) = work(broker, conn, request, handler) {
+        tokio::task::spawn_blocking(work);
     }
+}
+
+/// Handles a request that waits for the disk: only a few of all connections at a time, each in its
+/// turn. The others wait without a thread.
+pub(crate) fn spawn_cold(broker: &Arc<Broker>, conn: &Arc<Conn>, request: &Command, handler: impl Handles) {
+    let Some(work) = work(broker, conn, request, handler) else { return };
+    let (reads, conn) = (Arc::clone(&broker.cold_reads), Arc::clone(conn));
+    tokio::spawn(async move {
+        // Fails only if it were closed, which it never is.
+        let turn = reads.acquire_owned().await;
+        if conn.is_open() {
+            tokio::task::spawn_blocking(move || {
+                work();
+                drop(turn);
+            });
+        }
+    });
+}
+
+/// What handles a request on another thread. A connection has so many of them and no more: one too
+/// many is refused here.
+fn work<H: Handles>(
+    broker: &Arc<Broker>,
+    conn: &Arc<Conn>,
+    request: &Command,
+    handler: H,
+) -> Option<impl FnOnce() + use<H>> {
+    let Some(place) = Sends::of(broker, conn).and_then(|sends| sends.take_place(MOST_SPAWNED)) else {
+        let remark = format!("{MOST_SPAWNED} requests of this connection are being worked on: wait for answers");
+        answer(conn, request, Err(BrokerError::new(response::SYSTEM_BUSY, remark)));
+        return None;
+    };
+    let (broker, conn, request) = (Arc::clone(broker), Arc::clone(conn), request.clone());
+    Some(move || {
+        // A handler's bug is answered; it ends nothing but its request.
+        let handled = catch_unwind(AssertUnwindSafe(|| handler(&broker, &conn, &request)));
+        answer(&conn, &request, handled.unwrap_or_else(|panic| Err(bug(&request, &*panic))));
+        if let Some(sends) = Sends::of(&broker, &conn) {
+            sends.flush(&broker);
+        }
+        drop(place);
+    })
+}
+
+/// What handles one request on another thread.
+pub(crate) trait Handles:
+    FnOnce(&Broker, &Arc<Conn>, &Command) -> Result<Option<Command>, BrokerError> + Send + 'static
+{
+}
+
+impl<H> Handles for H where
+    H: FnOnce(&Broker, &Arc<Conn>, &Command) -> Result<Option<Command>, BrokerError> + Send + 'static
+{
 }
 
 /// Takes a message; it is answered when the store has it.
@@ -163,7 +206,7 @@ impl Service for Requests {
             // A producer shall find the route of the topic that its message creates: that waits for a
             // name server.
             Some(Lane::Send) if Sends::creates_topic(&self.broker, request) => {
-                self.spawn(conn, request, |broker, conn, request| {
+                spawn(&self.broker, conn, request, |broker, conn, request| {
                     broker.create_for(request)?;
                     send(broker, conn, request)
                 })
@@ -171,9 +214,7 @@ impl Service for Requests {
             Some(Lane::Send) => answer(conn, request, send(&self.broker, conn, request)),
             Some(Lane::Pull) => pull::pull(&self.broker, conn, request, None),
             Some(Lane::Here(handler)) => answer(conn, request, handler(&self.broker, conn, request)),
-            Some(Lane::Blocking(handler)) => {
-                self.spawn(conn, request, handler);
-            }
+            Some(Lane::Blocking(handler)) => spawn(&self.broker, conn, request, handler),
             Some(Lane::Relayed) => {
                 let (broker, conn, request) = (Arc::clone(&self.broker), Arc::clone(conn), request.clone());
                 tokio::spawn(async move {

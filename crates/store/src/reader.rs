@@ -201,7 +201,14 @@ impl Store {
         slices.push(slice);
     }
 
-    /// Whether a read from there would likely have to wait for the disk.
+    /// Whether a read from there may have to wait for the disk. Never waits itself, and so says yes
+    /// where it cannot know without the disk.
+    pub fn may_wait(&self, topic: &str, queue_id: i32, offset: i64) -> bool {
+        let since = self.log.written() - self.options.hot_bytes as i64;
+        self.queues.may_wait(topic, queue_id, offset, since)
+    }
+
+    /// Whether a message is likely on disk only. May wait for the disk.
     pub fn is_cold(&self, topic: &str, queue_id: i32, offset: i64) -> bool {
         // A log that is in memory as a whole needs no look at the queue.
         if self.log.written() - self.log.min_offset() <= self.options.hot_bytes as i64 {

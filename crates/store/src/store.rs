@@ -76,7 +76,8 @@ impl Store {
         let log = Arc::new(Log::open(Arc::clone(&disk), log_folder, options.log_file_size)?);
         let queue_root = root.join("consumequeue");
         let files = QueueFiles::new(Arc::clone(&disk), queue_root.clone(), options.queue_file_size);
-        let queues = files.and_then(QueueTable::open).context("cannot open", &queue_root)?;
+        let queues =
+            files.and_then(|files| QueueTable::open(files, options.hot_bytes)).context("cannot open", &queue_root)?;
         let queues = Arc::new(queues);
         let index_folder = root.join("index");
         let index = options.index.then(|| {

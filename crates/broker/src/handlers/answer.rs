@@ -3,6 +3,7 @@
 use apogee_wire::Command;
 use apogee_wire::bodies::Body;
 use apogee_wire::codes::response;
+use bytes::Bytes;
 
 use crate::error::BrokerError;
 
@@ -32,6 +33,17 @@ pub(super) fn page<T>(request: &Command, all: Vec<T>, first: &str, most: &str, v
     let stale = began_with.is_some_and(|began| began.as_bytes() != version);
     let first = if stale { 0 } else { number(first).unwrap_or(0) };
     all.into_iter().skip(first).take(number(most).unwrap_or(usize::MAX)).collect()
+}
+
+/// Reads a byte of each page, so that what is on disk is in memory when it is sent. On threads that
+/// may wait.
+pub(super) fn touch(slices: &[Bytes]) {
+    const PAGE: usize = 4096;
+    for slice in slices {
+        for byte in slice.iter().step_by(PAGE) {
+            std::hint::black_box(*byte);
+        }
+    }
 }
 
 #[cfg(test)]

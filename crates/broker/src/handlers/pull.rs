@@ -12,14 +12,19 @@ use apogee_wire::bodies::MessageModel;
 use apogee_wire::codes::response;
 use apogee_wire::headers::{PullMessageRequestHeader, PullMessageResponseHeader};
 
+use super::answer;
 use crate::broker::Broker;
 use crate::clients::Subscription;
 use crate::error::BrokerError;
 use crate::handlers::resubscribe;
 use crate::longpoll::Parked;
+use crate::serve::spawn_cold;
 use crate::settings::BrokerSettings;
 use crate::stats::Kind;
 use crate::topics::{Topic, perm};
+
+#[cfg(test)]
+mod tests;
 
 const COMMIT_OFFSET: i32 = 1;
 const SUSPEND: i32 = 2;
@@ -29,6 +34,10 @@ const MOST_SUSPEND_MS: i64 = 300_000;
 
 /// Runs a pull: answers it, or parks it. `deadline` is set when it was parked before.
 pub(crate) fn pull(broker: &Arc<Broker>, conn: &Arc<Conn>, request: &Command, deadline: Option<i64>) {
+    // Its answer is all that a pull is for.
+    if request.is_oneway() {
+        return;
+    }
     match Wanted::check(broker, conn, request) {
         Ok(wanted) => wanted.run(broker, conn, request, deadline),
         Err(error) if deadline.is_none() && resubscribe::may_help(&error) => {
@@ -43,16 +52,6 @@ pub(crate) fn pull_as_told(broker: &Arc<Broker>, conn: &Arc<Conn>, request: &Com
     match Wanted::check(broker, conn, request) {
         Ok(wanted) => wanted.run(broker, conn, request, None),
         Err(error) => conn.reply(&error.response_to(request)),
-    }
-}
-
-/// Reads a byte of each page, so that what is on disk is in memory when it is sent.
-fn touch(read: &ReadResult) {
-    const PAGE: usize = 4096;
-    for slice in &read.slices {
-        for byte in slice.iter().step_by(PAGE) {
-            std::hint::black_box(*byte);
-        }
     }
 }
 
@@ -116,23 +115,45 @@ impl<'r> Wanted<'r> {
     }
 
     fn run(&self, broker: &Arc<Broker>, conn: &Arc<Conn>, request: &Command, deadline: Option<i64>) {
-        if broker.store.is_cold(&self.topic.name, self.header.queue_id, self.header.queue_offset) {
-            // The disk may take its time: not on a thread that serves others.
-            let (broker, conn, request) = (Arc::clone(broker), Arc::clone(conn), request.clone());
-            tokio::task::spawn_blocking(move || match Wanted::check(&broker, &conn, &request) {
-                Ok(wanted) => {
-                    let read = wanted.read(&broker);
-                    touch(&read);
-                    wanted.answer(&broker, &conn, &request, &read);
-                }
-                Err(error) => conn.reply(&error.response_to(&request)),
-            });
-            return;
+        // What the pull brings is of when it came: while it is parked the group goes on.
+        if deadline.is_none() {
+            self.commit(broker);
         }
+        let header = &self.header;
+        if !broker.store.may_wait(&self.topic.name, header.queue_id, header.queue_offset) {
+            return self.serve(broker, conn, request, deadline, |_| {});
+        }
+        // The disk may take its time: not on a thread that serves others.
+        spawn_cold(broker, conn, request, move |broker, conn, request| {
+            Wanted::check(broker, conn, request)?.serve(broker, conn, request, deadline, |read| {
+                answer::touch(&read.slices);
+            });
+            Ok(None)
+        });
+    }
+
+    /// Notes how far the group has consumed, where the pull says so.
+    fn commit(&self, broker: &Broker) {
+        let header = &self.header;
+        if header.sys_flag & COMMIT_OFFSET != 0 && header.commit_offset >= 0 {
+            broker.offsets.commit(header.consumer_group, header.topic, header.queue_id, header.commit_offset);
+        }
+    }
+
+    /// Answers or parks. `warm` gets what was read before it is sent.
+    fn serve(
+        &self,
+        broker: &Broker,
+        conn: &Arc<Conn>,
+        request: &Command,
+        deadline: Option<i64>,
+        warm: impl FnOnce(&ReadResult),
+    ) {
         if let Some(offset) = self.reset(broker) {
             return self.move_to(broker, conn, request, offset);
         }
         let read = self.read(broker);
+        warm(&read);
         match self.wait_until(broker, &read, deadline) {
             Some(deadline_ms) => self.park(broker, conn, request, deadline_ms, read.max_offset),
             None => self.answer(broker, conn, request, &read),
@@ -197,7 +218,7 @@ impl<'r> Wanted<'r> {
         (deadline > now && !broker.is_stopping()).then_some(deadline)
     }
 
-    fn park(&self, broker: &Arc<Broker>, conn: &Arc<Conn>, request: &Command, deadline_ms: i64, end: i64) {
+    fn park(&self, broker: &Broker, conn: &Arc<Conn>, request: &Command, deadline_ms: i64, end: i64) {
         let (topic, queue_id) = (&self.topic.name, self.header.queue_id);
         let parked = Parked {
             conn: Arc::clone(conn),
@@ -218,9 +239,6 @@ impl<'r> Wanted<'r> {
 
     fn answer(&self, broker: &Broker, conn: &Conn, request: &Command, read: &ReadResult) {
         let header = &self.header;
-        if header.sys_flag & COMMIT_OFFSET != 0 && header.commit_offset >= 0 {
-            broker.offsets.commit(header.consumer_group, header.topic, header.queue_id, header.commit_offset);
-        }
         let far_behind = read.behind_bytes > broker.memory_bytes(&self.settings);
         let suggested = if far_behind { self.slow_broker_id } else { self.broker_id };
         let answer = Command::response_to(request, code_of(read, header.queue_offset))

@@ -7,6 +7,7 @@ use apogee_wire::Command;
 use apogee_wire::codes::response;
 use apogee_wire::headers::{QueryMessageRequestHeader, QueryMessageResponseHeader, ViewMessageRequestHeader};
 
+use super::answer;
 use crate::broker::Broker;
 use crate::error::BrokerError;
 
@@ -37,6 +38,7 @@ pub(crate) fn query_message(
         ));
     }
     let answer = Command::response_to(request, response::SUCCESS).with_header(&head);
+    answer::touch(&found.records);
     conn.reply_parts(&answer, found.records.into_iter());
     Ok(None)
 }

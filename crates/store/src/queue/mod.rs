@@ -16,6 +16,8 @@ pub(crate) use table::{QueueTable, is_folder_name};
 pub(crate) const UNIT: u64 = 20;
 /// Messages that may be missing in a row; more are a sign that the record itself is damaged.
 const MOST_MISSING: i64 = 1 << 20;
+/// Marks of where the log was that a queue keeps: how finely it knows what is hot.
+const MARKS: usize = 16;
 /// Size of units that fill the place of offsets which were never there.
 const BLANK_SIZE: u32 = 0x7fff_ffff;
 
@@ -81,6 +83,8 @@ struct Units {
     in_memory: Vec<Unit>,
     /// End of the last unit's record in the log.
     log_end: i64,
+    /// Places before which the queue was written: an offset, and where the log was. The oldest first.
+    marks: Vec<(i64, i64)>,
     /// The topic was deleted: nothing is to be added or written any more.
     deleted: bool,
 }
@@ -98,9 +102,16 @@ enum Pushed {
 }
 
 impl Queue {
-    fn new(topic: Arc<str>, id: i32, key: u64, contents: Contents) -> Self {
+    fn new(topic: Arc<str>, id: i32, key: u64, contents: Contents, log_start: i64) -> Self {
         let Contents { min, max, log_end } = contents;
-        let units = Units { min, in_files: max, in_memory: Vec::new(), log_end, deleted: false };
+        let units = Units {
+            min,
+            in_files: max,
+            in_memory: Vec::new(),
+            log_end,
+            marks: vec![(min, log_start), (max, log_end)],
+            deleted: false,
+        };
         Self { topic, id, next: AtomicI64::new(max), key, dirty: AtomicBool::new(false), units: RwLock::new(units) }
     }
 
@@ -143,7 +154,16 @@ impl Queue {
     fn restart(&self, offset: i64) -> usize {
         let mut units = self.write();
         (units.min, units.in_files, units.log_end) = (offset, offset, 0);
+        units.marks.clear();
         std::mem::take(&mut units.in_memory).len()
+    }
+
+    /// Whether the message at an offset, if there is one, is surely not before `since` in the log. Asks
+    /// memory alone: of a message that is a little later than `since` it may say no.
+    pub fn is_after(&self, offset: i64, since: i64) -> bool {
+        let units = self.read();
+        let known = units.marks.iter().find(|(_, log)| *log >= since);
+        offset >= known.map_or(units.in_files, |(offset, _)| *offset)
     }
 
     /// Units in memory from an offset on, or where the files' part ends that it lies in.
@@ -163,11 +183,18 @@ impl Queue {
         (count > 0 && !units.deleted).then(|| (units.in_files, units.in_memory[..count].to_vec()))
     }
 
-    /// Units were written up to an offset: memory can be given back.
-    fn written(&self, to: i64) {
+    /// Units were written up to an offset: memory can be given back. `apart` is how far the queue's
+    /// marks are from each other in the log.
+    fn written(&self, to: i64, apart: i64) {
         let mut units = self.write();
         let count = (to - units.in_files) as usize;
-        units.in_memory.drain(..count);
+        let log = units.in_memory.drain(..count).map(|unit| unit.end_offset()).max().unwrap_or_default();
+        if units.marks.last().is_none_or(|(_, before)| log >= before + apart) {
+            if units.marks.len() > MARKS {
+                units.marks.remove(0);
+            }
+            units.marks.push((to, log));
+        }
         units.in_memory.shrink_to(16);
         units.in_files = to;
     }
@@ -195,5 +222,48 @@ impl Queue {
 impl Units {
     fn max(&self) -> i64 {
         self.in_files + self.in_memory.len() as i64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A queue of so many units of 100 bytes in files, as a restart finds it.
+    fn queue(units: i64) -> Queue {
+        Queue::new("T".into(), 0, 0, Contents { min: 0, max: units, log_end: units * 100 }, 0)
+    }
+
+    /// Adds units of 100 bytes and writes each.
+    fn grow(queue: &Queue, from: i64, to: i64, apart: i64) {
+        for offset in from..to {
+            let unit = Unit { physical_offset: offset * 100, size: 100, tag_code: 0 };
+            assert_eq!(queue.push(offset, unit), Pushed::Added(1));
+            queue.written(offset + 1, apart);
+        }
+    }
+
+    #[test]
+    fn a_log_that_is_hot_as_a_whole_has_hot_queues() {
+        let queue = queue(1_000);
+        assert!(queue.is_after(0, -1));
+        assert!(queue.is_after(0, 0));
+        assert!(!queue.is_after(0, 1), "it began before");
+    }
+
+    #[test]
+    fn what_is_hot_is_known_to_a_sixteenth_without_the_files() {
+        const HOT: i64 = 160_000;
+        let queue = queue(1_000);
+        assert!(!queue.is_after(999, 99_900), "of before the restart only the end is known");
+        assert!(queue.is_after(1_000, 100_000));
+        grow(&queue, 1_000, 9_000, HOT / MARKS as i64);
+        let since = 900_000 - HOT;
+        let first = (0..9_000).find(|offset| queue.is_after(*offset, since)).expect("the end is hot");
+        assert!((7_400..7_400 + 200).contains(&first), "{first}");
+        assert!(!queue.is_after(0, since));
+        assert!(queue.read().marks.len() <= MARKS + 1, "its memory is bounded");
+        assert!(!queue.is_after(8_999, 900_000 + 1), "others have written so much that all of it is cold");
+        assert!(queue.is_after(9_000, 900_000 + 1), "the end waits for nothing");
     }
 }

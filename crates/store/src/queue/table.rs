@@ -5,7 +5,7 @@ use std::io;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
-use super::{Pushed, Queue, QueueFiles, Unit};
+use super::{MARKS, Pushed, Queue, QueueFiles, Unit};
 
 /// Queue ids that a topic may have.
 const MOST_QUEUES: usize = 1 << 16;
@@ -18,6 +18,8 @@ pub(crate) struct QueueTable {
     /// Units in memory.
     in_memory: AtomicUsize,
     next_key: AtomicU64,
+    /// How far the marks of a queue are from each other in the log.
+    marks_apart: i64,
     /// The part of the log that the files' units are taken for.
     start: AtomicI64,
     end: AtomicI64,
@@ -30,8 +32,9 @@ struct Topic {
 }
 
 impl QueueTable {
-    /// Knows all queues that have files; none is opened yet.
-    pub fn open(files: QueueFiles) -> io::Result<Self> {
+    /// Knows all queues that have files; none is opened yet. The last `hot_bytes` of the log are
+    /// expected to be in memory.
+    pub fn open(files: QueueFiles, hot_bytes: u64) -> io::Result<Self> {
         let mut topics = HashMap::new();
         for (name, ids) in files.topics()? {
             let queues = ids.into_iter().map(|id| (id, Arc::default())).collect();
@@ -43,6 +46,7 @@ impl QueueTable {
             dirty: Mutex::default(),
             in_memory: AtomicUsize::new(0),
             next_key: AtomicU64::new(0),
+            marks_apart: (hot_bytes / MARKS as u64) as i64,
             start: AtomicI64::new(0),
             end: AtomicI64::new(i64::MAX),
         })
@@ -75,6 +79,15 @@ impl QueueTable {
             }
         }
         Ok(())
+    }
+
+    /// Whether a read from there may have to wait for the disk for more than the last part of the log,
+    /// from `since` on. Never waits itself.
+    pub fn may_wait(&self, topic: &str, id: i32, offset: i64, since: i64) -> bool {
+        let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
+        let slot = topics.get(topic).and_then(|topic| topic.queues.get(&id));
+        // A queue is opened by its first reader.
+        slot.is_some_and(|slot| slot.get().is_none_or(|queue| !queue.is_after(offset, since)))
     }
 
     /// The queue, if there is one. An error when its files cannot be read.
@@ -173,7 +186,7 @@ impl QueueTable {
             {
                 outcome = self.files.write(&queue, offset, &units);
                 if outcome.is_ok() {
-                    queue.written(offset + units.len() as i64);
+                    queue.written(offset + units.len() as i64, self.marks_apart);
                     self.in_memory.fetch_sub(units.len(), Ordering::Relaxed);
                 }
             }
@@ -209,7 +222,7 @@ impl QueueTable {
         let contents = self.files.contents(topic, id, start, end, false)?;
         let key = self.next_key.fetch_add(1, Ordering::Relaxed);
         // Of two who open it at a time, the second takes what the first one made.
-        Ok(Arc::clone(slot.get_or_init(|| Arc::new(Queue::new(Arc::clone(topic), id, key, contents)))))
+        Ok(Arc::clone(slot.get_or_init(|| Arc::new(Queue::new(Arc::clone(topic), id, key, contents, start)))))
     }
 }
 
