@@ -15,6 +15,7 @@ pub mod groups;
 mod handlers;
 pub mod locks;
 mod longpoll;
+mod message_type;
 pub mod offsets;
 pub mod persist;
 mod registration;

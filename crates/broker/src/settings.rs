@@ -47,8 +47,9 @@ settings! {
         auto_create_subscription_group: bool = "autoCreateSubscriptionGroup", true, Live;
         /// Topic of the clients' traces.
         msg_trace_topic_name: String = "msgTraceTopicName", "RMQ_SYS_TRACE_TOPIC".into(), Restart;
-        /// Create the trace topic at start.
-        trace_topic_enable: bool = "traceTopicEnable", false, Restart;
+        /// Create the trace topic at start. Upstream's default is false; here it is true: without
+        /// autoCreateTopicEnable the clients' traces would be lost.
+        trace_topic_enable: bool = "traceTopicEnable", true, Restart;
         /// Milliseconds between two savings of consumer offsets.
         flush_consumer_offset_interval: u64 = "flushConsumerOffsetInterval", 5_000, Restart, 100..=600_000;
         /// Milliseconds between two savings of delivery offsets of delayed messages.
@@ -120,6 +121,11 @@ settings! {
             "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h".into(), Restart;
         /// Store the replies to requests, beside passing them on.
         store_reply_message_enable: bool = "storeReplyMessageEnable", true, Live;
+        /// Refuse messages whose type is not that of their topic (attribute `message.type`); a key of
+        /// upstream's proxy.
+        enable_topic_message_type_check: bool = "enableTopicMessageTypeCheck", false, Live;
+        /// Allow topics for messages of all types (`message.type=MIXED`).
+        enable_mixed_message_type: bool = "enableMixedMessageType", false, Live;
         /// Refuse transactional messages.
         reject_transaction_message: bool = "rejectTransactionMessage", false, Live;
         /// Milliseconds after which the producer of a half message is asked for its decision, unless the

@@ -145,7 +145,6 @@ pub(crate) const INERT: &[(&str, &str)] = &[
     ("enableLmqStats", "false"),
     ("enableLogConsumeQueueRepeatedlyBuildWhenRecover", "false"),
     ("enableMessageStoreMetrics", "true"),
-    ("enableMixedMessageType", "false"),
     ("enableNetWorkFlowControl", "false"),
     ("enableNotifyAfterPopOrderLockRelease", "true"),
     ("enableNotifyBeforePopCalculateLag", "true"),

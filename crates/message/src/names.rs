@@ -11,6 +11,8 @@ pub mod property {
     pub const UNIQ_KEY: &str = "UNIQ_KEY";
     /// `false`: the producer doesn't wait for flush and replication.
     pub const WAIT: &str = "WAIT";
+    /// Messages with the same key are consumed in their order.
+    pub const SHARDING_KEY: &str = "__SHARDINGKEY";
     /// Delay level.
     pub const DELAY: &str = "DELAY";
     /// Topic of a message that is consumed again.

@@ -267,3 +267,52 @@ fn a_removed_topic_stays_removed_after_a_crash() {
     let server = Server::start_in(folder.path(), &[]);
     call(&mut server.connect(), request::GET_TOPIC_CONFIG, &[("topic", "T")], response::TOPIC_NOT_EXIST);
 }
+
+#[test]
+fn a_topic_takes_messages_of_its_type_only_where_that_is_checked() {
+    let server = Server::start(&["enableTopicMessageTypeCheck=true"]);
+    let mut peer = server.connect();
+    let kinds = [
+        ("NORMAL", ""),
+        ("FIFO", "__SHARDINGKEY\u{1}k\u{2}"),
+        ("DELAY", "DELAY\u{1}1\u{2}"),
+        ("DELAY", "TIMER_DELAY_MS\u{1}5\u{2}"),
+        ("TRANSACTION", "TRAN_MSG\u{1}true\u{2}PGROUP\u{1}P\u{2}"),
+    ];
+    peer.send_ok("Free", 0, b"x", "");
+    for (wanted, _) in kinds {
+        create(&mut peer, wanted, &[("attributes", &format!("+message.type={wanted}"))], response::SUCCESS);
+        for (kind, properties) in kinds {
+            let answer = peer.send(wanted, 0, b"x", properties);
+            let expected = if kind == wanted { response::SUCCESS } else { response::MESSAGE_ILLEGAL };
+            assert_eq!(answer.code, expected, "{kind} to {wanted}: {:?}", answer.remark);
+            if kind != wanted {
+                let remark = answer.remark.expect("a remark");
+                assert!(remark.contains(&format!("expected type is {wanted}, but actual type is {kind}")), "{remark}");
+            }
+            assert_eq!(peer.send("Free", 0, b"x", properties).code, response::SUCCESS);
+        }
+    }
+    // A changed mind counts at once.
+    create(&mut peer, "FIFO", &[("attributes", "-message.type")], response::SUCCESS);
+    peer.send_ok("FIFO", 0, b"x", "");
+    let mixed = create(&mut peer, "M", &[("attributes", "+message.type=MIXED")], response::INVALID_PARAMETER);
+    assert!(mixed.remark.expect("a remark").contains("enableMixedMessageType"));
+    // Unless it is asked for, nothing is checked.
+    let server = Server::start(&["enableMixedMessageType=true"]);
+    let mut peer = server.connect();
+    create(&mut peer, "FIFO", &[("attributes", "+message.type=FIFO")], response::SUCCESS);
+    create(&mut peer, "M", &[("attributes", "+message.type=MIXED")], response::SUCCESS);
+    peer.send_ok("FIFO", 0, b"x", "DELAY\u{1}1\u{2}");
+}
+
+#[test]
+fn the_topic_of_traces_is_there_from_the_start() {
+    let server = Server::start(&["autoCreateTopicEnable=false"]);
+    let mut peer = server.connect();
+    assert_eq!(peer.send("AnyOther", 0, b"x", "").code, response::TOPIC_NOT_EXIST);
+    peer.send_ok("RMQ_SYS_TRACE_TOPIC", 0, b"Pub", "");
+    let route =
+        server.connect_namesrv().call(ask(request::GET_ROUTEINFO_BY_TOPIC, &[("topic", "RMQ_SYS_TRACE_TOPIC")]));
+    assert_eq!(route.code, response::SUCCESS, "{:?}", route.remark);
+}

@@ -104,6 +104,25 @@ fn a_batch_becomes_its_messages() {
 }
 
 #[test]
+fn a_batch_with_a_message_that_must_wait_is_refused_as_a_whole() {
+    let server = Server::start(&[]);
+    let mut peer = server.connect();
+    for waits in ["DELAY\u{1}3\u{2}", "TIMER_DELAY_SEC\u{1}5\u{2}", "TRAN_MSG\u{1}true\u{2}"] {
+        let mut body = Vec::new();
+        for properties in ["", waits, ""] {
+            batch::push(&mut body, &BatchMessage { flag: 0, body: "x".into(), properties: properties.into() });
+        }
+        let mut command = send_request("T", 0, &body, "");
+        command.code = request::SEND_BATCH_MESSAGE;
+        command.fields.set("m", true);
+        let answer = peer.call(command);
+        assert_eq!(answer.code, response::MESSAGE_ILLEGAL, "{answer:?}");
+        assert!(answer.remark.expect("a remark").contains("batch"), "{waits}");
+    }
+    assert_eq!(peer.send_ok("T", 0, b"the first", ""), 0);
+}
+
+#[test]
 fn only_messages_with_a_wanted_tag_are_pulled() {
     let server = Server::start(&[]);
     let mut peer = server.connect();

@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use apogee_wire::codes::response;
 
 use crate::error::BrokerError;
+use crate::message_type;
 
 /// An attribute and the values it may have here.
 pub(super) type Known = (&'static str, &'static [&'static str]);
 
-/// Attributes of topics.
+/// Attributes of topics. Those that upstream has beside are for what is not here: retention of single
+/// topics, light topics, priorities.
 pub(super) const OF_TOPICS: &[Known] = &[
-    ("message.type", &["UNSPECIFIED", "NORMAL", "FIFO", "DELAY", "TRANSACTION", "MIXED"]),
+    (message_type::ATTRIBUTE, &["UNSPECIFIED", "NORMAL", "FIFO", "DELAY", "TRANSACTION", "MIXED"]),
     ("queue.type", &["SimpleCQ"]),
     ("cleanup.policy", &["DELETE"]),
 ];
@@ -33,14 +35,19 @@ pub(super) fn alter(
 ) -> Result<BTreeMap<String, String>, BrokerError> {
     let refused = |remark: String| Err(BrokerError::new(response::INVALID_PARAMETER, remark));
     let mut altered = current.clone();
+    let find = |key: &str| known.iter().find(|(known, _)| *known == key);
+    let unsupported = |key: &str| {
+        let keys: Vec<_> = known.iter().map(|(key, _)| *key).collect();
+        refused(format!("unsupported attribute `{key}`; supported: [{}]", keys.join(", ")))
+    };
     for (change, value) in changes {
         if let Some(key) = change.strip_prefix('-') {
-            altered.remove(key);
+            // What is there may come from upstream's files.
+            if altered.remove(key).is_none() && find(key).is_none() {
+                return unsupported(key);
+            }
         } else if let Some(key) = change.strip_prefix('+') {
-            let Some((_, values)) = known.iter().find(|(known, _)| *known == key) else {
-                let keys: Vec<_> = known.iter().map(|(key, _)| *key).collect();
-                return refused(format!("unsupported attribute `{key}`; supported: [{}]", keys.join(", ")));
-            };
+            let Some((_, values)) = find(key) else { return unsupported(key) };
             if !values.contains(&value.as_str()) {
                 return refused(format!("attribute `{key}={value}`: supported values are [{}]", values.join(", ")));
             }
@@ -67,7 +74,7 @@ mod tests {
 
     #[test]
     fn what_has_no_meaning_is_refused() {
-        for text in ["+queue.type=BatchCQ", "+nothing=1", "message.type=FIFO", "+message.type"] {
+        for text in ["+queue.type=BatchCQ", "+nothing=1", "message.type=FIFO", "+message.type", "-nothing"] {
             assert!(alter(OF_TOPICS, &BTreeMap::new(), &parse(text)).is_err(), "{text}");
         }
     }

@@ -19,6 +19,7 @@ use super::answer::{self, Answer};
 use super::attributes;
 use crate::broker::Broker;
 use crate::error::BrokerError;
+use crate::message_type;
 use crate::settings::BrokerSettings;
 use crate::stats::Kind;
 use crate::topics::{MOST_QUEUES, TopicTable, perm};
@@ -81,6 +82,10 @@ fn check(topics: &TopicTable, settings: &BrokerSettings, config: TopicConfig) ->
     }
     let current = topics.get(topic).map(|topic| topic.config.attributes.clone()).unwrap_or_default();
     let attributes = attributes::alter(attributes::OF_TOPICS, &current, &config.attributes)?;
+    let is_mixed = attributes.get(message_type::ATTRIBUTE).is_some_and(|kind| kind == message_type::MIXED);
+    if is_mixed && !settings.enable_mixed_message_type {
+        return refused(format!("topic[{topic}]: MIXED message type is not supported (enableMixedMessageType)"));
+    }
     Ok(TopicConfig { attributes, ..config })
 }
 

@@ -12,6 +12,7 @@ use bytes::BytesMut;
 
 use crate::broker::Broker;
 use crate::error::BrokerError;
+use crate::message_type::MessageType;
 use crate::settings::BrokerSettings;
 use crate::timer::wish::Wish;
 use crate::topics::{Topic, perm};
@@ -132,16 +133,27 @@ impl Target {
 
     /// What the properties ask for; refuses what this broker doesn't have.
     pub fn route(&self, text: &[u8], settings: &BrokerSettings) -> Result<Route, BrokerError> {
-        let (mut level, mut is_half, mut wish) = (None, false, Wish::default());
+        let (mut level, mut is_half, mut is_sharded, mut wish) = (None, false, false, Wish::default());
         for (name, value) in properties::iter(text) {
             let value = std::str::from_utf8(value).unwrap_or_default();
             match std::str::from_utf8(name).unwrap_or_default() {
                 property::DELAY => level = value.parse::<usize>().ok().filter(|level| *level > 0),
                 property::TRANSACTION_PREPARED => is_half = value.eq_ignore_ascii_case("true"),
+                property::SHARDING_KEY => is_sharded = true,
                 name => wish.add(name, value),
             }
         }
         let level = level.map(|level| level.min(self.levels)).filter(|level| *level > 0);
+        if settings.enable_topic_message_type_check {
+            let kind = match level {
+                _ if is_half => MessageType::Transaction,
+                Some(_) => MessageType::Delay,
+                None if wish.is_there() => MessageType::Delay,
+                None if is_sharded => MessageType::Fifo,
+                None => MessageType::Normal,
+            };
+            kind.check(&self.topic)?;
+        }
         // A consumer's message that failed still says how it was sent; its transaction is long decided.
         let is_half = is_half && !self.is_retry;
         match level {

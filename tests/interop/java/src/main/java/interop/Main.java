@@ -12,6 +12,7 @@ public final class Main {
         TimerScenarios.add(suite);
         RebalanceScenarios.add(suite);
         TransactionScenarios.add(suite);
+        TraceScenarios.add(suite);
         QueryScenarios.add(suite);
         ReplyScenarios.add(suite);
         ErrorScenarios.add(suite);
