@@ -19,6 +19,8 @@ const EXPIRE_CLIENTS: Duration = Duration::from_secs(10);
 const CHECKPOINT: Duration = Duration::from_secs(30);
 /// How long the indexer lets records gather.
 const GATHER: Duration = Duration::from_millis(5);
+/// Deadlines are looked at this often even if none is near: the clock may be set.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// How often a thread with nothing to do looks whether the broker stops.
 const LOOK_UP: Duration = Duration::from_millis(100);
 
@@ -39,16 +41,13 @@ pub(crate) async fn answer_expired(broker: Arc<Broker>) {
         for parked in broker.longpoll.expired(now) {
             pull::pull(&broker, &parked.conn, &parked.request, Some(parked.deadline_ms));
         }
-        let next = broker.longpoll.next_deadline().map_or(1_000, |deadline| (deadline - now).clamp(1, 1_000));
-        let sleep = tokio::time::sleep(Duration::from_millis(next as u64));
-        // A pull parked meanwhile may have an earlier deadline, though not by less than it sleeps.
-        if next < 1_000 {
-            sleep.await;
-        } else {
-            tokio::select! {
-                () = sleep => {}
-                () = broker.deadline.notified() => {}
-            }
+        let next = broker
+            .longpoll
+            .next_deadline()
+            .map_or(LONGEST_SLEEP, |deadline| Duration::from_millis((deadline - now).max(1) as u64).min(LONGEST_SLEEP));
+        tokio::select! {
+            () = tokio::time::sleep(next) => {}
+            () = broker.deadline.notified() => {}
         }
     }
 }

@@ -398,7 +398,7 @@ impl Broker {
         }
     }
 
-    /// A pull was parked whose deadline may be the next.
+    /// A pull was parked whose deadline is the next.
     pub(crate) fn deadline_set(&self) {
         self.deadline.notify_one();
     }

@@ -37,15 +37,17 @@ pub struct LongPolling {
 struct State {
     next_id: u64,
     parked: HashMap<u64, (Parked, Arc<str>, i32)>,
-    by_queue: HashMap<Arc<str>, HashMap<i32, Vec<u64>>>,
+    /// Ids grow: who waits longest is the first.
+    by_queue: HashMap<Arc<str>, HashMap<i32, BTreeSet<u64>>>,
     by_deadline: BTreeSet<(i64, u64)>,
     by_conn: HashMap<u64, HashSet<u64>>,
 }
 
 impl LongPolling {
-    /// Lets a pull wait for messages of a queue. Given back when too many wait. The caller has to
-    /// look at the queue once more afterwards: a message may have come meanwhile.
-    pub fn park(&self, topic: &Arc<str>, queue_id: i32, parked: Parked) -> Result<(), Box<Parked>> {
+    /// Lets a pull wait for messages of a queue; says whether its time is up before that of all others.
+    /// Given back when too many wait. The caller has to look at the queue once more afterwards: a
+    /// message may have come meanwhile.
+    pub fn park(&self, topic: &Arc<str>, queue_id: i32, parked: Parked) -> Result<bool, Box<Parked>> {
         let mut state = self.lock();
         if state.parked.len() >= MOST_PARKED {
             return Err(Box::new(parked));
@@ -54,10 +56,10 @@ impl LongPolling {
         state.next_id += 1;
         state.by_deadline.insert((parked.deadline_ms, id));
         state.by_conn.entry(parked.conn.id()).or_default().insert(id);
-        state.by_queue.entry(Arc::clone(topic)).or_default().entry(queue_id).or_default().push(id);
+        state.by_queue.entry(Arc::clone(topic)).or_default().entry(queue_id).or_default().insert(id);
         state.parked.insert(id, (parked, Arc::clone(topic), queue_id));
         self.count.store(state.parked.len(), Ordering::Release);
-        Ok(())
+        Ok(state.by_deadline.first().is_some_and(|(_, first)| *first == id))
     }
 
     /// Takes the pulls that a message with this tag code is for.
@@ -133,7 +135,7 @@ impl State {
         }
         if let Some(queues) = self.by_queue.get_mut(&topic) {
             if let Some(ids) = queues.get_mut(&queue_id) {
-                ids.retain(|other| *other != id);
+                ids.remove(&id);
                 if ids.is_empty() {
                     queues.remove(&queue_id);
                 }
@@ -143,5 +145,79 @@ impl State {
             }
         }
         Some(parked)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use apogee_wire::codes::request;
+
+    use super::*;
+    use crate::testing::Running;
+
+    fn parked(conn: &Arc<Conn>, deadline_ms: i64, tags: &str) -> Parked {
+        Parked {
+            conn: Arc::clone(conn),
+            request: Command::request(request::PULL_MESSAGE),
+            subscription: Arc::new(Subscription::to_tags("T", tags, 0)),
+            deadline_ms,
+        }
+    }
+
+    fn deadlines(parked: &[Parked]) -> Vec<i64> {
+        parked.iter().map(|parked| parked.deadline_ms).collect()
+    }
+
+    #[tokio::test]
+    async fn each_pull_is_taken_once_by_what_comes_first() {
+        let running = Running::start(1 << 30, |_| {}).await;
+        let (one, other) = (running.connect().await, running.connect().await);
+        let (pulls, topic) = (LongPolling::default(), Arc::from("T"));
+        let park = |conn: &Arc<Conn>, queue, deadline, tags| pulls.park(&topic, queue, parked(conn, deadline, tags));
+        assert!(matches!(park(&one, 0, 50, "A"), Ok(true)));
+        assert!(matches!(park(&one, 0, 60, "*"), Ok(false)));
+        assert!(matches!(park(&other, 0, 40, "B"), Ok(true)), "its time is up first");
+        assert!(matches!(park(&other, 1, 70, "*"), Ok(false)));
+        assert_eq!(
+            deadlines(&pulls.arrived("T", 0, apogee_message::tag::tag_code(Some("A")))),
+            [50, 60],
+            "as they came"
+        );
+        assert_eq!(pulls.next_deadline(), Some(40));
+        assert_eq!(deadlines(&pulls.expired(39)), [0; 0]);
+        assert_eq!(deadlines(&pulls.expired(40)), [40]);
+        assert_eq!(deadlines(&pulls.closed(one.id())), [0; 0]);
+        assert_eq!(deadlines(&pulls.closed(other.id())), [70]);
+        assert_eq!(pulls.next_deadline(), None);
+        assert!(pulls.lock().by_queue.is_empty() && pulls.lock().by_conn.is_empty(), "nothing is left behind");
+        running.stop().await;
+    }
+
+    #[tokio::test]
+    async fn many_pulls_of_one_queue_are_taken_in_good_time() {
+        const MANY: usize = 100_000;
+        let running = Running::start(1 << 30, |_| {}).await;
+        let (one, other) = (running.connect().await, running.connect().await);
+        let (pulls, topic) = (LongPolling::default(), Arc::from("T"));
+        let fill = |conns: [&Arc<Conn>; 2]| {
+            for number in 0..MANY {
+                let parked = parked(conns[number % 2], number as i64, "*");
+                assert!(pulls.park(&topic, 0, parked).is_ok());
+            }
+        };
+        let began = Instant::now();
+        fill([&one, &other]);
+        let closed = deadlines(&pulls.closed(one.id()));
+        assert_eq!(closed.len(), MANY / 2);
+        assert!(closed.iter().all(|deadline| deadline % 2 == 0), "the other's wait on");
+        assert_eq!(pulls.expired(MANY as i64 / 2).len(), MANY / 4);
+        assert_eq!(pulls.take_queue("T", 0).len(), MANY / 4);
+        fill([&one, &other]);
+        assert_eq!(pulls.take_all().len(), MANY);
+        // Each of them costs about the same: were it the square of their number, it would be minutes.
+        assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+        running.stop().await;
     }
 }

@@ -226,11 +226,14 @@ impl<'r> Wanted<'r> {
             subscription: Arc::clone(&self.subscription),
             deadline_ms,
         };
-        if let Err(parked) = broker.longpoll.park(topic, queue_id, parked) {
-            let read = self.read(broker);
-            return self.answer(broker, &parked.conn, &parked.request, &read);
+        match broker.longpoll.park(topic, queue_id, parked) {
+            Ok(true) => broker.deadline_set(),
+            Ok(false) => {}
+            Err(parked) => {
+                let read = self.read(broker);
+                return self.answer(broker, &parked.conn, &parked.request, &read);
+            }
         }
-        broker.deadline_set();
         // A message may have come between the read, when the queue ended at `end`, and the parking.
         if broker.store.queue_range(topic, queue_id).is_some_and(|(_, max)| max > end) {
             broker.wake(broker.longpoll.take_queue(topic, queue_id));

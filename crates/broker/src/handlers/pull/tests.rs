@@ -152,3 +152,25 @@ async fn a_connection_has_so_many_cold_pulls_and_no_more() {
     assert_eq!(refused, 200 - 128);
     running.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pull_is_answered_at_its_time_whoever_else_waits() {
+    let running = Running::start(BIG, |_| {}).await;
+    let conn = running.connect().await;
+    send(&conn, "T", b"0", "").await;
+    let parked = |suspend| {
+        let conn = Arc::clone(&conn);
+        tokio::spawn(async move { call(&conn, pull_at(1, suspend, None)).await.code })
+    };
+    let long = parked(900);
+    while running.broker.longpoll.next_deadline().is_none() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let began = std::time::Instant::now();
+    assert_eq!(parked(100).await.unwrap(), response::PULL_NOT_FOUND);
+    let waited = began.elapsed();
+    assert!((100..600).contains(&waited.as_millis()), "{waited:?}");
+    assert_eq!(long.await.unwrap(), response::PULL_NOT_FOUND);
+    running.stop().await;
+}
