@@ -169,17 +169,16 @@ impl Store {
 
     /// Takes messages and waits until all are confirmed or refused. Returns what became of each.
     pub fn append_each(&self, drafts: impl IntoIterator<Item = Draft>) -> Vec<Result<Appended, AppendError>> {
-        let waiter = Arc::new(Waiter::default());
+        let drafts: Vec<_> = drafts.into_iter().collect();
+        let waiter = Arc::new(Waiter { count: drafts.len(), outcomes: Mutex::default(), told: Condvar::new() });
         let entry = |(token, draft)| Append { draft, done: waiter.clone(), token: token as u64 };
-        let entries: Vec<_> = drafts.into_iter().enumerate().map(entry).collect();
-        let count = entries.len();
-        self.append(entries);
-        if !waiter.has(count) {
+        self.append(drafts.into_iter().enumerate().map(entry).collect::<Vec<_>>());
+        if !waiter.is_over() {
             // Without a thread that flushes, this call does; with one, it finds the work done. If it
             // fails, those who wait are told.
             let _ = self.flush_step();
         }
-        waiter.wait(count)
+        waiter.wait()
     }
 
     /// Hears of messages that can be read; the first listener stays.
@@ -391,20 +390,20 @@ fn has_key(record: &Record<'_>, key: &str, by_tag: bool) -> bool {
 }
 
 /// Waits for the outcomes of some appends.
-#[derive(Default)]
 struct Waiter {
+    count: usize,
     outcomes: Mutex<Vec<(u64, Result<Appended, AppendError>)>>,
     told: Condvar,
 }
 
 impl Waiter {
-    fn has(&self, count: usize) -> bool {
-        self.outcomes.lock().unwrap_or_else(PoisonError::into_inner).len() >= count
+    fn is_over(&self) -> bool {
+        self.outcomes.lock().unwrap_or_else(PoisonError::into_inner).len() >= self.count
     }
 
-    fn wait(&self, count: usize) -> Vec<Result<Appended, AppendError>> {
+    fn wait(&self) -> Vec<Result<Appended, AppendError>> {
         let outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
-        let outcomes = self.told.wait_while(outcomes, |outcomes| outcomes.len() < count);
+        let outcomes = self.told.wait_while(outcomes, |outcomes| outcomes.len() < self.count);
         let mut outcomes = std::mem::take(&mut *outcomes.unwrap_or_else(PoisonError::into_inner));
         outcomes.sort_unstable_by_key(|(token, _)| *token);
         outcomes.into_iter().map(|(_, outcome)| outcome).collect()
@@ -413,7 +412,10 @@ impl Waiter {
 
 impl AppendDone for Waiter {
     fn done(&self, token: u64, result: &Result<Appended, AppendError>) {
-        self.outcomes.lock().unwrap_or_else(PoisonError::into_inner).push((token, result.clone()));
-        self.told.notify_all();
+        let mut outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+        outcomes.push((token, result.clone()));
+        if outcomes.len() == self.count {
+            self.told.notify_all();
+        }
     }
 }

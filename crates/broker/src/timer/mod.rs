@@ -48,11 +48,11 @@ const SLICE: usize = 32_768;
 /// Units of the wheel topic's queue read at a time.
 const UNITS: usize = 1_024;
 /// Messages delivered together: they share a write and a flush.
-const BATCH: usize = 1_024;
+const BATCH: usize = 4_096;
 /// Bytes of messages delivered together.
 const BATCH_BYTES: u64 = 8 << 20;
 /// Entries that are looked at for one batch.
-const LOOKED_AT: usize = 8 * BATCH;
+const LOOKED_AT: usize = 4 * BATCH;
 /// Longest sleep: a clock that is put forward is noticed after it.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// Pause after a failure.
@@ -247,6 +247,10 @@ impl Work {
                 return Err(io::Error::other("the wheel topic's queue cannot be read"));
             }
             for unit in units {
+                if unit.physical_offset + i64::from(unit.size) > store.confirmed_offset() && !unit.is_blank() {
+                    // It is being dispatched; the bell rings when that is done.
+                    return Ok(());
+                }
                 self.make_room()?;
                 if !unit.is_blank() && unit.physical_offset >= self.scanned_end {
                     self.take_in(store, unit.physical_offset);
