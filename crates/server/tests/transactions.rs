@@ -32,6 +32,7 @@ fn prepare(peer: &mut Peer, topic: &str, body: &[u8], properties: &str) -> Place
     let header: SendMessageResponseHeader<'_> = answer.header().expect("a header");
     let id: apogee_message::ids::OffsetId = header.msg_id.parse().expect("an offset id");
     assert!(header.transaction_id.is_some());
+    assert_eq!(header.queue_id, 1, "the queue that it is for");
     (header.queue_offset, id.offset)
 }
 

@@ -181,7 +181,11 @@ impl Sends {
         };
         let draft = Draft::new(&message, state.arena())?;
         if let Some(slot) = state.slots.get_mut(slot as usize) {
-            slot.unique_key = unique_key;
+            (slot.unique_key, slot.queue_id) = (unique_key, target.queue_id);
+            if route == Route::Half {
+                // It counts for its topic when it is committed.
+                slot.topic = Some(Arc::clone(&target.half_topic));
+            }
             slot.due = if let Route::At(time) = route { Some(time) } else { None };
         }
         self.enqueue(state, slot, draft);

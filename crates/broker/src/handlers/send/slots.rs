@@ -37,6 +37,8 @@ pub(super) struct Slot {
     pub answered: bool,
     pub kind: Answer,
     pub topic: Option<Arc<str>>,
+    /// Queue that the message is for, wherever it waits before.
+    pub queue_id: i32,
     /// Messages of the request that are not decided yet.
     pub left: u32,
     pub first: Option<Appended>,
@@ -128,7 +130,7 @@ impl Slot {
             true => fields.set("msgId", id),
             false => fields.set_str("msgId", &self.ids),
         }
-        fields.set("queueId", first.queue_id);
+        fields.set("queueId", self.queue_id);
         fields.set("queueOffset", first.queue_offset);
         if let Some(key) = std::str::from_utf8(&self.unique_key).ok().filter(|key| !key.is_empty()) {
             fields.set_str("transactionId", key);
