@@ -19,6 +19,7 @@ mod message_type;
 pub mod offsets;
 pub mod persist;
 mod registration;
+mod retry;
 mod schedule;
 mod serve;
 pub mod settings;

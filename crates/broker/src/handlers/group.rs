@@ -19,6 +19,7 @@ use super::attributes;
 use crate::broker::Broker;
 use crate::error::BrokerError;
 use crate::groups::GroupTable;
+use crate::retry;
 use crate::topics::MOST_QUEUES;
 
 /// `UPDATE_AND_CREATE_SUBSCRIPTIONGROUP`: one group.
@@ -56,6 +57,9 @@ fn check(groups: &GroupTable, config: SubscriptionGroupConfig) -> Result<Subscri
         );
         return Err(BrokerError::new(response::INVALID_PARAMETER, remark));
     }
+    retry::check(&config.group_retry_policy).map_err(|error| {
+        BrokerError::new(response::INVALID_PARAMETER, format!("group[{group}]: groupRetryPolicy: {error}"))
+    })?;
     let current = groups.get(group).map(|group| group.attributes.clone()).unwrap_or_default();
     let attributes = attributes::alter(attributes::OF_GROUPS, &current, &config.attributes)?;
     Ok(SubscriptionGroupConfig { attributes, ..config })

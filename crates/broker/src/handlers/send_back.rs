@@ -15,8 +15,12 @@ use bytes::BytesMut;
 use crate::broker::Broker;
 use crate::error::BrokerError;
 use crate::handlers::send::Sends;
+use crate::retry;
 use crate::stats::Kind;
 use crate::topics::{Topic, perm};
+
+#[cfg(test)]
+mod tests;
 
 /// Version of clients from which on they say how often a message may be consumed (V3_4_9).
 const KNOWS_MAX_RECONSUME: i32 = 111;
@@ -59,20 +63,30 @@ pub(crate) fn send_back(broker: &Broker, conn: &Arc<Conn>, request: &Command) ->
         return Err(BrokerError::new(response::NO_PERMISSION, remark));
     }
 
+    // What the consumer says comes before what its group says.
+    let of_group = retry::delay_ms(&group.group_retry_policy, record.reconsume_times);
+    let of_group = of_group.filter(|_| header.delay_level == 0 && !dead);
+    let at = of_group.filter(|_| settings.timer_wheel_enable);
+    let at = at.map(|delay| broker.now() + delay.min(settings.timer_max_delay_ms()));
+
     let mut text = BytesMut::new();
-    let own = [property::DELAY, property::REAL_TOPIC, property::REAL_QUEUE_ID, property::WAIT];
-    properties::copy_without(&mut text, record.properties, &own);
+    let own = [
+        property::DELAY,
+        property::REAL_TOPIC,
+        property::REAL_QUEUE_ID,
+        property::WAIT,
+        property::TIMER_OUT_MS,
+        property::TIMER_ROLL_TIMES,
+    ];
+    // Where a timed message has been it keeps in mind, unless it goes there again.
+    let own = if at.is_some() { &own[..] } else { &own[..4] };
+    properties::copy_without(&mut text, record.properties, own);
     if record.property(property::RETRY_TOPIC).is_none() {
         properties::push(&mut text, property::RETRY_TOPIC, record.topic);
     }
     if record.property(property::ORIGIN_MESSAGE_ID).is_none() {
         properties::push(&mut text, property::ORIGIN_MESSAGE_ID, &record.offset_id().to_string());
     }
-    let level = match header.delay_level {
-        0 => FIRST_LEVEL + record.reconsume_times,
-        level => level,
-    };
-    let level = level.clamp(1, broker.delays.len().max(1) as i32);
     let (topic, queue_id) = if dead {
         properties::push(
             &mut text,
@@ -83,10 +97,23 @@ pub(crate) fn send_back(broker: &Broker, conn: &Arc<Conn>, request: &Command) ->
         tracing::info!(group = header.group, topic = record.topic, "a message goes to the dead letters");
         (Arc::clone(&topic.name), queue_id)
     } else {
-        properties::push(&mut text, property::DELAY, &level.to_string());
         properties::push(&mut text, property::REAL_TOPIC, &topic.name);
         properties::push(&mut text, property::REAL_QUEUE_ID, &queue_id.to_string());
-        (Arc::clone(&broker.schedule_topic), level - 1)
+        match at {
+            Some(time) => {
+                properties::push(&mut text, property::TIMER_OUT_MS, &time.to_string());
+                (Arc::clone(&broker.wheel_topic), 0)
+            }
+            None => {
+                let level = match header.delay_level {
+                    0 => of_group.map_or(FIRST_LEVEL + record.reconsume_times, |delay| broker.level_of(delay)),
+                    level => level,
+                };
+                let level = level.clamp(1, broker.delays.len().max(1) as i32);
+                properties::push(&mut text, property::DELAY, &level.to_string());
+                (Arc::clone(&broker.schedule_topic), level - 1)
+            }
+        }
     };
     let message = NewMessage {
         topic,
@@ -110,7 +137,7 @@ pub(crate) fn send_back(broker: &Broker, conn: &Arc<Conn>, request: &Command) ->
 
 impl Broker {
     /// Where a message goes that a client sends to a retry topic: to the dead letters once it was
-    /// consumed often enough.
+    /// consumed often enough. Orderly consumers try in place, and send only what they give up.
     pub(crate) fn retry_or_dead(
         &self,
         group: &str,
@@ -122,10 +149,17 @@ impl Broker {
             BrokerError::new(response::SUBSCRIPTION_GROUP_NOT_EXIST, remark)
         })?;
         let most = header.max_reconsume_times.filter(|most| *most >= 0).unwrap_or(config.retry_max_times);
-        if header.reconsume_times.unwrap_or(0) > most {
+        if header.reconsume_times.unwrap_or(0) > most || self.locks.is_group_locked(group, self.now()) {
+            tracing::info!(group, "a message goes to the dead letters");
             return Ok(self.dead_letter_topic(group));
         }
         Ok(self.ensure_retry_topic(group, config.retry_queue_nums))
+    }
+
+    /// The first delay level that is as long as a delay in milliseconds; the last when none is.
+    fn level_of(&self, delay_ms: i64) -> i32 {
+        let longer = self.delays.iter().position(|level| *level >= delay_ms);
+        longer.map_or(i32::MAX, |index| index as i32 + 1)
     }
 
     fn dead_letter_topic(&self, group: &str) -> Arc<Topic> {

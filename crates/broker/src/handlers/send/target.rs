@@ -17,19 +17,22 @@ use crate::settings::BrokerSettings;
 use crate::timer::wish::Wish;
 use crate::topics::{Topic, perm};
 
-/// Properties that the broker sets and senders don't; those after the first so many, of half messages.
-const REPLACED: [&str; 9] = [
+/// Properties that the broker sets and senders don't: the first so many of all messages, a few more of
+/// dead letters, all of half messages.
+const REPLACED: [&str; 10] = [
     property::POP_CK,
     property::MSG_REGION,
     property::TRACE_ON,
     property::CLUSTER,
     property::REAL_TOPIC,
     property::REAL_QUEUE_ID,
+    property::DELAY,
     property::TRANSACTION_ID,
     property::TRANSACTION_CHECK_TIMES,
     property::TRANSACTION_PREPARED_QUEUE_OFFSET,
 ];
 const REPLACED_ALWAYS: usize = 6;
+const REPLACED_OF_DEAD: usize = 7;
 
 /// What happens with a message before it is in its queue.
 #[derive(Debug, PartialEq)]
@@ -63,6 +66,8 @@ pub(super) struct Target {
     pub now_ms: i64,
     /// Why half messages are refused at present.
     pub refuses_halves: Option<(i32, &'static str)>,
+    /// The message was consumed too often: it goes to the dead letters, and waits for nothing.
+    pub is_dead: bool,
     /// The message was consumed before and comes from its consumer.
     pub is_retry: bool,
 }
@@ -105,9 +110,9 @@ impl Target {
             let remark = format!("request queueId[{}] is illegal, topic [{name}] has {most} queues", header.queue_id);
             return Err(BrokerError::new(response::INVALID_PARAMETER, remark));
         }
-        let dead = !name.starts_with(names::DLQ_PREFIX) && topic.name.starts_with(names::DLQ_PREFIX);
+        let is_dead = !name.starts_with(names::DLQ_PREFIX) && topic.name.starts_with(names::DLQ_PREFIX);
         let queue_id = match header.queue_id {
-            _ if dead => 0,
+            _ if is_dead => 0,
             given if given >= 0 => given,
             _ => broker.next_queue(topic.config.write_queue_nums),
         };
@@ -127,12 +132,16 @@ impl Target {
             wheel_topic: Arc::clone(&broker.wheel_topic),
             now_ms: broker.now(),
             refuses_halves,
+            is_dead,
             is_retry: header.reconsume_times.is_some_and(|times| times > 0),
         })
     }
 
     /// What the properties ask for; refuses what this broker doesn't have.
     pub fn route(&self, text: &[u8], settings: &BrokerSettings) -> Result<Route, BrokerError> {
+        if self.is_dead {
+            return Ok(Route::Now);
+        }
         let (mut level, mut is_half, mut is_sharded, mut wish) = (None, false, false, Wish::default());
         for (name, value) in properties::iter(text) {
             let value = std::str::from_utf8(value).unwrap_or_default();
@@ -193,7 +202,11 @@ impl Target {
         route: &Route,
         origin: &Origin<'_>,
     ) -> Range<usize> {
-        let replaced = if *route == Route::Half { &REPLACED[..] } else { &REPLACED[..REPLACED_ALWAYS] };
+        let replaced = match route {
+            Route::Half => &REPLACED[..],
+            _ if self.is_dead => &REPLACED[..REPLACED_OF_DEAD],
+            _ => &REPLACED[..REPLACED_ALWAYS],
+        };
         properties::copy_without(arena, text, replaced);
         let made;
         let id = match properties::get(text, property::UNIQ_KEY) {
