@@ -79,7 +79,7 @@ pub(crate) async fn keep_house(broker: Arc<Broker>) {
                 None
             }
             _ = samples.tick() => {
-                broker.stats.sample();
+                broker.stats.sample(broker.now());
                 None
             }
         };

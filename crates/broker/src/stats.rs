@@ -2,8 +2,8 @@
 //! (upstream `BrokerStatsManager`). Counting costs no allocation and no lock that writers share.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 /// What is counted; the names are upstream's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -47,6 +47,8 @@ pub struct Window {
     pub sum: u64,
     /// Per second.
     pub per_second: f64,
+    /// By each call that counted.
+    pub per_call: f64,
 }
 
 /// Seconds between two samples.
@@ -59,10 +61,14 @@ const FINE: usize = MINUTE * 10;
 /// Coarse samples: one for ten minutes.
 const COARSE_EVERY: usize = 60;
 
+const DAY_MS: i64 = SAMPLE_SECONDS as i64 * 1000 * DAY as i64;
+
 /// All counters.
 #[derive(Default)]
 pub struct Stats {
     counters: RwLock<HashMap<Kind, Counters>>,
+    /// The day of the last sample, counted from 1970, UTC; 0 before the first.
+    day: AtomicI64,
 }
 
 /// Counters of one kind, by key.
@@ -71,16 +77,49 @@ type Counters = HashMap<Box<str>, Arc<Counter>>;
 #[derive(Default)]
 struct Counter {
     total: AtomicU64,
+    calls: AtomicU64,
     samples: Mutex<Samples>,
+}
+
+/// How far a counter was at some moment.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sample {
+    total: u64,
+    calls: u64,
 }
 
 #[derive(Default)]
 struct Samples {
-    /// Totals every ten seconds, newest last.
-    fine: VecDeque<u64>,
-    /// Totals every ten minutes, newest last.
-    coarse: VecDeque<u64>,
+    /// Every ten seconds, newest last.
+    fine: VecDeque<Sample>,
+    /// Every ten minutes, newest last.
+    coarse: VecDeque<Sample>,
     taken: usize,
+    mornings: Mornings,
+}
+
+/// Totals at the last two midnights, UTC; nothing before the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Mornings {
+    /// At the beginning of this day.
+    pub today: u64,
+    /// At the beginning of the day before.
+    pub yesterday: u64,
+}
+
+impl Counter {
+    fn add(&self, count: u64) {
+        self.total.fetch_add(count, Ordering::Relaxed);
+        self.calls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn now(&self) -> Sample {
+        Sample { total: self.total.load(Ordering::Relaxed), calls: self.calls.load(Ordering::Relaxed) }
+    }
+
+    fn samples(&self) -> MutexGuard<'_, Samples> {
+        self.samples.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Stats {
@@ -89,13 +128,12 @@ impl Stats {
         {
             let counters = self.counters.read().unwrap_or_else(PoisonError::into_inner);
             if let Some(counter) = counters.get(&kind).and_then(|keys| keys.get(key)) {
-                counter.total.fetch_add(count, Ordering::Relaxed);
+                counter.add(count);
                 return;
             }
         }
         let mut counters = self.counters.write().unwrap_or_else(PoisonError::into_inner);
-        let counter = counters.entry(kind).or_default().entry(key.into()).or_default();
-        counter.total.fetch_add(count, Ordering::Relaxed);
+        counters.entry(kind).or_default().entry(key.into()).or_default().add(count);
     }
 
     /// Everything counted since the start.
@@ -106,17 +144,28 @@ impl Stats {
     /// Rates over the last minute, hour and day.
     pub fn windows(&self, kind: Kind, key: &str) -> [Window; 3] {
         let Some(counter) = self.counter(kind, key) else { return [Window::default(); 3] };
-        let total = counter.total.load(Ordering::Relaxed);
-        let samples = counter.samples.lock().unwrap_or_else(PoisonError::into_inner);
-        [MINUTE, HOUR, DAY].map(|window| samples.window(total, window))
+        let (now, samples) = (counter.now(), counter.samples());
+        [MINUTE, HOUR, DAY].map(|window| samples.window(now, window))
+    }
+
+    /// How far a counter was when the last two days began.
+    pub fn mornings(&self, kind: Kind, key: &str) -> Mornings {
+        self.counter(kind, key).map(|counter| counter.samples().mornings).unwrap_or_default()
     }
 
     /// Notes how far all counters are. Call every [`SAMPLE_SECONDS`].
-    pub fn sample(&self) {
+    pub fn sample(&self, now_ms: i64) {
+        let today = now_ms.div_euclid(DAY_MS);
+        let before = self.day.swap(today, Ordering::Relaxed);
+        let midnight = before != 0 && before != today;
         let counters = self.counters.read().unwrap_or_else(PoisonError::into_inner);
         for counter in counters.values().flat_map(HashMap::values) {
-            let total = counter.total.load(Ordering::Relaxed);
-            counter.samples.lock().unwrap_or_else(PoisonError::into_inner).push(total);
+            let now = counter.now();
+            let mut samples = counter.samples();
+            samples.push(now);
+            if midnight {
+                samples.mornings = Mornings { today: now.total, yesterday: samples.mornings.today };
+            }
         }
     }
 
@@ -135,14 +184,14 @@ impl Stats {
 }
 
 impl Samples {
-    fn push(&mut self, total: u64) {
-        self.fine.push_back(total);
+    fn push(&mut self, sample: Sample) {
+        self.fine.push_back(sample);
         if self.fine.len() > FINE {
             self.fine.pop_front();
         }
         self.taken += 1;
         if self.taken.is_multiple_of(COARSE_EVERY) {
-            self.coarse.push_back(total);
+            self.coarse.push_back(sample);
             if self.coarse.len() > DAY / COARSE_EVERY {
                 self.coarse.pop_front();
             }
@@ -150,14 +199,15 @@ impl Samples {
     }
 
     /// What came in the last `window` samples.
-    fn window(&self, total: u64, window: usize) -> Window {
+    fn window(&self, now: Sample, window: usize) -> Window {
         let (samples, step) = if window <= FINE { (&self.fine, 1) } else { (&self.coarse, COARSE_EVERY) };
         let back = (window / step).min(samples.len());
         // A counter that is younger than the window began at nothing.
-        let before = if back == 0 || (back < window / step) { 0 } else { samples[samples.len() - back] };
+        let is_younger = back == 0 || back < window / step;
+        let before = if is_younger { Sample::default() } else { samples[samples.len() - back] };
         let seconds = (self.taken.min(window) as u64 * SAMPLE_SECONDS).max(1);
-        let sum = total - before;
-        Window { sum, per_second: sum as f64 / seconds as f64 }
+        let (sum, calls) = (now.total - before.total, now.calls - before.calls);
+        Window { sum, per_second: sum as f64 / seconds as f64, per_call: sum as f64 / calls.max(1) as f64 }
     }
 }
 
@@ -169,11 +219,12 @@ mod tests {
     fn rates_are_of_their_windows() {
         let stats = Stats::default();
         for _ in 0..12 {
-            stats.add(Kind::TopicPutNums, "T", 100);
-            stats.sample();
+            stats.add(Kind::TopicPutNums, "T", 60);
+            stats.add(Kind::TopicPutNums, "T", 40);
+            stats.sample(1);
         }
         let [minute, hour, day] = stats.windows(Kind::TopicPutNums, "T");
-        assert_eq!((minute.sum, minute.per_second), (500, 500.0 / 60.0));
+        assert_eq!((minute.sum, minute.per_second, minute.per_call), (500, 500.0 / 60.0, 50.0));
         assert_eq!((hour.sum, hour.per_second), (1200, 10.0));
         assert_eq!(day, hour);
         assert_eq!(stats.total(Kind::TopicPutNums, "T"), 1200);
@@ -181,5 +232,21 @@ mod tests {
         stats.add(Kind::GroupGetNums, "T@G", 1);
         stats.forget(|name| name == "G");
         assert_eq!(stats.total(Kind::GroupGetNums, "T@G"), 0);
+    }
+    #[test]
+    fn a_day_begins_at_midnight() {
+        let stats = Stats::default();
+        let noon = 20_000 * DAY_MS + DAY_MS / 2;
+        stats.add(Kind::BrokerPutNums, "C", 5);
+        stats.sample(noon);
+        assert_eq!(stats.mornings(Kind::BrokerPutNums, "C"), Mornings::default());
+        stats.sample(noon + DAY_MS / 2 - 1);
+        stats.add(Kind::BrokerPutNums, "C", 2);
+        stats.sample(noon + DAY_MS / 2);
+        stats.add(Kind::BrokerPutNums, "C", 3);
+        stats.sample(noon + DAY_MS);
+        assert_eq!(stats.mornings(Kind::BrokerPutNums, "C"), Mornings { today: 7, yesterday: 0 });
+        stats.sample(noon + 2 * DAY_MS);
+        assert_eq!(stats.mornings(Kind::BrokerPutNums, "C"), Mornings { today: 10, yesterday: 7 });
     }
 }

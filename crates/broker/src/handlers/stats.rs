@@ -119,7 +119,8 @@ pub(crate) fn counter(broker: &Broker, _: &Arc<Conn>, request: &Command) -> Answ
         return Err(BrokerError::new(response::SYSTEM_ERROR, remark));
     };
     let item = |window: Window| {
-        Some(BrokerStatsItem { avgpt: 0.0, sum: window.sum.try_into().unwrap_or(i64::MAX), tps: window.per_second })
+        let sum = window.sum.try_into().unwrap_or(i64::MAX);
+        Some(BrokerStatsItem { avgpt: window.per_call, sum, tps: window.per_second })
     };
     let [minute, hour, day] = broker.stats.windows(kind, header.stats_key).map(item);
     answer::body(request, &BrokerStatsData { stats_day: day, stats_hour: hour, stats_minute: minute })
@@ -165,11 +166,12 @@ pub(crate) fn runtime(broker: &Broker, _: &Arc<Conn>, request: &Command) -> Answ
     for key in ["getFoundTps", "getTotalTps", "getTransferredTps", "getTransferedTps"] {
         put_value(key, rates(get_windows));
     }
-    // "Today" are the last 24 hours; what was before them counts as of yesterday.
-    for (kind, total, day) in [("Put", put_total, put_windows[2].sum), ("Get", get_total, get_windows[2].sum)] {
+    let (put_mornings, get_mornings) =
+        (broker.stats.mornings(Kind::BrokerPutNums, put), broker.stats.mornings(Kind::BrokerGetNums, got));
+    for (kind, total, mornings) in [("Put", put_total, put_mornings), ("Get", get_total, get_mornings)] {
         put_value(&format!("msg{kind}TotalTodayNow"), total.to_string());
-        put_value(&format!("msg{kind}TotalTodayMorning"), total.saturating_sub(day).to_string());
-        put_value(&format!("msg{kind}TotalYesterdayMorning"), "0".to_owned());
+        put_value(&format!("msg{kind}TotalTodayMorning"), mornings.today.to_string());
+        put_value(&format!("msg{kind}TotalYesterdayMorning"), mornings.yesterday.to_string());
     }
     // Requests wait in no queues of threads; tools that show them expect numbers all the same.
     for pool in ["send", "pull", "litePull", "query", "ack"] {

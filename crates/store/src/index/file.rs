@@ -140,7 +140,9 @@ impl IndexFile {
         let previous = if previous < number { previous } else { 0 };
         state.in_memory.push(Entry { hash, offset, seconds, previous });
         state.count += 1;
-        (state.range.end_timestamp, state.range.end_offset) = (timestamp, offset);
+        // The clock may have been put back: what was stored before is still found by its time.
+        state.range.end_timestamp = state.range.end_timestamp.max(timestamp);
+        state.range.end_offset = offset;
         Ok(())
     }
 
