@@ -285,7 +285,9 @@ impl Store {
     }
 
     /// The offset of a message by its store time; the queue's beginning before its first message,
-    /// its end after the last (upstream `getOffsetInQueueByTime`). `None` when there is no such queue.
+    /// with [`Boundary::Lower`] its end after the last (upstream `getOffsetInQueueByTime`). Where the
+    /// clock was put back, one of several places at which the time lies. `None` when there is no such
+    /// queue.
     pub fn offset_by_time(&self, topic: &str, queue_id: i32, timestamp: i64, boundary: Boundary) -> Option<i64> {
         let (min, max) = self.queue_range(topic, queue_id)?;
         let earlier = |offset| {
@@ -297,9 +299,8 @@ impl Store {
         };
         // The condition itself never fails.
         let first_later = crate::queue::partition(min, max, earlier).unwrap_or(max);
-        let is_between = first_later < max || self.store_time(topic, queue_id, max - 1) == Some(timestamp);
         Some(match boundary {
-            Boundary::Upper if first_later > min && is_between => first_later - 1,
+            Boundary::Upper if first_later > min => first_later - 1,
             _ => first_later,
         })
     }

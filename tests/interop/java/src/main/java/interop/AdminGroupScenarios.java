@@ -1,6 +1,12 @@
 package interop;
 
+import java.util.ArrayList;
+import java.util.Collections;
 import java.util.List;
+import java.util.concurrent.CountDownLatch;
+import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
+import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
+import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 
 /** mqadmin: groups, their members and their offsets. */
@@ -11,6 +17,7 @@ final class AdminGroupScenarios {
         suite.add("admin.consumerProgress", AdminGroupScenarios::progress);
         suite.add("admin.resetOffsetByTime", AdminGroupScenarios::reset);
         suite.add("admin.reset-while-online", AdminGroupScenarios::resetOnline);
+        suite.add("admin.reset-forward-while-online", AdminGroupScenarios::resetForwardOnline);
         suite.add("admin.skipAccumulatedMessage", AdminGroupScenarios::skip);
         suite.add("admin.cloneGroupOffset", AdminGroupScenarios::cloneOffsets);
     }
@@ -115,6 +122,47 @@ final class AdminGroupScenarios {
         Env.contains("resetOffsetByTime", Admin.run(env, "resetOffsetByTime", "-g", "C-" + topic, "-t", topic, "-s", "0"), env.brokerName);
         Env.awaitSize("messages again", consumer.messages, 10, 60_000);
         consumer.stop();
+        producer.shutdown();
+    }
+
+    /** A consumer that is online leaves out what lies before the new offset, and consumes all that follows, once. */
+    private static void resetForwardOnline(Env env) throws Exception {
+        String topic = env.topic("admin-reset-forward", 1);
+        DefaultMQProducer producer = env.producer(topic);
+        Env.sendMany(producer, topic, "T", "early", 60);
+        Thread.sleep(50);
+        long middle = System.currentTimeMillis();
+        Thread.sleep(50);
+        List<String> late = Env.sendMany(producer, topic, "T", "late", 5);
+        DefaultMQPushConsumer consumer = env.pushConsumer("C-" + topic);
+        // One at a time, and no more than these few ahead.
+        consumer.setConsumeThreadMin(1);
+        consumer.setConsumeThreadMax(1);
+        consumer.setPullBatchSize(1);
+        consumer.setPullThresholdForQueue(4);
+        consumer.subscribe(topic, "*");
+        List<String> consumed = Collections.synchronizedList(new ArrayList<>());
+        CountDownLatch reset = new CountDownLatch(1);
+        consumer.registerMessageListener((MessageListenerConcurrently) (batch, context) -> {
+            batch.forEach(message -> consumed.add(Env.body(message)));
+            try {
+                reset.await();
+            } catch (InterruptedException e) {
+                return ConsumeConcurrentlyStatus.RECONSUME_LATER;
+            }
+            return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
+        });
+        consumer.start();
+        Env.awaitSize("messages", consumed, 1, 15_000);
+        Env.equal("offset after the reset", "60", Admin.rows(
+            Admin.run(env, "resetOffsetByTime", "-g", "C-" + topic, "-t", topic, "-s", String.valueOf(middle)), env.brokerName).get(0)[2]);
+        reset.countDown();
+        Env.await("the late messages", 60_000, () -> consumed.containsAll(late));
+        Env.await("no lag", 20_000, () -> lag(env, topic) == 0);
+        List<String> before = consumed.stream().filter(body -> body.startsWith("early")).toList();
+        Env.check(before.size() <= 10, "not skipped: " + before);
+        Env.distinct("what was consumed", consumed);
+        consumer.shutdown();
         producer.shutdown();
     }
 

@@ -16,6 +16,7 @@ final class QueryScenarios {
         suite.add("query.by-key", QueryScenarios::byKey);
         suite.add("query.by-id", QueryScenarios::byId);
         suite.add("query.offsets", QueryScenarios::offsets);
+        suite.add("query.offset-boundaries", QueryScenarios::boundaries);
     }
 
     private static void byKey(Env env) throws Exception {
@@ -111,6 +112,37 @@ final class QueryScenarios {
         long earliest = env.admin.earliestMsgStoreTime(queue);
         Env.check(earliest >= before && earliest <= middle, "earliest store time " + earliest + ", sent after " + before);
         Env.equal("earliest store time of an empty queue", -1L, env.admin.earliestMsgStoreTime(empty));
+        producer.shutdown();
+    }
+
+    /** The first message from a time on, and the last up to it, with many messages in the same millisecond. */
+    private static void boundaries(Env env) throws Exception {
+        String topic = env.topic("query-boundaries", 1);
+        DefaultMQProducer producer = env.producer(topic);
+        MessageQueue queue = new MessageQueue(topic, env.brokerName, 0);
+        for (int batch = 0; batch < 6; batch++) {
+            List<Message> messages = new ArrayList<>();
+            for (int i = 0; i < 8; i++) {
+                messages.add(Env.message(topic, "T", batch + "/" + i));
+            }
+            Env.sent(producer.send(messages, queue));
+            Thread.sleep(7);
+        }
+        Env.await("the max offset", 2_000, () -> env.admin.maxOffset(queue) == 48);
+        List<Long> times = Pulled.all(env, topic).stream().map(MessageExt::getStoreTimestamp).toList();
+        long first = times.get(0);
+        long last = times.get(47);
+        for (long time = first - 2; time <= last + 2; time++) {
+            long at = time;
+            long lower = times.stream().filter(stored -> stored < at).count();
+            long upper = times.stream().filter(stored -> stored <= at).count() - 1;
+            Env.equal("first from " + (time - first) + " ms on", lower, env.admin.searchLowerBoundaryOffset(queue, time));
+            // Before all of them it is the first.
+            long expected = Math.max(upper, 0);
+            Env.equal("last up to " + (time - first) + " ms", expected, env.admin.searchUpperBoundaryOffset(queue, time));
+        }
+        Env.equal("last up to an hour later", 47L, env.admin.searchUpperBoundaryOffset(queue, last + 3_600_000));
+        Env.equal("last up to an hour before", 0L, env.admin.searchUpperBoundaryOffset(queue, first - 3_600_000));
         producer.shutdown();
     }
 }
