@@ -12,8 +12,11 @@ use super::{Rules, Transactions};
 use crate::clients::{Channel, Producers};
 use crate::settled::settling;
 
-/// Messages looked at together: their copies share a write and a flush.
+/// Messages looked at together: their copies share a write and a flush. So many are asked about at
+/// once, since a client drops questions that come faster than it answers.
 const BATCH: usize = 256;
+/// Pause after so many questions.
+pub(super) const PACE_MS: i64 = 250;
 /// Pause after a failure.
 const PAUSE_MS: i64 = 1_000;
 /// A half message of this age is discarded, whether or not its producer could be asked: 3 days, after
@@ -43,8 +46,15 @@ struct Pending<C> {
 }
 
 impl Transactions {
-    /// Looks at what is due.
-    pub(super) fn check<C: Channel>(&self, store: &Store, producers: &Producers<C>, rules: &Rules, now_ms: i64) {
+    /// Looks at what is due. Says whether some of it is left for later.
+    pub(super) fn check<C: Channel>(
+        &self,
+        store: &Store,
+        producers: &Producers<C>,
+        rules: &Rules,
+        now_ms: i64,
+    ) -> bool {
+        let mut questions = 0;
         loop {
             let due = self.lock().take_due(now_ms, BATCH);
             let looked_at = due.len();
@@ -68,9 +78,10 @@ impl Transactions {
                     Read::Failed => self.lock().postponed(offset, now_ms + PAUSE_MS),
                 }
             }
+            questions += asked.len();
             self.renew(store, &rules.broker, asked, now_ms);
-            if looked_at < BATCH {
-                return;
+            if looked_at < BATCH || questions >= BATCH {
+                return looked_at == BATCH;
             }
         }
     }

@@ -155,7 +155,7 @@ impl Transactions {
         if now_ms + CLOCK_STEP_MS < self.stepped_ms.swap(now_ms, Ordering::Relaxed) {
             self.change(|table| table.look_at_all(now_ms));
         }
-        self.check(store, producers, rules, now_ms);
+        let is_more = self.check(store, producers, rules, now_ms);
         self.renew_holders(store, now_ms);
         let (waiting, since) = self.lock().waiting();
         let full = waiting >= ops::fitting(rules.op_bytes);
@@ -163,7 +163,8 @@ impl Transactions {
             self.write_ops(store, offsets, rules, now_ms);
         }
         let next = self.lock().next_due().map_or(FIRST_LOOK_MS, |due| due - now_ms);
-        Duration::from_millis(next.clamp(1, rules.first_look_ms().max(1)) as u64)
+        let least = if is_more { check::PACE_MS } else { 1 };
+        Duration::from_millis(next.min(rules.first_look_ms()).max(least) as u64)
     }
 
     fn change<R>(&self, change: impl FnOnce(&mut Table) -> R) -> R {
