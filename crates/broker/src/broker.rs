@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 use crate::background::{answer_expired, answer_woken, keep_house, start_threads};
 use crate::clients::{Consumers, Producers};
 use crate::config::KeptSettings;
+use crate::deduplication;
 use crate::groups::GroupTable;
 use crate::handlers::client::ClientDesk;
 use crate::handlers::pull;
@@ -250,6 +251,7 @@ impl Broker {
         let file = |name: &str| JsonFile::new(Arc::clone(&disk), folder.join(name));
         let topics = TopicTable::open(file("topics.json"), &settings, now)?;
         recover_topics(&topics, &store, now);
+        deduplication::recall(&store, &topics.all(), now);
         let groups = GroupTable::open(file("subscriptionGroup.json"), now)?;
         let offsets = OffsetTable::open(file("consumerOffset.json"), now)?;
         let settled = Arc::new(Settled::open(file("settled.json"), &store)?);

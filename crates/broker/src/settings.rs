@@ -96,6 +96,9 @@ settings! {
         flush_interval_consume_queue: u64 = "flushIntervalConsumeQueue", 1_000, Restart, 10..=60_000;
         /// Most bytes of a message's body.
         max_message_size: usize = "maxMessageSize", 4 << 20, Live, 1..=12_582_912;
+        /// Unique keys that the window of a topic with the attribute `deduplication.window.ms` may hold: some
+        /// 230 bytes each. When it is full, the oldest are forgotten. Not a setting of upstream's.
+        deduplication_max_keys: usize = "deduplicationMaxKeys", 1_000_000, Restart, 1..=100_000_000;
         /// Check every record's CRC when the store is recovered.
         check_crc_on_recover: bool = "checkCRCOnRecover", true, Restart;
         /// Index messages by their keys.

@@ -8,6 +8,7 @@ use apogee_message::names;
 use apogee_wire::bodies::{DataVersion, TopicConfig, TopicConfigSerializeWrapper};
 use apogee_wire::codes::response;
 
+use crate::deduplication::Window;
 use crate::error::BrokerError;
 use crate::persist::{JsonFile, PersistError};
 use crate::settings::BrokerSettings;
@@ -32,6 +33,8 @@ pub struct Topic {
     pub name: Arc<str>,
     /// What clients and administrators know of it.
     pub config: TopicConfig,
+    /// Where messages sent again are known by their unique keys.
+    pub(crate) window: Option<Arc<Window>>,
 }
 
 impl Topic {
@@ -53,6 +56,8 @@ pub struct TopicTable {
 struct Inner {
     topics: HashMap<Arc<str>, Arc<Topic>>,
     version: DataVersion,
+    /// Keys that a topic's window may hold.
+    most_keys: usize,
 }
 
 impl TopicTable {
@@ -61,7 +66,7 @@ impl TopicTable {
         let kept: Option<TopicConfigSerializeWrapper> = file.load()?;
         let kept = kept.unwrap_or_default();
         let version = kept.data_version.unwrap_or_else(|| DataVersion::new(now_ms));
-        let inner = Inner { topics: HashMap::new(), version };
+        let inner = Inner { topics: HashMap::new(), version, most_keys: settings.deduplication_max_keys };
         let table = Self { file, inner: RwLock::new(inner), unsaved: AtomicBool::new(true), saving: Mutex::default() };
         {
             let mut inner = table.write();
@@ -213,7 +218,9 @@ impl Inner {
             Some((name, _)) => Arc::clone(name),
             None => config.topic_name.as_str().into(),
         };
-        let topic = Arc::new(Topic { name: Arc::clone(&name), config });
+        let current = self.topics.get(&name).and_then(|topic| topic.window.as_ref());
+        let window = Window::of(&config.attributes, current, self.most_keys);
+        let topic = Arc::new(Topic { name: Arc::clone(&name), config, window });
         self.topics.insert(name, Arc::clone(&topic));
         topic
     }

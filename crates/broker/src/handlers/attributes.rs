@@ -1,21 +1,51 @@
 //! Attributes of topics and groups: `+key=value` sets one, `-key` removes one.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::RangeInclusive;
 
 use apogee_wire::codes::response;
 
+use crate::deduplication;
 use crate::error::BrokerError;
 use crate::message_type;
 
 /// An attribute and the values it may have here.
-pub(super) type Known = (&'static str, &'static [&'static str]);
+pub(super) type Known = (&'static str, Values);
+
+/// Values of an attribute.
+pub(super) enum Values {
+    /// One of some words.
+    Words(&'static [&'static str]),
+    /// A number.
+    Number(RangeInclusive<i64>),
+}
+
+impl Values {
+    fn allow(&self, value: &str) -> bool {
+        match self {
+            Self::Words(words) => words.contains(&value),
+            Self::Number(range) => value.parse().is_ok_and(|number| range.contains(&number)),
+        }
+    }
+}
+
+impl fmt::Display for Values {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Words(words) => write!(f, "[{}]", words.join(", ")),
+            Self::Number(range) => write!(f, "{} to {}", range.start(), range.end()),
+        }
+    }
+}
 
 /// Attributes of topics. Those that upstream has beside are for what is not here: retention of single
 /// topics, light topics, priorities.
 pub(super) const OF_TOPICS: &[Known] = &[
-    (message_type::ATTRIBUTE, &["UNSPECIFIED", "NORMAL", "FIFO", "DELAY", "TRANSACTION", "MIXED"]),
-    ("queue.type", &["SimpleCQ"]),
-    ("cleanup.policy", &["DELETE"]),
+    (message_type::ATTRIBUTE, Values::Words(&["UNSPECIFIED", "NORMAL", "FIFO", "DELAY", "TRANSACTION", "MIXED"])),
+    ("queue.type", Values::Words(&["SimpleCQ"])),
+    ("cleanup.policy", Values::Words(&["DELETE"])),
+    (deduplication::ATTRIBUTE, Values::Number(1..=deduplication::LONGEST_MS)),
 ];
 /// Attributes of groups: none has a meaning here.
 pub(super) const OF_GROUPS: &[Known] = &[];
@@ -48,8 +78,8 @@ pub(super) fn alter(
             }
         } else if let Some(key) = change.strip_prefix('+') {
             let Some((_, values)) = find(key) else { return unsupported(key) };
-            if !values.contains(&value.as_str()) {
-                return refused(format!("attribute `{key}={value}`: supported values are [{}]", values.join(", ")));
+            if !values.allow(value) {
+                return refused(format!("attribute `{key}={value}`: supported values are {values}"));
             }
             altered.insert(key.to_owned(), value.clone());
         } else {

@@ -12,7 +12,7 @@ mod target;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use apogee_message::names;
+use apogee_message::names::{self, property};
 use apogee_message::record::{Draft, NewMessage};
 use apogee_message::{batch, properties, sysflag};
 use apogee_net::Conn;
@@ -23,10 +23,11 @@ use apogee_wire::headers::{HeaderError, SendMessageRequestHeader};
 use bytes::Bytes;
 
 use crate::broker::Broker;
+use crate::deduplication::{Claim, Window};
 use crate::error::BrokerError;
 use crate::topics::perm;
 
-use slots::{Answer, State};
+use slots::{Answer, State, slot_of};
 use target::{Origin, Route, Target};
 
 /// What a connection has on its way into the store.
@@ -88,9 +89,9 @@ impl Sends {
             let text = header.properties.unwrap_or_default().as_bytes();
             self.push(&mut state, slot, &target, &origin, header.flag, text, request.body.clone())
         };
-        if queued.is_err() {
-            state.take_back(slot);
-        }
+        let taken_back = queued.is_err().then(|| state.take_back(slot));
+        drop(state);
+        drop(taken_back);
         queued
     }
 
@@ -117,7 +118,13 @@ impl Sends {
 
     /// Passes on what was taken since the last call.
     pub fn flush(&self, broker: &Broker) {
-        let mut outbox = std::mem::take(&mut self.lock().outbox);
+        let (mut outbox, repeated) = {
+            let mut state = self.lock();
+            (std::mem::take(&mut state.outbox), std::mem::take(&mut state.repeated))
+        };
+        for (token, appended) in repeated {
+            self.done(token, &Ok(appended));
+        }
         if outbox.is_empty() {
             return;
         }
@@ -188,7 +195,43 @@ impl Sends {
             }
             slot.due = if let Route::At(time) = route { Some(time) } else { None };
         }
-        self.enqueue(state, slot, draft);
+        // Keys that the broker makes up are new every time.
+        let window = target.topic.window.as_ref().filter(|_| properties::get(text, property::UNIQ_KEY).is_some());
+        let Some(window) = window else {
+            self.enqueue(state, slot, draft);
+            return Ok(());
+        };
+        self.enqueue_once(state, slot, draft, window, target.now_ms)
+    }
+
+    /// Takes a message unless its unique key is that of one sent before.
+    fn enqueue_once(
+        self: &Arc<Self>,
+        state: &mut State,
+        slot: u32,
+        draft: Draft,
+        window: &Arc<Window>,
+        now_ms: i64,
+    ) -> Result<(), BrokerError> {
+        let token = state.token(slot);
+        let key = state.slots.get(slot as usize).map(|slot| slot.unique_key.clone()).unwrap_or_default();
+        let sends: Arc<dyn AppendDone> = Arc::clone(self) as _;
+        match window.claim(now_ms, &key, &sends, token) {
+            Claim::First(done) => {
+                state.count(slot, &draft);
+                state.outbox.push(Append { draft, done, token });
+            }
+            Claim::Unknown => self.enqueue(state, slot, draft),
+            Claim::Pending => state.count(slot, &draft),
+            Claim::Stored(appended) => {
+                state.count(slot, &draft);
+                state.repeated.push((token, appended));
+            }
+            Claim::TooMany => {
+                let remark = "the message was sent many times already and is not stored yet: wait for answers";
+                return Err(BrokerError::new(response::SYSTEM_BUSY, remark));
+            }
+        }
         Ok(())
     }
 
@@ -226,12 +269,9 @@ impl Sends {
     }
 
     fn enqueue(self: &Arc<Self>, state: &mut State, slot: u32, draft: Draft) {
-        let sends = Arc::clone(self);
-        if let Some(slot) = state.slots.get_mut(slot as usize) {
-            slot.left += 1;
-            slot.bytes += draft.size() as u64;
-        }
-        state.outbox.push(Append { draft, done: sends, token: u64::from(slot) });
+        state.count(slot, &draft);
+        let token = state.token(slot);
+        state.outbox.push(Append { draft, done: Arc::clone(self) as _, token });
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -274,7 +314,7 @@ impl AppendDone for Sends {
         let Some(broker) = self.broker.upgrade() else { return };
         let mut state = self.lock();
         let state = &mut *state;
-        let Some(slot) = state.slots.get_mut(token as usize) else { return };
+        let Some((number, slot)) = slot_of(&mut state.slots, token) else { return };
         match result {
             Ok(appended) => slot.add(appended, broker.store_host),
             Err(error) => slot.error = Some(BrokerError::from(error)),
@@ -292,6 +332,6 @@ impl AppendDone for Sends {
             conn.reply(&state.answer);
         }
         slot.clear();
-        state.free.push(token as u32);
+        state.free.push(number);
     }
 }

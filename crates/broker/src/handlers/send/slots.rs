@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use apogee_message::record::Draft;
 use apogee_store::{Append, Appended};
 use apogee_wire::codes::response;
 use apogee_wire::{Command, Encoding};
@@ -22,6 +23,8 @@ pub(super) struct State {
     pub arena: BytesMut,
     /// Drafts of the requests of one read.
     pub outbox: Vec<Append>,
+    /// Requests of that read whose messages are in the store since they were sent before.
+    pub repeated: Vec<(u64, Appended)>,
     pub slots: Vec<Slot>,
     pub free: Vec<u32>,
     /// The answer being made.
@@ -31,6 +34,8 @@ pub(super) struct State {
 /// What the answer to one request needs.
 #[derive(Default)]
 pub(super) struct Slot {
+    /// Counts what the slot was used for: an outcome that comes too late must not be taken for another's.
+    generation: u32,
     pub opaque: i32,
     pub encoding: Encoding,
     /// False: nobody wants an answer.
@@ -83,14 +88,39 @@ impl State {
         number
     }
 
-    /// A request was refused: what it brought so far is not sent.
-    pub fn take_back(&mut self, number: u32) {
-        self.outbox.retain(|entry| entry.token != u64::from(number));
+    /// What the store calls a request.
+    pub fn token(&self, number: u32) -> u64 {
+        let generation = self.slots.get(number as usize).map_or(0, |slot| slot.generation);
+        u64::from(generation) << 32 | u64::from(number)
+    }
+
+    /// Counts a message of a request.
+    pub fn count(&mut self, number: u32, draft: &Draft) {
+        if let Some(slot) = self.slots.get_mut(number as usize) {
+            slot.left += 1;
+            slot.bytes += draft.size() as u64;
+        }
+    }
+
+    /// A request was refused: what it brought so far is not sent. Returns it, to be dropped without the
+    /// lock on this.
+    pub fn take_back(&mut self, number: u32) -> Vec<Append> {
+        let token = self.token(number);
+        let taken = self.outbox.extract_if(.., |entry| entry.token == token).collect();
+        self.repeated.retain(|(repeated, _)| *repeated != token);
         if let Some(slot) = self.slots.get_mut(number as usize) {
             slot.clear();
         }
         self.free.push(number);
+        taken
     }
+}
+
+/// The slot that a token names, with its number, if it is still the same request's.
+pub(super) fn slot_of(slots: &mut [Slot], token: u64) -> Option<(u32, &mut Slot)> {
+    let (number, generation) = (token as u32, (token >> 32) as u32);
+    let slot = slots.get_mut(number as usize).filter(|slot| slot.generation == generation)?;
+    Some((number, slot))
 }
 
 impl Slot {
@@ -149,6 +179,6 @@ impl Slot {
     pub fn clear(&mut self) {
         let mut ids = std::mem::take(&mut self.ids);
         ids.clear();
-        *self = Self { ids, ..Self::default() };
+        *self = Self { ids, generation: self.generation.wrapping_add(1), ..Self::default() };
     }
 }
