@@ -13,6 +13,7 @@ public final class Main {
         RebalanceScenarios.add(suite);
         TransactionScenarios.add(suite);
         TraceScenarios.add(suite);
+        DeduplicationScenarios.add(suite);
         QueryScenarios.add(suite);
         ReplyScenarios.add(suite);
         ErrorScenarios.add(suite);

@@ -44,6 +44,13 @@ final class Suite {
         add(shared, name, body);
     }
 
+    /** A scenario of something that Apache's server doesn't have; may run beside others. */
+    void addOurs(String name, Body body) {
+        if (!"apache".equals(System.getProperty("interop.server"))) {
+            add(shared, name, body);
+        }
+    }
+
     /** A scenario that measures time, or changes or restarts the server. */
     void addAlone(String name, Body body) {
         add(alone, name, body);
