@@ -254,7 +254,10 @@ impl Store {
         let bytes = self.log.record(physical_offset)?;
         let record = Record::read(&bytes).ok()?;
         let end = physical_offset + i64::from(record.size);
-        (record.physical_offset == physical_offset && end <= self.confirmed_offset()).then_some(bytes)
+        // Not the end of what is dispatched: who sees a unit in a queue shall find its record, and the
+        // unit is there a moment before that end moves on.
+        let confirmed = if self.options.sync_flush { self.log.flushed() } else { self.log.written() };
+        (record.physical_offset == physical_offset && end <= confirmed).then_some(bytes)
     }
 
     /// The confirmed records from a place of the log on, in order. Ends where none begins.

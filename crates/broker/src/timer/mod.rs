@@ -247,10 +247,6 @@ impl Work {
                 return Err(io::Error::other("the wheel topic's queue cannot be read"));
             }
             for unit in units {
-                if unit.physical_offset + i64::from(unit.size) > store.confirmed_offset() && !unit.is_blank() {
-                    // It is being dispatched; the bell rings when that is done.
-                    return Ok(());
-                }
                 self.make_room()?;
                 if !unit.is_blank() && unit.physical_offset >= self.scanned_end {
                     self.take_in(store, unit.physical_offset);
