@@ -18,8 +18,11 @@ bodies! {
     /// Answer to `GET_CONSUMER_CONNECTION_LIST` (upstream `ConsumerConnection`).
     ConsumerConnection {
         connection_set: Vec<Connection>,
+        #[serde(deserialize_with = "ConsumeFromWhere::if_known")]
         consume_from_where: Option<ConsumeFromWhere>,
+        #[serde(deserialize_with = "ConsumeType::if_known")]
         consume_type: Option<ConsumeType>,
+        #[serde(deserialize_with = "MessageModel::if_known")]
         message_model: Option<MessageModel>,
         /// By topic.
         subscription_table: BTreeMap<String, SubscriptionData>,

@@ -34,6 +34,17 @@ macro_rules! enums {
             pub fn from_name(name: &str) -> Option<Self> {
                 Self::ALL.iter().copied().find(|value| value.name() == name)
             }
+
+            /// Reads a field of a body that peers of a newer version send: a name that this one
+            /// doesn't know counts as absent, as upstream's JSON library has it.
+            #[allow(dead_code)] // Some are in the bodies of administrators only.
+            pub(super) fn if_known<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Self>, D::Error> {
+                deserializer.deserialize_option(IfKnown(NameOrOrdinal {
+                    what: stringify!($name),
+                    by_name: Self::from_name,
+                    by_ordinal: |ordinal| Self::ALL.get(ordinal).copied(),
+                }))
+            }
         }
 
         impl Serialize for $name {
@@ -78,6 +89,37 @@ impl<T> Visitor<'_> for NameOrOrdinal<T> {
 
     fn visit_u64<E: de::Error>(self, ordinal: u64) -> Result<T, E> {
         Err(E::invalid_value(de::Unexpected::Unsigned(ordinal), &self))
+    }
+}
+
+/// A value, or nothing where the name is unknown.
+struct IfKnown<T>(NameOrOrdinal<T>);
+
+impl<'de, T> Visitor<'de> for IfKnown<T> {
+    type Value = Option<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.expecting(f)
+    }
+
+    fn visit_none<E: de::Error>(self) -> Result<Option<T>, E> {
+        Ok(None)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<T>, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+
+    fn visit_str<E: de::Error>(self, name: &str) -> Result<Option<T>, E> {
+        Ok((self.0.by_name)(name))
+    }
+
+    fn visit_i64<E: de::Error>(self, ordinal: i64) -> Result<Option<T>, E> {
+        self.0.visit_i64(ordinal).map(Some)
+    }
+
+    fn visit_u64<E: de::Error>(self, ordinal: u64) -> Result<Option<T>, E> {
+        self.0.visit_u64(ordinal).map(Some)
     }
 }
 

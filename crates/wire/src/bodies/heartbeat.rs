@@ -27,9 +27,12 @@ bodies! {
     /// One consumer group of a client (upstream `ConsumerData`).
     #[derive(Eq)]
     ConsumerData {
+        #[serde(deserialize_with = "ConsumeFromWhere::if_known")]
         consume_from_where: Option<ConsumeFromWhere>,
+        #[serde(deserialize_with = "ConsumeType::if_known")]
         consume_type: Option<ConsumeType>,
         group_name: String,
+        #[serde(deserialize_with = "MessageModel::if_known")]
         message_model: Option<MessageModel>,
         subscription_data_set: Vec<SubscriptionData>,
         unit_mode: bool,

@@ -9,6 +9,7 @@ bodies! {
     QueryAssignmentRequestBody {
         client_id: Option<String>,
         consumer_group: Option<String>,
+        #[serde(deserialize_with = "MessageModel::if_known")]
         message_model: Option<MessageModel>,
         /// Such as `AVG`.
         strategy_name: Option<String>,

@@ -8,6 +8,7 @@ bodies! {
     /// Answer to `CONSUME_MESSAGE_DIRECTLY` (upstream `ConsumeMessageDirectlyResult`).
     ConsumeMessageDirectlyResult {
         auto_commit: bool = true,
+        #[serde(deserialize_with = "CMResult::if_known")]
         consume_result: Option<CMResult>,
         order: bool,
         remark: Option<String>,
