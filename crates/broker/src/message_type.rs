@@ -61,7 +61,7 @@ mod tests {
         let topic = |attribute: Option<&str>| {
             let mut config = TopicConfig::new("T", 1);
             config.attributes.extend(attribute.map(|value| (ATTRIBUTE.to_owned(), value.to_owned())));
-            Topic { name: "T".into(), config }
+            Topic { name: "T".into(), config, window: None }
         };
         for any in [None, Some("MIXED"), Some("UNSPECIFIED"), Some("DELAY")] {
             assert!(MessageType::Delay.check(&topic(any)).is_ok(), "{any:?}");
