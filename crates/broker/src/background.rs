@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::broker::Broker;
 use crate::handlers::pull;
+use crate::life::Stage;
 use crate::settings::FlushDiskType;
 use crate::stats::SAMPLE_SECONDS;
 
@@ -95,7 +96,7 @@ pub(crate) fn start_threads(broker: &Arc<Broker>) -> io::Result<Vec<thread::Join
     let spawn = |name: &str, work: fn(&Broker)| {
         let broker = Arc::clone(broker);
         thread::Builder::new().name(name.to_owned()).spawn(move || {
-            while !broker.is_stopping() {
+            while !broker.life.is_at(Stage::Ended) {
                 work(&broker);
             }
         })
@@ -145,11 +146,11 @@ fn flush_queues(broker: &Broker) {
     let rounds = (CHECKPOINT.as_millis() / interval.as_millis().max(1)).max(1);
     for round in 0..rounds {
         let mut slept = Duration::ZERO;
-        while slept < interval && !broker.is_stopping() && !broker.store.queues_are_urgent() {
+        while slept < interval && !broker.life.is_at(Stage::Ended) && !broker.store.queues_are_urgent() {
             thread::sleep(LOOK_UP.min(interval));
             slept += LOOK_UP.min(interval);
         }
-        if broker.is_stopping() {
+        if broker.life.is_at(Stage::Ended) {
             return;
         }
         let last = round + 1 == rounds || broker.store.checkpoint_is_urgent();

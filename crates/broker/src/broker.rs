@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
@@ -25,6 +25,7 @@ use crate::deduplication;
 use crate::groups::GroupTable;
 use crate::handlers::client::ClientDesk;
 use crate::handlers::pull;
+use crate::life::{Life, Stage};
 use crate::locks::QueueLocks;
 use crate::longpoll::{LongPolling, Parked};
 use crate::offsets::OffsetTable;
@@ -39,8 +40,14 @@ use crate::timer::Timer;
 use crate::topics::{Topic, TopicTable, perm};
 use crate::transactions::{self, Rules, Transactions};
 
+#[cfg(test)]
+mod tests;
+
 /// How long an administrator waits for the name servers.
 const REGISTRATION: Duration = Duration::from_secs(1);
+
+/// How long a stop waits for the name servers.
+const LEAVING: Duration = Duration::from_secs(2);
 
 /// Why a broker cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -113,7 +120,7 @@ pub struct Broker {
     pub(crate) started_ms: i64,
     /// Bytes of memory of the machine, as far as this process may use it.
     memory: u64,
-    stopping: AtomicBool,
+    pub(crate) life: Life,
     /// Spreads messages over queues where the producer leaves the choice.
     rotation: AtomicU32,
     /// Counts changes of the topics.
@@ -193,19 +200,29 @@ impl RunningBroker {
         matches!(tokio::time::timeout(patience, waiting).await, Ok(Ok(_)))
     }
 
-    /// Leaves the name servers, answers who waits, closes the connections, and makes all durable.
+    /// Leaves the name servers, answers who waits, closes the connections, and makes all durable. Waits
+    /// for `patience` at most for answers to be ready, and as long for clients to take them.
     pub async fn stop(self, patience: Duration) -> Result<(), StoreError> {
         let broker = self.broker;
-        broker.stopping.store(true, Ordering::Release);
+        broker.life.begin(Stage::Leaving);
         broker.topics_changed();
-        for registration in self.registrations {
-            // Each ends by itself within a second of the word.
-            let _ = registration.await;
-        }
+        let leaving = async {
+            for registration in self.registrations {
+                // A task that panicked said so.
+                let _ = registration.await;
+            }
+        };
+        // A name server that cannot be reached forgets the broker by itself.
+        let _ = tokio::time::timeout(LEAVING, leaving).await;
+        broker.life.begin(Stage::Refusing);
         for parked in broker.longpoll.take_all() {
             pull::pull(&broker, &parked.conn, &parked.request, Some(0));
         }
+        if tokio::time::timeout(patience, broker.life.sends_are_answered()).await.is_err() {
+            tracing::warn!("stops with messages that the disk has not taken in time; their producers are not answered");
+        }
         self.server.stop(patience).await;
+        broker.life.begin(Stage::Ended);
         for task in self.tasks {
             task.abort();
         }
@@ -294,7 +311,7 @@ impl Broker {
             store_host,
             started_ms: now,
             memory,
-            stopping: AtomicBool::new(false),
+            life: Life::default(),
             rotation: AtomicU32::new(0),
             changes: watch::channel(0).0,
             registered: watch::channel(None).0,
@@ -312,11 +329,6 @@ impl Broker {
     /// The broker as those keep it who outlive a request.
     pub(crate) fn weak(&self) -> Weak<Self> {
         self.me.clone()
-    }
-
-    /// Whether the broker is about to end.
-    pub(crate) fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Acquire)
     }
 
     /// Whether clients are told that traces are wanted.

@@ -14,6 +14,7 @@ pub mod deduplication;
 mod error;
 pub mod groups;
 mod handlers;
+mod life;
 pub mod locks;
 mod longpoll;
 mod message_type;

@@ -17,6 +17,7 @@ use apogee_wire::headers::{
 use tokio::sync::watch;
 
 use crate::broker::Broker;
+use crate::life::Stage;
 use crate::settings::BrokerSettings;
 
 /// Changes that come within this time are registered together.
@@ -38,7 +39,12 @@ pub(crate) async fn keep_registered(
     loop {
         let seen = *changes.borrow_and_update();
         let settings = broker.settings.load();
-        let wait = match session.register(&settings).await {
+        let registered = tokio::select! {
+            registered = session.register(&settings) => registered,
+            // One that does not answer keeps nobody from stopping.
+            () = broker.life.reached(Stage::Leaving) => break,
+        };
+        let wait = match registered {
             Ok(()) => {
                 if complained {
                     tracing::info!(name_server = address, "registered with a name server again");
@@ -63,13 +69,13 @@ pub(crate) async fn keep_registered(
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             changed = changes.changed() => {
-                if changed.is_err() || broker.is_stopping() {
+                if changed.is_err() || broker.life.is_at(Stage::Leaving) {
                     break;
                 }
                 tokio::time::sleep(COALESCE).await;
             }
         }
-        if broker.is_stopping() {
+        if broker.life.is_at(Stage::Leaving) {
             break;
         }
     }

@@ -33,6 +33,11 @@ impl Service for Silent {
 impl Running {
     /// Starts with little memory or much, which decides what is cold.
     pub async fn start(memory: u64, settings: impl FnOnce(&mut BrokerSettings)) -> Self {
+        Self::start_on(SimDisk::new(1), memory, settings)
+    }
+
+    /// Starts on what a disk has.
+    pub fn start_on(disk: SimDisk, memory: u64, settings: impl FnOnce(&mut BrokerSettings)) -> Self {
         let mut wanted = BrokerSettings {
             listen_port: 0,
             bind_address: "127.0.0.1".into(),
@@ -44,7 +49,7 @@ impl Running {
             ..BrokerSettings::default()
         };
         settings(&mut wanted);
-        let running = RunningBroker::start(wanted, Arc::new(SystemClock), Arc::new(SimDisk::new(1)), memory).unwrap();
+        let running = RunningBroker::start(wanted, Arc::new(SystemClock), Arc::new(disk), memory).unwrap();
         Self { broker: running.broker(), running }
     }
 
@@ -63,8 +68,8 @@ pub(crate) async fn call(conn: &Conn, request: Command) -> Command {
     conn.call(request, PATIENCE).await.unwrap()
 }
 
-/// Sends a message; returns its queue offset.
-pub(crate) async fn send(conn: &Conn, topic: &str, body: &[u8], properties: &str) -> i64 {
+/// A request to send a message.
+pub(crate) fn send_request(topic: &str, body: &[u8], properties: &str) -> Command {
     let mut request = Command::request(request::SEND_MESSAGE_V2).with_body(Bytes::copy_from_slice(body));
     let header = SendMessageRequestHeader {
         producer_group: "P",
@@ -84,7 +89,12 @@ pub(crate) async fn send(conn: &Conn, topic: &str, body: &[u8], properties: &str
         rpc: RpcFields::default(),
     };
     header.encode_v2(&mut request.fields);
-    let answer = call(conn, request).await;
+    request
+}
+
+/// Sends a message; returns its queue offset.
+pub(crate) async fn send(conn: &Conn, topic: &str, body: &[u8], properties: &str) -> i64 {
+    let answer = call(conn, send_request(topic, body, properties)).await;
     assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
     answer.header::<SendMessageResponseHeader>().unwrap().queue_offset
 }

@@ -17,6 +17,7 @@ use crate::broker::Broker;
 use crate::clients::Subscription;
 use crate::error::BrokerError;
 use crate::handlers::resubscribe;
+use crate::life::Stage;
 use crate::longpoll::Parked;
 use crate::serve::spawn_cold;
 use crate::settings::BrokerSettings;
@@ -215,7 +216,7 @@ impl<'r> Wanted<'r> {
             false => self.settings.short_polling_time_mills as i64,
         };
         let deadline = deadline.unwrap_or(now + wait);
-        (deadline > now && !broker.is_stopping()).then_some(deadline)
+        (deadline > now && !broker.life.is_at(Stage::Refusing)).then_some(deadline)
     }
 
     fn park(&self, broker: &Broker, conn: &Arc<Conn>, request: &Command, deadline_ms: i64, end: i64) {

@@ -75,13 +75,14 @@ impl Sends {
 
     /// Takes one request.
     pub fn request(self: &Arc<Self>, broker: &Broker, conn: &Conn, request: &Command) -> Result<(), BrokerError> {
+        let under_way = broker.life.send().ok_or_else(stops)?;
         let header = header_of(request)?;
         let settings = broker.settings.load();
         let target = Target::find(broker, &settings, &header)?;
         let origin =
             Origin { header: &header, born_host: conn.peer(), store_host: broker.store_host, settings: &settings };
         let mut state = self.lock();
-        let slot = state.slot(request, Answer::Sent, Arc::clone(&target.topic.name));
+        let slot = state.slot(request, Answer::Sent, Arc::clone(&target.topic.name), under_way);
         let is_batch = request.code == request::SEND_BATCH_MESSAGE || header.batch == Some(true);
         let queued = if is_batch {
             self.push_batch(&mut state, slot, &target, &origin, request.body.clone())
@@ -106,9 +107,11 @@ impl Sends {
     }
 
     fn plain(self: &Arc<Self>, request: &Command, message: &NewMessage, half: Option<i64>) -> Result<(), BrokerError> {
+        let broker = self.broker.upgrade();
+        let under_way = broker.and_then(|broker| broker.life.send()).ok_or_else(stops)?;
         let mut state = self.lock();
         let draft = Draft::new(message, state.arena())?;
-        let slot = state.slot(request, Answer::Plain, Arc::clone(&message.topic));
+        let slot = state.slot(request, Answer::Plain, Arc::clone(&message.topic), under_way);
         if let Some(slot) = state.slots.get_mut(slot as usize) {
             slot.commits = half;
         }
@@ -277,6 +280,11 @@ impl Sends {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// No message is taken any more.
+fn stops() -> BrokerError {
+    BrokerError::new(response::SERVICE_NOT_AVAILABLE, "the broker stops: send to another one")
 }
 
 pub(super) fn header_of(request: &Command) -> Result<SendMessageRequestHeader<'_>, HeaderError> {

@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::broker::Broker;
 use crate::error::BrokerError;
+use crate::life::UnderWay;
 use crate::stats::Kind;
 use crate::timer::handle;
 
@@ -41,6 +42,8 @@ pub(super) struct Slot {
     /// False: nobody wants an answer.
     pub answered: bool,
     pub kind: Answer,
+    /// While there is one, a stop of the broker waits for the answer.
+    pub under_way: Option<UnderWay>,
     pub topic: Option<Arc<str>>,
     /// Queue that the message is for, wherever it waits before.
     pub queue_id: i32,
@@ -76,14 +79,14 @@ impl State {
         &mut self.arena
     }
 
-    pub fn slot(&mut self, request: &Command, kind: Answer, topic: Arc<str>) -> u32 {
+    pub fn slot(&mut self, request: &Command, kind: Answer, topic: Arc<str>, under_way: UnderWay) -> u32 {
         let number = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot::default());
             self.slots.len() as u32 - 1
         });
         if let Some(slot) = self.slots.get_mut(number as usize) {
             (slot.opaque, slot.encoding, slot.answered) = (request.opaque, request.encoding, !request.is_oneway());
-            (slot.kind, slot.topic) = (kind, Some(topic));
+            (slot.kind, slot.topic, slot.under_way) = (kind, Some(topic), Some(under_way));
         }
         number
     }
