@@ -335,3 +335,97 @@ fn a_rollback_is_kept_over_a_stop_and_asked_for_again_after_a_kill() {
     end_ok(&mut server.connect(), place, ROLLBACK);
     assert!(bodies(&mut server.connect(), "T").is_empty());
 }
+
+/// Sends and waits for the answer, as long as there is a server.
+fn try_call(peer: &mut Peer, command: &Command) -> Option<Command> {
+    if !peer.try_write(&apogee_wire::frame::to_bytes(command)) {
+        return None;
+    }
+    loop {
+        let frame = peer.try_read()?;
+        if frame.is_response() {
+            return Some(frame);
+        }
+    }
+}
+
+/// Whether the transaction with this number shall be committed.
+fn is_wanted(number: u64) -> bool {
+    !number.is_multiple_of(3)
+}
+
+fn decision(number: u64) -> i32 {
+    if is_wanted(number) { COMMIT } else { ROLLBACK }
+}
+
+/// Makes transactions with numbers from `first` on until the server is gone, ending only some of them.
+/// Returns up to which number they are stored for sure.
+fn work(mut peer: Peer, first: u64) -> u64 {
+    for number in first.. {
+        let text = "TRAN_MSG\u{1}true\u{2}PGROUP\u{1}P\u{2}";
+        let Some(answer) = try_call(&mut peer, &send_request("T", 1, &number.to_be_bytes(), text)) else {
+            return number;
+        };
+        assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
+        let header: SendMessageResponseHeader<'_> = answer.header().expect("a header");
+        let id: apogee_message::ids::OffsetId = header.msg_id.parse().expect("an offset id");
+        let command = end_request("P", (header.queue_offset, id.offset), decision(number));
+        if !number.is_multiple_of(5) && try_call(&mut peer, &command).is_none() {
+            return number + 1;
+        }
+    }
+    first
+}
+
+/// Answers checks until the server is gone or asks nothing for a while.
+fn answer_checks(mut asker: Peer) {
+    while let Some(question) = asker.read_within(A_WHILE) {
+        if question.code != request::CHECK_TRANSACTION_STATE || question.is_response() {
+            continue;
+        }
+        let header: CheckTransactionStateRequestHeader<'_> = question.header().expect("a header");
+        let record = Record::read(&question.body).expect("a record");
+        let number = u64::from_be_bytes(record.body.try_into().expect("a number"));
+        let place = (header.tran_state_table_offset, header.commit_log_offset);
+        let reply = end_request("P", place, decision(number)).oneway();
+        asker.try_write(&apogee_wire::frame::to_bytes(&reply));
+    }
+}
+
+#[test]
+fn kills_at_any_moment_lose_nothing_and_deliver_nothing_twice() {
+    const ROUNDS: u64 = 4;
+    let folder = tempfile::tempdir().expect("a folder");
+    // Ops are written often, so that kills come at all kinds of moments.
+    let settings = ["transactionTimeOut=100", "transactionCheckInterval=200", "transactionOpBatchInterval=50"];
+    let mut stored = Vec::new();
+    for round in 0..ROUNDS {
+        let server = Server::start_in(folder.path(), &settings);
+        let asker = producer(&server);
+        let workers: Vec<_> = (0..2_u64)
+            .map(|worker| {
+                let (peer, first) = (server.connect(), (round * 2 + worker) << 32);
+                std::thread::spawn(move || first..work(peer, first))
+            })
+            .collect();
+        let asker = std::thread::spawn(move || answer_checks(asker));
+        std::thread::sleep(Duration::from_millis(300 + 170 * round));
+        server.kill();
+        stored.extend(workers.into_iter().map(|worker| worker.join().expect("no panic")));
+        asker.join().expect("no panic");
+    }
+    let server = Server::start_in(folder.path(), &settings);
+    answer_checks(producer(&server));
+    let mut delivered: Vec<u64> = bodies(&mut server.connect(), "T")
+        .into_iter()
+        .map(|body| u64::from_be_bytes(body.try_into().expect("a number")))
+        .collect();
+    delivered.sort_unstable();
+    assert!(delivered.len() > 20, "only {} were delivered", delivered.len());
+    let twice: Vec<_> = delivered.windows(2).filter(|pair| pair[0] == pair[1]).collect();
+    assert!(twice.is_empty(), "delivered twice: {twice:?}");
+    assert!(delivered.iter().all(|number| is_wanted(*number)), "delivered in spite of a rollback");
+    let lost = |number: &u64| is_wanted(*number) && delivered.binary_search(number).is_err();
+    let lost: Vec<_> = stored.into_iter().flatten().filter(lost).collect();
+    assert!(lost.is_empty(), "lost: {lost:?}");
+}
