@@ -225,9 +225,13 @@ impl Sends {
                 state.outbox.push(Append { draft, done, token });
             }
             Claim::Unknown => self.enqueue(state, slot, draft),
-            Claim::Pending => state.count(slot, &draft),
+            Claim::Pending => {
+                state.count(slot, &draft);
+                state.forget_due(slot);
+            }
             Claim::Stored(appended) => {
                 state.count(slot, &draft);
+                state.forget_due(slot);
                 state.repeated.push((token, appended));
             }
             Claim::TooMany => {

@@ -105,6 +105,13 @@ impl State {
         }
     }
 
+    /// The message is one that was sent before, and waits for the time that it asked for then.
+    pub fn forget_due(&mut self, number: u32) {
+        if let Some(slot) = self.slots.get_mut(number as usize) {
+            slot.due = None;
+        }
+    }
+
     /// A request was refused: what it brought so far is not sent. Returns it, to be dropped without the
     /// lock on this.
     pub fn take_back(&mut self, number: u32) -> Vec<Append> {
