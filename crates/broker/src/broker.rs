@@ -515,6 +515,7 @@ fn options(settings: &BrokerSettings, delays: &[i64], memory: u64) -> StoreOptio
         log_file_size: settings.mapped_file_size_commit_log,
         queue_file_size: settings.mapped_file_size_consume_queue,
         sync_flush: settings.flush_disk_type == FlushDiskType::Sync,
+        stall_ms: settings.sync_flush_timeout,
         check_crc_on_recover: settings.check_crc_on_recover,
         index: settings.message_index_enable,
         index_slots: settings.max_hash_slot_num,

@@ -79,7 +79,7 @@ impl From<&AppendError> for BrokerError {
     fn from(error: &AppendError) -> Self {
         let code = match error {
             // Clients try another broker for these.
-            AppendError::Busy { .. } => response::SYSTEM_BUSY,
+            AppendError::Busy { .. } | AppendError::Slow { .. } => response::SYSTEM_BUSY,
             AppendError::DiskFull | AppendError::Failed(_) | AppendError::Closed | AppendError::Queue { .. } => {
                 response::SERVICE_NOT_AVAILABLE
             }

@@ -92,6 +92,10 @@ settings! {
         /// Milliseconds between two flushes of the commit log with ASYNC_FLUSH: the most that a power
         /// cut can take. Upstream's default is 500.
         flush_interval_commit_log: u64 = "flushIntervalCommitLog", 50, Restart, 1..=10_000;
+        /// Milliseconds that a write or a flush of the commit log may take: while one takes longer, messages are
+        /// refused as by a busy broker, so that clients try another one. Upstream's default is 5000, after which
+        /// it answers FLUSH_DISK_TIMEOUT.
+        sync_flush_timeout: i64 = "syncFlushTimeout", 2_000, Restart, 1..=600_000;
         /// Milliseconds between two flushes of consume queues.
         flush_interval_consume_queue: u64 = "flushIntervalConsumeQueue", 1_000, Restart, 10..=60_000;
         /// Most bytes of a message's body.

@@ -379,7 +379,6 @@ pub(crate) const INERT: &[(&str, &str)] = &[
     ("syncBrokerMemberGroupPeriod", "1000"),
     ("syncBrokerMetadataPeriod", "5000"),
     ("syncControllerMetadataPeriod", "10000"),
-    ("syncFlushTimeout", "5000"),
     ("syncFromLastFile", "false"),
     ("syncMasterFlushOffsetWhenStartup", "false"),
     ("timerColdDataCheckIntervalMs", "60000"),

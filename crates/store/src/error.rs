@@ -55,6 +55,16 @@ pub enum AppendError {
         /// Bytes.
         limit: usize,
     },
+    /// The disk is at work on what came before for too long. Trying again helps.
+    #[error(
+        "the store is busy: the disk has been writing or flushing for {stalled_ms} ms, over the limit of {limit_ms} ms (syncFlushTimeout): look after the disk, or send less"
+    )]
+    Slow {
+        /// Milliseconds.
+        stalled_ms: i64,
+        /// Milliseconds.
+        limit_ms: i64,
+    },
     /// The record is larger than a log file.
     #[error("the record of {size} bytes does not fit into a log file of {limit}")]
     TooLarge {

@@ -23,6 +23,8 @@ pub struct StoreOptions {
     pub delays: Vec<i64>,
     /// Bytes of records that may wait to be written or flushed; more are refused.
     pub waiting_bytes: usize,
+    /// Milliseconds that a write or a flush may take; while one takes longer, messages are refused.
+    pub stall_ms: i64,
     /// Bytes at the end of the log that are expected in memory: reads before them count as cold.
     pub hot_bytes: u64,
     /// Bytes written since the last checkpoint that make the next one due.
@@ -45,6 +47,7 @@ impl Default for StoreOptions {
                 540_000, 600_000, 1_200_000, 1_800_000, 3_600_000, 7_200_000,
             ],
             waiting_bytes: 128 << 20,
+            stall_ms: 2_000,
             hot_bytes: 2 << 30,
             checkpoint_bytes: 512 << 20,
         }

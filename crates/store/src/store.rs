@@ -15,7 +15,7 @@ use crate::checkpoint::Checkpoint;
 use crate::dispatch::{ArrivalListener, Dispatcher, Tagger};
 use crate::error::{AppendError, Context, StoreError};
 use crate::index::Index;
-use crate::log::{Append, AppendDone, Appended, Appender, Confirmer, Health, Log};
+use crate::log::{Append, AppendDone, Appended, Appender, Confirmer, Health, Limits, Log};
 use crate::options::StoreOptions;
 use crate::queue::{QueueFiles, QueueTable};
 use crate::recovery::Recovery;
@@ -138,7 +138,7 @@ impl Store {
             clock,
             Arc::clone(&health),
             tagger,
-            options.waiting_bytes,
+            Limits { bytes: options.waiting_bytes, stall_ms: options.stall_ms },
         );
         Ok(Self {
             log,

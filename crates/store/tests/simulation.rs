@@ -53,7 +53,7 @@ struct World {
     promised: BTreeMap<(String, i32), BTreeMap<i64, u64>>,
     /// What a consumer saw.
     seen: BTreeMap<(String, i32), Vec<u64>>,
-    /// Messages for which there was no room.
+    /// Messages for which there was no room, or no time.
     refused: BTreeSet<u64>,
     /// Messages sent before their topic was deleted.
     deleted: BTreeSet<u64>,
@@ -133,7 +133,7 @@ impl World {
 
     fn note_answers(&mut self) {
         for (number, result) in std::mem::take(&mut *self.answers.0.lock().unwrap()) {
-            if result == Err(AppendError::DiskFull) {
+            if matches!(result, Err(AppendError::DiskFull | AppendError::Slow { .. })) {
                 self.refused.insert(number);
             }
             let Ok(appended) = result else { continue };

@@ -188,19 +188,18 @@ impl IndexFile {
     pub fn query(&self, hash: i32, begin: i64, end: i64, next: &mut dyn FnMut(i64) -> bool) -> io::Result<()> {
         let slot = hash.unsigned_abs() % self.slots;
         self.load(slot / PAGE)?;
-        let (mut number, begin_timestamp, mut left) = {
+        let (mut number, begin_timestamp) = {
             let state = self.lock();
             let page = state.pages.get(&(slot / PAGE));
-            (page.map_or(0, |page| page.slots[(slot % PAGE) as usize]), state.range.begin_timestamp, state.count)
+            (page.map_or(0, |page| page.slots[(slot % PAGE) as usize]), state.range.begin_timestamp)
         };
-        // `left` ends a chain that a damaged file made a circle.
-        while number > 0 && left > 0 {
-            left -= 1;
+        while number > 0 {
             let Some(entry) = self.entry(number)? else { break };
             let time = begin_timestamp + i64::from(entry.seconds) * 1000;
             if entry.hash == hash && time + 999 >= begin && time <= end && !next(entry.offset) {
                 break;
             }
+            // In a damaged file a chain could be a circle.
             if entry.previous >= number {
                 break;
             }
@@ -212,10 +211,12 @@ impl IndexFile {
     fn entry(&self, number: u32) -> io::Result<Option<Entry>> {
         {
             let state = self.lock();
-            if number >= state.count {
+            // After a crash slots may point past the count that the header tells: what they point to was
+            // durable before, and leads to what the header knows.
+            if number >= state.count && self.writable {
                 return Ok(None);
             }
-            if number >= state.in_file {
+            if number >= state.in_file && self.writable {
                 return Ok(state.in_memory.get((number - state.in_file) as usize).copied());
             }
         }

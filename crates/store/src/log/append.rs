@@ -3,14 +3,14 @@
 //! works, and under load one call writes for many.
 
 use std::io::{self, IoSlice};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use apogee_base::clock::Clock;
 use apogee_message::names::property;
 use apogee_message::record::{BLANK_LENGTH, Draft, MAGIC_BLANK};
 
-use super::confirm::{Confirmer, Written};
+use super::confirm::{Confirmer, NEVER, Written};
 use super::{Log, Segment};
 use crate::dispatch::{Dispatch, Tagger, has_queue, is_indexed};
 use crate::error::AppendError;
@@ -77,10 +77,21 @@ pub(crate) struct Appender {
     clock: Arc<dyn Clock>,
     health: Arc<Health>,
     tagger: Tagger,
-    limit: usize,
+    limits: Limits,
     inbox: Mutex<Inbox>,
+    /// When the write began that is under way; [`NEVER`] when none is.
+    writing_since: AtomicI64,
     /// Told when nobody writes any more, once the store is being closed.
     idle: Condvar,
+}
+
+/// Bounds of what may wait for the disk; who comes later is refused and told so.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Bytes that may wait to be written or flushed.
+    pub bytes: usize,
+    /// Milliseconds that a write or a flush may take.
+    pub stall_ms: i64,
 }
 
 #[derive(Default)]
@@ -102,23 +113,33 @@ impl Appender {
         clock: Arc<dyn Clock>,
         health: Arc<Health>,
         tagger: Tagger,
-        limit: usize,
+        limits: Limits,
     ) -> Self {
-        let (inbox, idle) = (Mutex::default(), Condvar::new());
-        Self { log, queues, confirmer, clock, health, tagger, limit, inbox, idle }
+        let (inbox, writing_since, idle) = (Mutex::default(), AtomicI64::new(NEVER), Condvar::new());
+        Self { log, queues, confirmer, clock, health, tagger, limits, inbox, writing_since, idle }
+    }
+
+    /// Milliseconds that the disk has been at work on what is before those who come now.
+    fn stalled_ms(&self) -> i64 {
+        let now = self.clock.now_ms();
+        let writing = now.saturating_sub(self.writing_since.load(Ordering::Relaxed));
+        writing.max(self.confirmer.waiting_ms(now))
     }
 
     /// Takes messages; each is answered through its `done`.
     pub fn append(&self, entries: impl IntoIterator<Item = Append>) {
         let mut refused = Vec::new();
+        let (stalled_ms, limits) = (self.stalled_ms(), self.limits);
         let writes = {
             let mut inbox = self.lock_inbox();
             for entry in entries {
                 let waiting = inbox.bytes + self.confirmer.waiting_bytes();
                 if inbox.closed {
                     refused.push((entry, AppendError::Closed));
-                } else if waiting >= self.limit {
-                    refused.push((entry, AppendError::Busy { waiting, limit: self.limit }));
+                } else if waiting >= limits.bytes {
+                    refused.push((entry, AppendError::Busy { waiting, limit: limits.bytes }));
+                } else if stalled_ms > limits.stall_ms {
+                    refused.push((entry, AppendError::Slow { stalled_ms, limit_ms: limits.stall_ms }));
                 } else {
                     inbox.bytes += entry.draft.size();
                     inbox.waiting.push(entry);
@@ -209,7 +230,10 @@ impl Appender {
         for entry in &batch[..count] {
             pieces.extend(entry.draft.pieces().map(IoSlice::new));
         }
-        if let Err(error) = segment.file.write_at(&mut pieces, (start - segment.base) as u64) {
+        self.writing_since.store(now, Ordering::Relaxed);
+        let written = segment.file.write_at(&mut pieces, (start - segment.base) as u64);
+        self.writing_since.store(NEVER, Ordering::Relaxed);
+        if let Err(error) = written {
             // Nothing was published: the offsets go to the next who come.
             for placed in placed.iter().rev() {
                 placed.take_back();

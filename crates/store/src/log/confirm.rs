@@ -1,7 +1,7 @@
 //! Confirming: a written record becomes visible and its sender is told, at once or after the flush.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +9,9 @@ use super::append::{AppendDone, Appended, Health};
 use super::{Log, Segment};
 use crate::dispatch::{Dispatch, Dispatcher};
 use crate::error::AppendError;
+
+/// Later than any time: nothing waits.
+pub(crate) const NEVER: i64 = i64::MAX;
 
 /// A record in the log that may not be confirmed yet.
 pub(crate) struct Written {
@@ -28,6 +31,8 @@ pub(crate) struct Confirmer {
     /// Records in order of the log.
     unconfirmed: Mutex<VecDeque<Written>>,
     bytes: AtomicUsize,
+    /// When the first of them was stored; [`NEVER`] when there is none.
+    oldest: AtomicI64,
     /// Held by the one who flushes: flushing and confirming keep to the order of the log.
     flushing: Mutex<()>,
     work: Condvar,
@@ -42,6 +47,7 @@ impl Confirmer {
             sync_flush,
             unconfirmed: Mutex::default(),
             bytes: AtomicUsize::new(0),
+            oldest: AtomicI64::new(NEVER),
             flushing: Mutex::default(),
             work: Condvar::new(),
         }
@@ -50,6 +56,11 @@ impl Confirmer {
     /// Bytes of records that wait for a flush.
     pub fn waiting_bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Milliseconds that a record waits for its flush.
+    pub fn waiting_ms(&self, now_ms: i64) -> i64 {
+        now_ms.saturating_sub(self.oldest.load(Ordering::Relaxed))
     }
 
     /// Takes records that were just written, in order of the log. One caller at a time.
@@ -72,6 +83,7 @@ impl Confirmer {
                 self.bytes.fetch_add(record.appended.size as usize, Ordering::Relaxed);
                 unconfirmed.push_back(record);
             }
+            self.note_oldest(&unconfirmed);
             was_empty
         };
         if was_empty {
@@ -139,8 +151,14 @@ impl Confirmer {
         let mut unconfirmed = self.lock();
         let count = unconfirmed.partition_point(|record| record.dispatch.end() <= end);
         taken.extend(unconfirmed.drain(..count));
+        self.note_oldest(&unconfirmed);
         let bytes = taken.iter().map(|record| record.appended.size as usize).sum();
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn note_oldest(&self, unconfirmed: &VecDeque<Written>) {
+        let oldest = unconfirmed.front().map_or(NEVER, |record| record.appended.store_timestamp);
+        self.oldest.store(oldest, Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<Written>> {

@@ -15,7 +15,7 @@ mod append;
 mod confirm;
 
 pub use append::{Append, AppendDone, Appended};
-pub(crate) use append::{Appender, Health};
+pub(crate) use append::{Appender, Health, Limits};
 pub(crate) use confirm::Confirmer;
 
 /// Name of the file that begins at an offset.
