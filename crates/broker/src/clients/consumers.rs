@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use apogee_message::names;
 use apogee_net::Conn;
 use apogee_wire::bodies::{
     ConsumeFromWhere, ConsumeType, ConsumerConnection, ConsumerData, MessageModel, SubscriptionData,
@@ -22,6 +23,7 @@ pub struct Consumers<C = Conn> {
 
 type Registry<C> = registry::Registry<C, Own, Shared>;
 type Group<C> = registry::Group<C, Own, Shared>;
+type Member<C> = registry::Member<C, Own>;
 
 /// What one client of a group wants, by topic; None until it told.
 #[derive(Default)]
@@ -73,8 +75,8 @@ pub struct Change<C = Conn> {
     pub notify: Vec<Arc<C>>,
 }
 
-/// Two clients of a group subscribe to a topic with different expressions. With shared queues each
-/// misses messages that went to the other.
+/// Two clients of a group subscribe to a topic with different expressions, or one of them not at all.
+/// With shared queues each misses messages that went to the other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conflict {
     /// The group.
@@ -230,8 +232,11 @@ impl<C: Channel> Consumers<C> {
     fn remove(&self, remove: impl FnOnce(&mut Registry<C>) -> Vec<Arc<str>>) -> Vec<Change<C>> {
         let mut registry = self.write();
         let lost = remove(&mut registry).into_iter();
-        lost.map(|name| match registry.get(&name) {
-            Some(group) => group.change(name),
+        lost.map(|name| match registry.get_mut(&name) {
+            Some(group) => {
+                group.forget_settled();
+                group.change(name)
+            }
             None => Change { group: name, notify: Vec::new() },
         })
         .collect()
@@ -280,31 +285,55 @@ impl<C: Channel> Group<C> {
         changed
     }
 
-    /// Other clients of the group that want something else of these topics than the member does,
-    /// each topic once until the clients agree.
-    fn conflicts(&mut self, name: &Arc<str>, connection: u64, topics: &BTreeSet<String>) -> Vec<Conflict> {
-        let Some(newcomer) = self.members.get(&connection) else { return Vec::new() };
+    /// Other clients of the group that want something else than the member does, whose wishes about
+    /// these topics changed; each topic once until the clients agree.
+    fn conflicts(&mut self, name: &Arc<str>, connection: u64, changed: &BTreeSet<String>) -> Vec<Conflict> {
+        let Some(newcomer) = self.members.get(&connection).filter(|_| !changed.is_empty()) else { return Vec::new() };
         let mut found = Vec::new();
-        for topic in topics {
-            let Some(own) = newcomer.own.get(topic) else { continue };
-            let other = self.members.values().find_map(|member| {
-                let theirs = member.own.get(topic).filter(|theirs| !theirs.is_alike(own))?;
-                (member.client.id != newcomer.client.id).then_some((member, theirs))
-            });
-            let Some((other, theirs)) = other else {
-                self.shared.conflicting.remove(topic);
-                continue;
+        // What it leaves out is among the topics of the others.
+        for topic in changed.iter().cloned().chain(self.topics()).collect::<BTreeSet<_>>() {
+            let other = self.members.values().find(|member| self.differ(newcomer, member, &topic));
+            let Some(other) = other else { continue };
+            let expression = |member: &Member<C>| {
+                let wanted = member.own.get(&topic);
+                (Arc::clone(&member.client.id), wanted.map_or("nothing", |wanted| wanted.expression()).to_owned())
             };
-            if self.shared.conflicting.insert(topic.clone()) {
-                found.push(Conflict {
-                    group: Arc::clone(name),
-                    topic: topic.clone(),
-                    newcomer: (Arc::clone(&newcomer.client.id), own.expression().to_owned()),
-                    other: (Arc::clone(&other.client.id), theirs.expression().to_owned()),
-                });
+            if !self.shared.conflicting.contains(&topic) {
+                let (newcomer, other) = (expression(newcomer), expression(other));
+                found.push(Conflict { group: Arc::clone(name), topic, newcomer, other });
             }
         }
+        self.shared.conflicting.extend(found.iter().map(|conflict| conflict.topic.clone()));
+        self.forget_settled();
         found
+    }
+
+    /// Whether two members are clients that want different things of a topic. In a group that shares
+    /// its queues, who wants nothing of it is given queues that nobody reads then.
+    fn differ(&self, one: &Member<C>, other: &Member<C>, topic: &str) -> bool {
+        if one.client.id == other.client.id {
+            return false;
+        }
+        match (one.own.get(topic), other.own.get(topic)) {
+            (Some(one), Some(other)) => !one.is_alike(other),
+            (None, None) => false,
+            _ => {
+                let shares = self.shared.message_model == Some(MessageModel::Clustering)
+                    && self.shared.consume_type == Some(ConsumeType::Passively);
+                let both_told = one.own.subscriptions.is_some() && other.own.subscriptions.is_some();
+                shares && both_told && !topic.starts_with(names::RETRY_PREFIX)
+            }
+        }
+    }
+
+    /// Forgets conflicts that are none any more: clients left, or changed their minds.
+    fn forget_settled(&mut self) {
+        let mut conflicting = std::mem::take(&mut self.shared.conflicting);
+        conflicting.retain(|topic| {
+            let mut members = self.members.values();
+            members.any(|one| self.members.values().any(|other| self.differ(one, other, topic)))
+        });
+        self.shared.conflicting = conflicting;
     }
 
     fn newest(&self, topic: &str) -> Option<&Arc<Subscription>> {

@@ -47,6 +47,11 @@ impl Subscription {
         })
     }
 
+    /// Whether a tag expression is made of separators alone: then it is none.
+    pub fn is_only_bars(expression: &str) -> bool {
+        !expression.is_empty() && expression.split("||").all(str::is_empty)
+    }
+
     /// As the client sent it.
     pub fn data(&self) -> &SubscriptionData {
         &self.data
@@ -145,6 +150,12 @@ mod tests {
             assert!(subscription.wants(TAG_A) && subscription.wants(0), "{subscription:?}");
             assert!(subscription.data().code_set.is_empty());
         }
+    }
+
+    #[test]
+    fn bars_alone_are_no_expression() {
+        assert!(["||", "||||"].iter().all(|text| Subscription::is_only_bars(text)));
+        assert!(["", "*", " || ", "|||", "a||"].iter().all(|text| !Subscription::is_only_bars(text)));
     }
 
     #[test]

@@ -103,7 +103,15 @@ impl<'r> Wanted<'r> {
                 let remark = "The broker does not support consumer to filter message by SQL92";
                 return Err(BrokerError::new(response::SYSTEM_ERROR, remark));
             }
-            Arc::new(Subscription::to_tags(topic_name, header.subscription.unwrap_or("*"), header.sub_version))
+            let expression = header.subscription.unwrap_or("*");
+            if Subscription::is_only_bars(expression) {
+                let remark = format!(
+                    "parse the consumer's subscription failed: the expression {expression} of group {group}, topic \
+                     {topic_name}, has no tag; write * for all messages"
+                );
+                return Err(BrokerError::new(response::SUBSCRIPTION_PARSE_FAILED, remark));
+            }
+            Arc::new(Subscription::to_tags(topic_name, expression, header.sub_version))
         } else {
             broker.subscribed(conn, group, topic_name, header.sub_version)?
         };

@@ -1,8 +1,9 @@
 //! Figures for operators (upstream `AdminBrokerProcessor`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use apogee_message::names;
 use apogee_net::Conn;
 use apogee_wire::Command;
 use apogee_wire::bodies::{
@@ -34,7 +35,7 @@ pub(crate) fn of_group(broker: &Broker, _: &Arc<Conn>, request: &Command) -> Ans
     let mut topics = given(header.topic_list);
     topics.extend(given(header.topic));
     if topics.is_empty() {
-        topics.extend(broker.offsets.topics_of(group));
+        topics.extend(topics_of(broker, group));
     }
     let mut all = ConsumeStats::default();
     for topic in &topics {
@@ -51,7 +52,7 @@ pub(crate) fn of_broker(broker: &Broker, _: &Arc<Conn>, request: &Command) -> An
     let header: GetConsumeStatsInBrokerHeader = request.header()?;
     let mut list = ConsumeStatsList { broker_addr: Some(broker.advertised.clone()), ..Default::default() };
     for group in broker.groups.all() {
-        let topics = broker.offsets.topics_of(&group.group_name);
+        let topics = topics_of(broker, &group.group_name);
         let topics = topics.iter().filter_map(|topic| progress(broker, &group.group_name, topic, header.is_order));
         let topics: Vec<_> = topics.collect();
         let queues = || topics.iter().flat_map(|topic| topic.offset_table.values());
@@ -60,6 +61,18 @@ pub(crate) fn of_broker(broker: &Broker, _: &Arc<Conn>, request: &Command) -> An
         list.consume_stats_list.push(BTreeMap::from([(group.group_name.clone(), topics)]));
     }
     answer::body(request, &list)
+}
+
+/// Topics in which a group has offsets; and its retry topic, where messages may wait that it has not
+/// begun with.
+fn topics_of(broker: &Broker, group: &str) -> BTreeSet<String> {
+    let mut topics = broker.offsets.topics_of(group);
+    let retry = names::retry_topic(group);
+    let has_messages = |queue_id| broker.store.queue_range(&retry, queue_id).is_some_and(|(_, max)| max > 0);
+    if broker.topics.get(&retry).is_some_and(|topic| (0..topic.config.read_queue_nums).any(has_messages)) {
+        topics.insert(retry);
+    }
+    topics
 }
 
 /// How far a group is in a topic; `None` for a topic that is gone or that its members dropped.

@@ -176,3 +176,34 @@ fn a_fingerprint_stands_for_known_subscriptions_only() {
     assert!(unknown.wants_subscriptions && unknown.change.is_some(), "a member all the same");
     assert_eq!(expression(&consumers, 2, "T").as_deref(), Some("x"), "the group's until it tells its own");
 }
+
+#[test]
+fn a_conflict_ends_when_the_client_that_disagreed_leaves() {
+    let consumers = Consumers::default();
+    let (one, two) = (Wire::new(1), Wire::new(2));
+    let (x, y) = (data("g", &[("T", "x", 1)]), data("g", &[("T", "y", 2)]));
+    beat(&consumers, &one, "a", &x);
+    assert_eq!(beat(&consumers, &two, "b", &y).conflicts.len(), 1);
+    consumers.closed(2);
+    assert_eq!(beat(&consumers, &Wire::new(3), "c", &y).conflicts.len(), 1, "another one: told anew");
+    consumers.unregister("c", "g");
+    assert_eq!(beat(&consumers, &Wire::new(4), "d", &y).conflicts.len(), 1);
+}
+
+#[test]
+fn a_client_that_leaves_a_topic_out_conflicts_where_queues_are_shared() {
+    let consumers = Consumers::default();
+    let both = [("T", "*", 1), ("U", "*", 1), ("%RETRY%g", "*", 1)];
+    beat(&consumers, &Wire::new(1), "a", &data("g", &both));
+    let conflicts = beat(&consumers, &Wire::new(2), "b", &data("g", &both[1..2])).conflicts;
+    let expected = Conflict {
+        group: "g".into(),
+        topic: "T".into(),
+        newcomer: ("b".into(), "nothing".into()),
+        other: ("a".into(), "*".into()),
+    };
+    assert_eq!(conflicts, [expected]);
+    let broadcasting = |topics| ConsumerData { message_model: Some(MessageModel::Broadcasting), ..data("all", topics) };
+    beat(&consumers, &Wire::new(1), "a", &broadcasting(&both));
+    assert!(beat(&consumers, &Wire::new(2), "b", &broadcasting(&both[..1])).conflicts.is_empty(), "each reads all");
+}

@@ -174,3 +174,16 @@ async fn a_pull_is_answered_at_its_time_whoever_else_waits() {
     assert_eq!(long.await.unwrap(), response::PULL_NOT_FOUND);
     running.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_expression_without_a_tag_is_an_error() {
+    let running = Running::start(BIG, |_| {}).await;
+    let conn = running.connect().await;
+    send(&conn, "T", b"0", "").await;
+    let mut pull = pull_at(0, 0, None);
+    pull.fields.set_str("subscription", "||");
+    let answer = call(&conn, pull).await;
+    assert_eq!(answer.code, response::SUBSCRIPTION_PARSE_FAILED);
+    assert!(answer.remark.is_some_and(|remark| remark.contains("group G") && remark.contains("topic T")));
+    running.stop().await;
+}

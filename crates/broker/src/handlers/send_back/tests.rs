@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use apogee_message::names::property;
 use apogee_wire::bodies::{
-    Body, ExponentialRetryPolicy, GroupRetryPolicy, GroupRetryPolicyType, LockBatchRequestBody, MessageQueue,
-    SubscriptionGroupConfig,
+    Body, ConsumeStats, ExponentialRetryPolicy, GroupRetryPolicy, GroupRetryPolicyType, LockBatchRequestBody,
+    MessageQueue, SubscriptionGroupConfig,
 };
 use apogee_wire::codes::request;
-use apogee_wire::headers::{RpcFields, SendMessageResponseHeader};
+use apogee_wire::headers::{GetConsumeStatsRequestHeader, RpcFields, SendMessageResponseHeader};
 use bytes::Bytes;
 
 use super::*;
@@ -169,5 +169,24 @@ async fn a_policy_that_makes_no_sense_is_refused() {
     let answer = call(&conn, update).await;
     assert_eq!(answer.code, response::INVALID_PARAMETER);
     assert!(answer.remark.is_some_and(|remark| remark.contains("group[G]") && remark.contains("max of at least")));
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_in_the_retry_topic_counts_as_lag() {
+    let (running, conn) = with_group(SubscriptionGroupConfig::new("G")).await;
+    send_retry(&conn, 0, 2).await;
+    send(&conn, "%RETRY%G", b"m", "").await;
+    record_of(&running.broker, "%RETRY%G", 0).await;
+    let stats = Command::request(request::GET_CONSUME_STATS).with_header(&GetConsumeStatsRequestHeader {
+        consumer_group: "G",
+        topic: None,
+        topic_list: None,
+        rpc: RpcFields::default(),
+    });
+    let stats = ConsumeStats::decode(&call(&conn, stats).await.body).unwrap();
+    let lags = stats.offset_table.iter();
+    let lags = lags.map(|(queue, offsets)| (&*queue.topic, offsets.broker_offset - offsets.consumer_offset));
+    assert_eq!(lags.collect::<Vec<_>>(), [("%RETRY%G", 1)]);
     running.stop().await;
 }
