@@ -9,6 +9,7 @@ public final class Main {
         PushScenarios.add(suite);
         PullScenarios.add(suite);
         RetryScenarios.add(suite);
+        OrderScenarios.add(suite);
         TimerScenarios.add(suite);
         RebalanceScenarios.add(suite);
         TransactionScenarios.add(suite);
