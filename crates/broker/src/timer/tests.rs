@@ -22,15 +22,15 @@ struct Broker {
 }
 
 impl Broker {
-    fn try_open(disk: Arc<dyn Disk>, clock: &Arc<ManualClock>) -> Option<Self> {
-        let options = StoreOptions { log_file_size: 1 << 16, index: false, ..Default::default() };
+    fn try_open(disk: Arc<dyn Disk>, clock: &Arc<ManualClock>, sync_flush: bool) -> Option<Self> {
+        let options = StoreOptions { log_file_size: 1 << 16, index: false, sync_flush, ..Default::default() };
         let store = Store::open(Arc::clone(&disk), clock.clone(), PathBuf::from("/s"), options).ok()?;
         let timer = Timer::open(disk, Path::new("/s"), &store).ok()?;
         Some(Self { store, timer, clock: Arc::clone(clock) })
     }
 
     fn open(disk: &SimDisk, clock: &Arc<ManualClock>) -> Self {
-        Self::try_open(Arc::new(disk.clone()), clock).expect("opened")
+        Self::try_open(Arc::new(disk.clone()), clock, true).expect("opened")
     }
 
     fn new() -> (SimDisk, Self) {
@@ -236,7 +236,8 @@ fn the_timers_of_apaches_broker_are_taken_over() {
 }
 
 /// Life after life, each ended by a power cut at some disk operation: in the end every message that
-/// was answered has been delivered once, and no other more than once.
+/// was answered has been delivered once, and no other more than once. With asynchronous flush an answer
+/// is no promise; but what the log still has is delivered once.
 #[test]
 fn a_power_cut_at_any_moment_neither_loses_nor_repeats_a_message() {
     for seed in 1..=40u64 {
@@ -252,7 +253,7 @@ fn a_power_cut_at_any_moment_neither_loses_nor_repeats_a_message() {
         let (mut number, mut answered) = (0, BTreeMap::new());
         for _ in 0..6 {
             let disk = Arc::new(Mortal::new(&sim, below(150)));
-            if let Some(broker) = Broker::try_open(disk, &clock) {
+            if let Some(broker) = Broker::try_open(disk, &clock, seed % 2 == 0) {
                 // Not for ever: without power a queue cannot be opened, which does not end the store.
                 for _ in 0..200 {
                     if broker.store.failure().is_some() {
@@ -280,7 +281,17 @@ fn a_power_cut_at_any_moment_neither_loses_nor_repeats_a_message() {
         let mut delivered = broker.delivered();
         delivered.sort();
         assert!(delivered.windows(2).all(|pair| pair[0] != pair[1]), "seed {seed}: {delivered:?}");
-        let lost: Vec<_> = answered.iter().filter(|(body, answered)| **answered && !delivered.contains(body)).collect();
+        let records = broker.store.records(0);
+        let waited = records.filter_map(|bytes| {
+            let record = Record::read(&bytes).ok().filter(|record| record.topic == names::WHEEL_TOPIC)?;
+            // The log's checksums don't cover properties: what was not flushed can lack its end.
+            if record.properties.contains(&0) {
+                return None;
+            }
+            Some(String::from_utf8_lossy(record.body).into_owned())
+        });
+        let promised = answered.into_iter().filter(|(_, answered)| *answered && seed % 2 == 0).map(|(body, _)| body);
+        let lost: Vec<_> = waited.chain(promised).filter(|body| !delivered.contains(body)).collect();
         assert!(lost.is_empty(), "seed {seed}: {lost:?} lost");
     }
 }
