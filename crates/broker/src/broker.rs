@@ -25,6 +25,7 @@ use crate::deduplication;
 use crate::groups::GroupTable;
 use crate::handlers::client::ClientDesk;
 use crate::handlers::pull;
+use crate::handlers::reply::Replies;
 use crate::life::{Life, Stage};
 use crate::locks::QueueLocks;
 use crate::longpoll::{LongPolling, Parked};
@@ -103,6 +104,7 @@ pub struct Broker {
     pub(crate) schedule: Schedule,
     pub(crate) transactions: Transactions,
     pub(crate) timer: Timer,
+    pub(crate) replies: Replies,
     pub(crate) stats: Stats,
     /// Milliseconds of the delay levels.
     pub(crate) delays: Arc<[i64]>,
@@ -301,6 +303,7 @@ impl Broker {
             schedule,
             transactions,
             timer,
+            replies: Replies::default(),
             stats: Stats::default(),
             delays,
             schedule_topic: names::SCHEDULE_TOPIC.into(),

@@ -316,3 +316,17 @@ fn the_topic_of_traces_is_there_from_the_start() {
         server.connect_namesrv().call(ask(request::GET_ROUTEINFO_BY_TOPIC, &[("topic", "RMQ_SYS_TRACE_TOPIC")]));
     assert_eq!(route.code, response::SUCCESS, "{:?}", route.remark);
 }
+
+#[test]
+fn what_waits_to_be_consumed_again_counts_as_lag() {
+    let server = Server::start(&[]);
+    let mut peer = server.connect();
+    create_group(&mut peer, "G");
+    peer.send_ok("T", 0, b"x", "");
+    commit(&mut peer, "G", "T", "0", "1", response::SUCCESS);
+    peer.send_ok("%RETRY%G", 0, b"again", "");
+    let told = call(&mut peer, request::GET_CONSUME_STATS, &[("consumerGroup", "G")], response::SUCCESS);
+    let table = ConsumeStats::decode(&told.body).expect("figures").offset_table;
+    let lag = |topic| table.get(&MessageQueue::new(topic, "broker-a", 0)).map(|q| q.broker_offset - q.consumer_offset);
+    assert_eq!((lag("T"), lag("%RETRY%G")), (Some(0), Some(1)));
+}

@@ -13,7 +13,7 @@ use apogee_wire::Command;
 use apogee_wire::codes::{request as code, response};
 use apogee_wire::headers::{ReplyMessageRequestHeader, SendMessageRequestHeader};
 use bytes::BytesMut;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
 use super::answer;
 use super::send::header_of;
@@ -25,8 +25,32 @@ use crate::topics::perm;
 /// How long the client that asked may take to take the reply: as long as senders wait for us.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// Bytes of replies on their way, and what each counts for beside its body.
+const MOST_BYTES: usize = 256 << 20;
+const LEAST_BYTES: usize = 4_096;
+
+/// Replies on their way to those who asked: no more than memory is meant for.
+pub(crate) struct Replies(Semaphore);
+
+impl Default for Replies {
+    fn default() -> Self {
+        Self(Semaphore::new(MOST_BYTES))
+    }
+}
+
+impl Replies {
+    fn take_place(&self, body: usize) -> Result<SemaphorePermit<'_>, BrokerError> {
+        let bytes = u32::try_from(body.saturating_add(LEAST_BYTES)).unwrap_or(u32::MAX);
+        self.0.try_acquire_many(bytes).map_err(|_| {
+            let remark = format!("replies of {} MB wait for those who asked: try again", MOST_BYTES >> 20);
+            BrokerError::new(response::SYSTEM_BUSY, remark)
+        })
+    }
+}
+
 /// Passes a reply on and stores it, both at once; what the requester made of it is the answer.
 pub(crate) async fn reply(broker: &Broker, conn: &Conn, request: &Command) -> Result<Command, BrokerError> {
+    let _place = broker.replies.take_place(request.body.len())?;
     let header = header_of(request)?;
     let settings = broker.settings.load();
     let queue_id = check(broker, &settings, &header, request.body.len())?;
@@ -191,5 +215,20 @@ impl AppendDone for Told {
             // Whoever waited may have gone with its connection.
             let _ = tell.send(result.clone());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replies_wait_in_bounded_memory() {
+        let replies = Replies::default();
+        let places: Vec<_> = (0..64).map_while(|_| replies.take_place(4 << 20).ok()).collect();
+        assert_eq!(places.len(), 63);
+        assert_eq!(replies.take_place(4 << 20).map(drop).unwrap_err().code, response::SYSTEM_BUSY);
+        drop(places);
+        assert!(replies.take_place(4 << 20).is_ok());
     }
 }
