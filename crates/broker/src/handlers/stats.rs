@@ -47,18 +47,6 @@ pub(crate) fn of_group(broker: &Broker, _: &Arc<Conn>, request: &Command) -> Ans
     answer::body(request, &all)
 }
 
-/// Topics that a group has offsets in, and its retry topic: what waits there is behind, too, also
-/// before the first of it was consumed.
-fn topics_of(broker: &Broker, group: &str) -> BTreeSet<String> {
-    let mut topics = broker.offsets.topics_of(group);
-    let retry = names::retry_topic(group);
-    let queues = broker.topics.get(&retry).map_or(0, |topic| topic.config.read_queue_nums);
-    if (0..queues).any(|queue_id| broker.store.queue_range(&retry, queue_id).is_some_and(|(_, end)| end > 0)) {
-        topics.insert(retry);
-    }
-    topics
-}
-
 /// `GET_BROKER_CONSUME_STATS`: how far all groups are.
 pub(crate) fn of_broker(broker: &Broker, _: &Arc<Conn>, request: &Command) -> Answer {
     let header: GetConsumeStatsInBrokerHeader = request.header()?;
