@@ -30,7 +30,7 @@ pub(crate) async fn answer_woken(broker: Arc<Broker>) {
     loop {
         broker.woke.notified().await;
         for parked in broker.take_woken() {
-            pull::pull(&broker, &parked.conn, &parked.request, Some(parked.deadline_ms));
+            pull::pull_again(&broker, &parked);
         }
     }
 }
@@ -40,7 +40,7 @@ pub(crate) async fn answer_expired(broker: Arc<Broker>) {
     loop {
         let now = broker.now();
         for parked in broker.longpoll.expired(now) {
-            pull::pull(&broker, &parked.conn, &parked.request, Some(parked.deadline_ms));
+            pull::pull_again(&broker, &parked);
         }
         let next = broker
             .longpoll

@@ -218,7 +218,7 @@ impl RunningBroker {
         let _ = tokio::time::timeout(LEAVING, leaving).await;
         broker.life.begin(Stage::Refusing);
         for parked in broker.longpoll.take_all() {
-            pull::pull(&broker, &parked.conn, &parked.request, Some(0));
+            pull::pull_again(&broker, &Parked { deadline_ms: 0, ..parked });
         }
         if tokio::time::timeout(patience, broker.life.sends_are_answered()).await.is_err() {
             tracing::warn!("stops with messages that the disk has not taken in time; their producers are not answered");

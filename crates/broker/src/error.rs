@@ -10,6 +10,7 @@ use apogee_wire::bodies::BodyError;
 use apogee_wire::codes::response;
 use apogee_wire::headers::HeaderError;
 
+use crate::clients::Unusable;
 use crate::persist::PersistError;
 
 /// A refusal, as the peer gets it. The one place where errors become response codes.
@@ -31,6 +32,15 @@ impl BrokerError {
     /// The topic is not there.
     pub fn no_topic(topic: &str) -> Self {
         Self::new(response::TOPIC_NOT_EXIST, format!("topic[{topic}] not exist, apply first please!"))
+    }
+
+    /// A subscription that cannot be filtered by: where its expression has an error, with a code and a
+    /// text before it.
+    pub fn unusable(error: &Unusable, syntax_code: i32, preface: &str) -> Self {
+        match error {
+            Unusable::Type(_) => Self::new(response::SYSTEM_ERROR, error.to_string()),
+            Unusable::Syntax(syntax) => Self::new(syntax_code, format!("{preface}{syntax}")),
+        }
     }
 
     /// The response that says so.

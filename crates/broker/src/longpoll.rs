@@ -14,6 +14,7 @@ use crate::clients::Subscription;
 const MOST_PARKED: usize = 200_000;
 
 /// A pull that waits.
+#[derive(Clone)]
 pub struct Parked {
     /// Who asked.
     pub conn: Arc<Conn>,
@@ -21,6 +22,8 @@ pub struct Parked {
     pub request: Command,
     /// Which messages it wants.
     pub subscription: Arc<Subscription>,
+    /// Offset in the queue from which on messages may match.
+    pub offset: i64,
     /// When it is answered whatever comes, in milliseconds since 1970.
     pub deadline_ms: i64,
 }
@@ -162,6 +165,7 @@ mod tests {
             conn: Arc::clone(conn),
             request: Command::request(request::PULL_MESSAGE),
             subscription: Arc::new(Subscription::to_tags("T", tags, 0)),
+            offset: 0,
             deadline_ms,
         }
     }

@@ -212,7 +212,7 @@ impl Service for Requests {
                 })
             }
             Some(Lane::Send) => answer(conn, request, send(&self.broker, conn, request)),
-            Some(Lane::Pull) => pull::pull(&self.broker, conn, request, None),
+            Some(Lane::Pull) => pull::pull(&self.broker, conn, request),
             Some(Lane::Here(handler)) => answer(conn, request, handler(&self.broker, conn, request)),
             Some(Lane::Blocking(handler)) => spawn(&self.broker, conn, request, handler),
             Some(Lane::Relayed) => {

@@ -60,6 +60,8 @@ settings! {
         register_broker_timeout_mills: u64 = "registerBrokerTimeoutMills", 24_000, Live, 100..=120_000;
         /// Send the whole registration even when the name server has this version of it.
         force_register: bool = "forceRegister", true, Live;
+        /// Evaluate SQL92 expressions of subscriptions. Upstream's default is false.
+        enable_property_filter: bool = "enablePropertyFilter", true, Live;
         /// Let a pull that finds nothing wait for a message.
         long_polling_enable: bool = "longPollingEnable", true, Live;
         /// Milliseconds that a pull waits when long polling is off.
@@ -164,7 +166,6 @@ settings! {
         "enableControllerMode" = "false",
         "enableDLegerCommitLog" = "false",
         "enableSlaveActingMaster" = "false",
-        "enablePropertyFilter" = "false",
         "enableConsumeQueueExt" = "false",
         "enableLmq" = "false",
         "enableMultiDispatch" = "false",

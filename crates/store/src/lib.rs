@@ -37,5 +37,5 @@ pub use error::{AppendError, StoreError};
 pub use log::{Append, AppendDone, Appended};
 pub use options::StoreOptions;
 pub use queue::Unit;
-pub use reader::{Boundary, ReadLimits, ReadResult, ReadStatus};
+pub use reader::{Boundary, Filter, ReadLimits, ReadResult, ReadStatus, Verdict};
 pub use store::{Found, Store};

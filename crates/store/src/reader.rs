@@ -83,6 +83,36 @@ pub struct ReadResult {
     pub behind_bytes: i64,
 }
 
+/// Which messages a read returns. A closure asked with tag codes is one.
+pub trait Filter {
+    /// Whether a message with this tag code may be wanted: what can be said without the log.
+    fn by_unit(&mut self, tag_code: i64) -> bool;
+
+    /// Whether a message that [`Filter::by_unit`] let pass is wanted, by its record.
+    fn by_record(&mut self, record: &[u8]) -> Verdict {
+        let _ = record;
+        Verdict::Take
+    }
+}
+
+impl<F: FnMut(i64) -> bool> Filter for F {
+    fn by_unit(&mut self, tag_code: i64) -> bool {
+        self(tag_code)
+    }
+}
+
+/// What a filter says of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is wanted.
+    Take,
+    /// It is not.
+    Skip,
+    /// It was not looked at: the read has cost enough and ends before it. Said of the first record of
+    /// a read, it would be said again and again.
+    Stop,
+}
+
 /// Which end of a run of equal or bracketing store times is meant (upstream `BoundaryType`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Boundary {
@@ -98,14 +128,14 @@ const STEP: usize = 256;
 const MOST_LOOKED_AT: usize = 800;
 
 impl Store {
-    /// Reads from a queue. `matches` is asked with each message's tag code.
+    /// Reads from a queue what the filter lets pass.
     pub fn read(
         &self,
         topic: &str,
         queue_id: i32,
         offset: i64,
         limits: ReadLimits,
-        matches: &mut dyn FnMut(i64) -> bool,
+        filter: &mut dyn Filter,
     ) -> ReadResult {
         let ended = |status, next_offset, min_offset, max_offset| ReadResult {
             status,
@@ -156,7 +186,7 @@ impl Store {
             };
             for unit in units.into_iter().take((max - result.next_offset) as usize) {
                 looked_at += 1;
-                if unit.is_blank() || !matches(unit.tag_code) {
+                if unit.is_blank() || !filter.by_unit(unit.tag_code) {
                     result.next_offset += 1;
                     continue;
                 }
@@ -175,7 +205,14 @@ impl Store {
                     }
                     continue;
                 };
-                self.join(&mut result.slices, &last, &unit, slice);
+                match filter.by_record(&slice) {
+                    Verdict::Take => self.join(&mut result.slices, &last, &unit, slice),
+                    Verdict::Skip => {
+                        result.next_offset += 1;
+                        continue;
+                    }
+                    Verdict::Stop => break 'looking,
+                }
                 (last, result.status) = (unit, ReadStatus::Found);
                 result.messages += 1;
                 result.bytes += unit.size as usize;

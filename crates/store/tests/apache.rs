@@ -81,7 +81,7 @@ impl Sample {
             assert_eq!((min, max), (units[0][0], units[units.len() - 1][0] + 1), "{topic} {queue}");
             let mut offset = min;
             while offset < max {
-                let read = store.read(&topic, queue, offset, ALL, &mut |_| true);
+                let read = store.read(&topic, queue, offset, ALL, &mut |_: i64| true);
                 assert_eq!(read.status, ReadStatus::Found, "{topic} {queue} {offset}");
                 for slice in &read.slices {
                     for record in apogee_message::record::iter(slice) {

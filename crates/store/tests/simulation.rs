@@ -170,7 +170,7 @@ impl World {
     fn read(&self, topic: &str, queue: i32) -> Vec<u64> {
         let mut numbers = Vec::new();
         loop {
-            let read = self.store().read(topic, queue, numbers.len() as i64, ALL, &mut |_| true);
+            let read = self.store().read(topic, queue, numbers.len() as i64, ALL, &mut |_: i64| true);
             if read.status != ReadStatus::Found {
                 assert_eq!(numbers.len() as i64, read.max_offset, "seed {}: {read:?}", self.seed);
                 return numbers;

@@ -61,6 +61,8 @@ pub struct Noted<C = Conn> {
     pub change: Option<Change<C>>,
     /// Clients that are now found to want different things of a topic.
     pub conflicts: Vec<Conflict>,
+    /// New expressions that have errors.
+    pub complaints: Vec<Complaint>,
     /// The client must send its subscriptions: it left them out and they aren't known.
     pub wants_subscriptions: bool,
 }
@@ -73,6 +75,17 @@ pub struct Change<C = Conn> {
     /// Whom to tell, so that the members share the queues anew. Nobody in a broadcasting group,
     /// whose members have all queues each.
     pub notify: Vec<Arc<C>>,
+}
+
+/// A client subscribes to a topic with an expression that is wrong, or likely not what is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Complaint {
+    /// The topic.
+    pub topic: String,
+    /// The expression.
+    pub expression: String,
+    /// What is wrong with it.
+    pub what: String,
 }
 
 /// Two clients of a group subscribe to a topic with different expressions, or one of them not at all.
@@ -103,17 +116,18 @@ impl<C: Channel> Consumers<C> {
         let (name, group, is_new) = registry.seen(now_ms, channel, client, &data.group_name);
         group.shared.update(data);
         let mut changed = is_new;
-        let mut conflicts = Vec::new();
+        let (mut conflicts, mut complaints) = (Vec::new(), Vec::new());
         let mut wants_subscriptions = false;
         if heartbeat.without_subscriptions {
             wants_subscriptions = !group.knows(channel.id(), heartbeat.fingerprint);
         } else {
             let topics = group.subscribe(channel.id(), heartbeat.fingerprint, &data.subscription_data_set);
             changed |= !topics.is_empty();
+            complaints = group.complaints(channel.id(), &topics);
             conflicts = group.conflicts(&name, channel.id(), &topics);
         }
         self.conflicts.fetch_add(conflicts.len() as u64, Ordering::Relaxed);
-        Noted { change: changed.then(|| group.change(name)), conflicts, wants_subscriptions }
+        Noted { change: changed.then(|| group.change(name)), conflicts, complaints, wants_subscriptions }
     }
 
     /// The id of the member that speaks through a connection.
@@ -283,6 +297,17 @@ impl<C: Channel> Group<C> {
         changed.extend(before.into_keys());
         member.own = Own { subscriptions: Some(now), fingerprint };
         changed
+    }
+
+    /// What is wrong with the member's subscriptions to these topics.
+    fn complaints(&self, connection: u64, topics: &BTreeSet<String>) -> Vec<Complaint> {
+        let Some(member) = self.members.get(&connection) else { return Vec::new() };
+        let complaint = |topic: &String| {
+            let subscription = member.own.get(topic)?;
+            let what = subscription.complaint()?;
+            Some(Complaint { topic: topic.clone(), expression: subscription.expression().to_owned(), what })
+        };
+        topics.iter().filter_map(complaint).collect()
     }
 
     /// Other clients of the group that want something else than the member does, whose wishes about

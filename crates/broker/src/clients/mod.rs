@@ -10,10 +10,10 @@ mod producers;
 mod registry;
 mod subscription;
 
-pub use consumers::{Change, Conflict, Consumers, Heartbeat, Noted};
+pub use consumers::{Change, Complaint, Conflict, Consumers, Heartbeat, Noted};
 pub use producers::Producers;
 pub use registry::Client;
-pub use subscription::Subscription;
+pub use subscription::{ALL, Subscription, TAG, Unusable};
 
 /// A client's connection, as far as the registries need it.
 pub trait Channel {

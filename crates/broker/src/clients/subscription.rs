@@ -1,36 +1,63 @@
 //! What a client wants of a topic.
 
+use apogee_filter::{Expression, MessageVariables, SyntaxError};
+use apogee_message::record::Record;
 use apogee_message::tag::java_hash;
+use apogee_store::{Filter, Verdict};
 use apogee_wire::bodies::SubscriptionData;
 
 /// The expression that wants everything.
 pub const ALL: &str = "*";
 /// The expression type of tags; a subscription without a type is of this one.
 pub const TAG: &str = "TAG";
+/// The expression type of expressions over properties.
+pub const SQL92: &str = "SQL92";
 
 /// A subscription, ready to be asked about messages.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Subscription {
     data: SubscriptionData,
-    /// Hash codes of the tags wanted, in order; None: all messages.
-    codes: Option<Box<[i32]>>,
+    wanted: Wanted,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Wanted {
+    All,
+    /// Hash codes of the tags wanted, in order.
+    Tags(Box<[i32]>),
+    Sql(Result<Expression, SyntaxError>),
+    /// An expression type that the broker does not know.
+    Unknown,
+}
+
+/// Why the broker cannot filter by a subscription.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unusable {
+    /// Expressions of this type are not evaluated.
+    #[error("The broker does not support consumer to filter message by {0}")]
+    Type(String),
+    /// The expression has an error.
+    #[error("{0}")]
+    Syntax(SyntaxError),
 }
 
 impl Subscription {
     /// The subscription that a client sent. Codes that the client left out are computed from the
-    /// expression.
+    /// expression; a SQL92 expression is compiled.
     pub fn new(data: SubscriptionData) -> Self {
-        let codes = if !is_tag(&data) || data.class_filter_mode || wants_all(&data) {
-            None
-        } else if data.code_set.is_empty() {
-            let mut codes: Vec<i32> = tags(data.sub_string.as_deref().unwrap_or_default()).map(java_hash).collect();
-            codes.sort_unstable();
-            codes.dedup();
-            Some(codes.into())
-        } else {
-            Some(data.code_set.iter().copied().collect())
+        let wanted = match data.expression_type.as_deref() {
+            Some(SQL92) => Wanted::Sql(Expression::compile(data.sub_string.as_deref().unwrap_or_default())),
+            Some(kind) if !kind.is_empty() && kind != TAG => Wanted::Unknown,
+            _ if data.class_filter_mode || wants_all(&data) => Wanted::All,
+            _ if data.code_set.is_empty() => {
+                let mut codes: Vec<i32> = tags(data.sub_string.as_deref().unwrap_or_default()).map(java_hash).collect();
+                codes.sort_unstable();
+                codes.dedup();
+                Wanted::Tags(codes.into())
+            }
+            _ => Wanted::Tags(data.code_set.iter().copied().collect()),
         };
-        Self { data, codes }
+        Self { data, wanted }
     }
 
     /// The subscription to the tags of an expression such as `TagA || TagB`.
@@ -47,6 +74,20 @@ impl Subscription {
         })
     }
 
+    /// The subscription by an expression of a type.
+    pub fn by(kind: &str, topic: &str, expression: &str, version: i64) -> Self {
+        if kind.is_empty() || kind == TAG {
+            return Self::to_tags(topic, expression, version);
+        }
+        Self::new(SubscriptionData {
+            topic: topic.to_owned(),
+            sub_string: Some(expression.to_owned()),
+            expression_type: Some(kind.to_owned()),
+            sub_version: version,
+            ..SubscriptionData::default()
+        })
+    }
+
     /// Whether a tag expression is made of separators alone: then it is none.
     pub fn is_only_bars(expression: &str) -> bool {
         !expression.is_empty() && expression.split("||").all(str::is_empty)
@@ -57,21 +98,51 @@ impl Subscription {
         &self.data
     }
 
-    /// Whether tags decide, and not a SQL92 expression.
-    pub fn is_by_tag(&self) -> bool {
-        is_tag(&self.data)
+    /// Whether the broker can filter by it. `by_properties`: it evaluates SQL92 expressions.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot.
+    pub fn check(&self, by_properties: bool) -> Result<(), Unusable> {
+        match &self.wanted {
+            Wanted::Unknown => Err(Unusable::Type(self.kind().to_owned())),
+            Wanted::Sql(_) if !by_properties => Err(Unusable::Type(self.kind().to_owned())),
+            Wanted::Sql(Err(error)) => Err(Unusable::Syntax(error.clone())),
+            _ => Ok(()),
+        }
     }
 
-    /// The hash codes of the tags wanted, in order; None: all messages, as far as tags decide.
-    pub fn codes(&self) -> Option<&[i32]> {
-        self.codes.as_deref()
+    /// What the client's owner should know of the expression.
+    pub fn complaint(&self) -> Option<String> {
+        match &self.wanted {
+            Wanted::Sql(Err(error)) => Some(error.to_string()),
+            Wanted::Sql(Ok(expression)) => {
+                let from = expression.ignored_from()?;
+                Some(format!("position {from}: the expression is complete; the rest is ignored"))
+            }
+            Wanted::Unknown => Some("this expression type is not known; TAG and SQL92 are".to_owned()),
+            _ => None,
+        }
     }
 
     /// Whether a message with that tag code may be wanted. Different tags can have the same code:
     /// clients compare the tags themselves.
     pub fn wants(&self, tag_code: i64) -> bool {
-        // A code is a 32-bit hash, whatever the width it is stored in.
-        self.codes.as_ref().is_none_or(|codes| codes.binary_search(&(tag_code as i32)).is_ok())
+        match &self.wanted {
+            // A code is a 32-bit hash, whatever the width it is stored in.
+            Wanted::Tags(codes) => codes.binary_search(&(tag_code as i32)).is_ok(),
+            _ => true,
+        }
+    }
+
+    /// What picks the messages of one read.
+    pub fn picker(&self) -> Picker<'_> {
+        Picker { subscription: self, work: 0 }
+    }
+
+    /// `TAG`, `SQL92` or what else the client wrote.
+    pub fn kind(&self) -> &str {
+        self.data.expression_type.as_deref().filter(|kind| !kind.is_empty()).unwrap_or(TAG)
     }
 
     /// The expression as a person writes it.
@@ -81,15 +152,45 @@ impl Subscription {
 
     /// Whether both let through the same messages.
     pub fn is_alike(&self, other: &Self) -> bool {
-        self.is_by_tag() == other.is_by_tag()
+        self.kind() == other.kind()
             && self.data.class_filter_mode == other.data.class_filter_mode
-            && self.codes == other.codes
-            && (self.is_by_tag() || self.expression() == other.expression())
+            && self.wanted == other.wanted
     }
 }
 
-fn is_tag(data: &SubscriptionData) -> bool {
-    data.expression_type.as_deref().is_none_or(|kind| kind.is_empty() || kind == TAG)
+/// Picks the messages of one read that a subscription wants.
+#[derive(Debug)]
+pub struct Picker<'s> {
+    subscription: &'s Subscription,
+    /// What evaluating cost until now: bytes of properties, for each term of the expression.
+    work: usize,
+}
+
+impl Picker<'_> {
+    /// Most work of one read: some milliseconds. Hundreds of messages by a common expression.
+    const MOST_WORK: usize = 16 << 20;
+    /// What a message costs beside its properties.
+    const LEAST_PROPERTIES: usize = 64;
+}
+
+impl Filter for Picker<'_> {
+    fn by_unit(&mut self, tag_code: i64) -> bool {
+        self.subscription.wants(tag_code)
+    }
+
+    fn by_record(&mut self, record: &[u8]) -> Verdict {
+        let expression = match &self.subscription.wanted {
+            Wanted::All | Wanted::Tags(_) => return Verdict::Take,
+            Wanted::Sql(Ok(expression)) => expression,
+            Wanted::Sql(Err(_)) | Wanted::Unknown => return Verdict::Skip,
+        };
+        if self.work > Self::MOST_WORK {
+            return Verdict::Stop;
+        }
+        let Ok(record) = Record::read(record) else { return Verdict::Skip };
+        self.work += expression.terms() * (Self::LEAST_PROPERTIES + record.properties.len());
+        if expression.matches(&MessageVariables::of(&record)) { Verdict::Take } else { Verdict::Skip }
+    }
 }
 
 fn wants_all(data: &SubscriptionData) -> bool {
@@ -105,6 +206,9 @@ fn tags(expression: &str) -> impl Iterator<Item = &str> {
 
 #[cfg(test)]
 mod tests {
+    use apogee_message::record::{Draft, NewMessage};
+    use bytes::BytesMut;
+
     use super::*;
 
     const TAG_A: i64 = 2_598_919;
@@ -158,16 +262,60 @@ mod tests {
         assert!(["", "*", " || ", "|||", "a||"].iter().all(|text| !Subscription::is_only_bars(text)));
     }
 
-    #[test]
-    fn tags_do_not_decide_for_sql() {
-        let data = SubscriptionData {
-            expression_type: Some("SQL92".into()),
-            sub_string: Some("a > 3".into()),
-            ..SubscriptionData::default()
+    fn sql(expression: &str) -> Subscription {
+        Subscription::by(SQL92, "T", expression, 0)
+    }
+
+    fn record(properties: &str) -> Vec<u8> {
+        let message = NewMessage {
+            topic: "T".into(),
+            queue_id: 0,
+            flag: 0,
+            sys_flag: 0,
+            born_timestamp: 1,
+            born_host: ([127, 0, 0, 1], 1).into(),
+            store_host: ([127, 0, 0, 1], 2).into(),
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            body: "body".into(),
+            properties: properties.to_owned().into(),
         };
-        let sql = Subscription::new(data);
-        assert!(sql.wants(TAG_A) && !sql.is_by_tag());
-        assert!(!sql.is_alike(&Subscription::to_tags("T", "*", 0)));
+        Draft::new(&message, &mut BytesMut::new()).expect("a record").to_vec()
+    }
+
+    #[test]
+    fn properties_decide_for_sql_and_tags_do_not() {
+        let subscription = sql("a > 3 AND TAGS = 'x'");
+        assert!(subscription.wants(TAG_A));
+        assert_eq!(subscription.picker().by_record(&record("a\u{1}4\u{2}TAGS\u{1}x\u{2}")), Verdict::Take);
+        assert_eq!(subscription.picker().by_record(&record("a\u{1}3\u{2}TAGS\u{1}x\u{2}")), Verdict::Skip);
+        assert_eq!(subscription.picker().by_record(b"no record"), Verdict::Skip);
+        assert!(!subscription.is_alike(&Subscription::to_tags("T", "*", 0)));
+        assert!(!subscription.is_alike(&sql("a > 3")) && sql("a > 3").is_alike(&sql("a > 3")));
+    }
+
+    #[test]
+    fn what_cannot_be_filtered_by_is_named_and_wants_nothing() {
+        let broken = sql("a >> 3");
+        assert_eq!(broken.picker().by_record(&record("a\u{1}4\u{2}")), Verdict::Skip);
+        assert!(matches!(broken.check(true), Err(Unusable::Syntax(error)) if error.position == 4));
+        assert!(broken.complaint().expect("a complaint").starts_with("position 4: "));
+        assert_eq!(sql("a > 3").check(false), Err(Unusable::Type("SQL92".into())));
+        assert_eq!((sql("a > 3").check(true), sql("a > 3").complaint()), (Ok(()), None));
+        assert!(sql("a > 3 )").complaint().expect("a complaint").starts_with("position 7: "));
+        let unknown = Subscription::by("JS", "T", "true", 0);
+        assert_eq!(unknown.check(true), Err(Unusable::Type("JS".into())));
+        assert_eq!(unknown.picker().by_record(&record("")), Verdict::Skip);
+    }
+
+    #[test]
+    fn a_read_ends_when_it_has_cost_enough_but_never_before_its_first_message() {
+        let subscription = sql(&vec!["a CONTAINS 'xy'"; 500].join(" OR "));
+        let record = record(&format!("a\u{1}{}\u{2}", "x".repeat(32_000)));
+        let mut picker = subscription.picker();
+        let verdicts: Vec<_> = std::iter::repeat_with(|| picker.by_record(&record)).take(10).collect();
+        assert_eq!(verdicts[0], Verdict::Skip);
+        assert_eq!(verdicts[9], Verdict::Stop);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use apogee_wire::headers::{
 };
 
 use crate::BrokerError;
-use crate::clients::{Change, Channel, Client, Conflict, Consumers, Heartbeat, Producers, Subscription};
+use crate::clients::{Change, Channel, Client, Complaint, Conflict, Consumers, Heartbeat, Producers, Subscription};
 use crate::groups::GroupTable;
 use crate::locks::QueueLocks;
 use crate::offsets::OffsetTable;
@@ -108,6 +108,9 @@ impl<C: Channel> ClientDesk<'_, C> {
         self.topics.ensure_retry(group, config.retry_queue_nums, self.now_ms);
         let noted = self.consumers.heartbeat(self.now_ms, channel, client, heartbeat);
         noted.conflicts.iter().for_each(warn);
+        for Complaint { topic, expression, what } in &noted.complaints {
+            tracing::warn!(client = &*client.id, group, topic, expression, "a filter expression needs a look: {what}");
+        }
         if let Some(change) = noted.change {
             self.notify(&change);
         }
@@ -171,15 +174,10 @@ impl<C: Channel> ClientDesk<'_, C> {
 
     /// Whether the broker can evaluate a client's filter expression (code 46).
     fn check_config(&self, request: &Command) -> Answer {
-        let subscription = CheckClientRequestBody::decode(&request.body)?.subscription_data;
-        match subscription.map(Subscription::new).filter(|subscription| !subscription.is_by_tag()) {
-            None => Ok(success(request)),
-            Some(other) => {
-                let kind = other.data().expression_type.as_deref().unwrap_or_default();
-                let remark = format!("The broker does not support consumer to filter message by {kind}");
-                Err(BrokerError::new(response::SYSTEM_ERROR, remark))
-            }
-        }
+        let subscription = CheckClientRequestBody::decode(&request.body)?.subscription_data.map(Subscription::new);
+        let checked = subscription.map_or(Ok(()), |wanted| wanted.check(self.settings.enable_property_filter));
+        checked.map_err(|error| BrokerError::unusable(&error, response::SUBSCRIPTION_PARSE_FAILED, ""))?;
+        Ok(success(request))
     }
 
     /// Locks queues for an orderly consumer (code 41). There are no replicas to ask, whatever the

@@ -14,7 +14,7 @@ use apogee_wire::headers::{PullMessageRequestHeader, PullMessageResponseHeader};
 
 use super::answer;
 use crate::broker::Broker;
-use crate::clients::Subscription;
+use crate::clients::{ALL, Subscription, TAG};
 use crate::error::BrokerError;
 use crate::handlers::resubscribe;
 use crate::life::Stage;
@@ -33,25 +33,32 @@ const SUBSCRIPTION: i32 = 4;
 /// Longest time that a pull is parked, whatever it asks for.
 const MOST_SUSPEND_MS: i64 = 300_000;
 
-/// Runs a pull: answers it, or parks it. `deadline` is set when it was parked before.
-pub(crate) fn pull(broker: &Arc<Broker>, conn: &Arc<Conn>, request: &Command, deadline: Option<i64>) {
+/// Runs a pull: answers it, or parks it.
+pub(crate) fn pull(broker: &Arc<Broker>, conn: &Arc<Conn>, request: &Command) {
     // Its answer is all that a pull is for.
     if request.is_oneway() {
         return;
     }
-    match Wanted::check(broker, conn, request) {
-        Ok(wanted) => wanted.run(broker, conn, request, deadline),
-        Err(error) if deadline.is_none() && resubscribe::may_help(&error) => {
-            resubscribe::ask(broker, conn, request, error);
-        }
+    match Wanted::check(broker, conn, request, None) {
+        Ok(wanted) => wanted.run(broker, conn, request, None),
+        Err(error) if resubscribe::may_help(&error) => resubscribe::ask(broker, conn, request, error),
         Err(error) => conn.reply(&error.response_to(request)),
     }
 }
 
 /// Runs a pull whose client has just told what it subscribes to.
 pub(crate) fn pull_as_told(broker: &Arc<Broker>, conn: &Arc<Conn>, request: &Command) {
-    match Wanted::check(broker, conn, request) {
+    match Wanted::check(broker, conn, request, None) {
         Ok(wanted) => wanted.run(broker, conn, request, None),
+        Err(error) => conn.reply(&error.response_to(request)),
+    }
+}
+
+/// Runs a pull that was parked.
+pub(crate) fn pull_again(broker: &Arc<Broker>, parked: &Parked) {
+    let Parked { conn, request, .. } = parked;
+    match Wanted::check(broker, conn, request, Some(parked)) {
+        Ok(wanted) => wanted.run(broker, conn, request, Some(parked)),
         Err(error) => conn.reply(&error.response_to(request)),
     }
 }
@@ -59,6 +66,8 @@ pub(crate) fn pull_as_told(broker: &Arc<Broker>, conn: &Arc<Conn>, request: &Com
 /// A pull that may be answered.
 struct Wanted<'r> {
     header: PullMessageRequestHeader<'r>,
+    /// Where to read: where the client asked for, or past what was found not to match since.
+    offset: i64,
     settings: Arc<BrokerSettings>,
     topic: Arc<Topic>,
     subscription: Arc<Subscription>,
@@ -68,7 +77,7 @@ struct Wanted<'r> {
 }
 
 impl<'r> Wanted<'r> {
-    fn check(broker: &Broker, conn: &Conn, request: &'r Command) -> Result<Self, BrokerError> {
+    fn check(broker: &Broker, conn: &Conn, request: &'r Command, parked: Option<&Parked>) -> Result<Self, BrokerError> {
         let header: PullMessageRequestHeader<'r> = request.header()?;
         let settings = broker.settings.load();
         let (group, topic_name) = (header.consumer_group, header.topic);
@@ -98,43 +107,34 @@ impl<'r> Wanted<'r> {
             );
             return Err(BrokerError::new(response::INVALID_PARAMETER, remark));
         }
-        let subscription = if header.sys_flag & SUBSCRIPTION != 0 {
-            if header.expression_type.is_some_and(|kind| kind != "TAG") {
-                let remark = "The broker does not support consumer to filter message by SQL92";
-                return Err(BrokerError::new(response::SYSTEM_ERROR, remark));
-            }
-            let expression = header.subscription.unwrap_or("*");
-            if Subscription::is_only_bars(expression) {
-                let remark = format!(
-                    "parse the consumer's subscription failed: the expression {expression} of group {group}, topic \
-                     {topic_name}, has no tag; write * for all messages"
-                );
-                return Err(BrokerError::new(response::SUBSCRIPTION_PARSE_FAILED, remark));
-            }
-            Arc::new(Subscription::to_tags(topic_name, expression, header.sub_version))
-        } else {
-            broker.subscribed(conn, group, topic_name, header.sub_version)?
+        let subscription = match parked {
+            _ if header.sys_flag & SUBSCRIPTION == 0 => broker.subscribed(conn, &header)?,
+            Some(parked) => Arc::clone(&parked.subscription),
+            None => broker.subscription_in(conn, &header)?,
         };
         if !config.consume_broadcast_enable && broker.consumers.message_model(group) == Some(MessageModel::Broadcasting)
         {
             return Err(forbidden(format!("the consumer group[{group}] can not consume by broadcast way")));
         }
         let (slow_broker_id, broker_id) = (config.which_broker_when_consume_slowly, config.broker_id);
-        Ok(Self { header, settings, topic, subscription, slow_broker_id, broker_id })
+        let offset = parked.map_or(header.queue_offset, |parked| parked.offset);
+        Ok(Self { header, offset, settings, topic, subscription, slow_broker_id, broker_id })
     }
 
-    fn run(&self, broker: &Arc<Broker>, conn: &Arc<Conn>, request: &Command, deadline: Option<i64>) {
+    fn run(&self, broker: &Arc<Broker>, conn: &Arc<Conn>, request: &Command, parked: Option<&Parked>) {
         // What the pull brings is of when it came: while it is parked the group goes on.
-        if deadline.is_none() {
+        if parked.is_none() {
             self.commit(broker);
         }
         let header = &self.header;
-        if !broker.store.may_wait(&self.topic.name, header.queue_id, header.queue_offset) {
-            return self.serve(broker, conn, request, deadline, |_| {});
+        if !broker.store.may_wait(&self.topic.name, header.queue_id, self.offset) {
+            return self.serve(broker, conn, request, parked, |_| {});
         }
         // The disk may take its time: not on a thread that serves others.
+        let parked = parked.cloned();
         spawn_cold(broker, conn, request, move |broker, conn, request| {
-            Wanted::check(broker, conn, request)?.serve(broker, conn, request, deadline, |read| {
+            let parked = parked.as_ref();
+            Wanted::check(broker, conn, request, parked)?.serve(broker, conn, request, parked, |read| {
                 answer::touch(&read.slices);
             });
             Ok(None)
@@ -155,7 +155,7 @@ impl<'r> Wanted<'r> {
         broker: &Broker,
         conn: &Arc<Conn>,
         request: &Command,
-        deadline: Option<i64>,
+        parked: Option<&Parked>,
         warm: impl FnOnce(&ReadResult),
     ) {
         if let Some(offset) = self.reset(broker) {
@@ -163,8 +163,8 @@ impl<'r> Wanted<'r> {
         }
         let read = self.read(broker);
         warm(&read);
-        match self.wait_until(broker, &read, deadline) {
-            Some(deadline_ms) => self.park(broker, conn, request, deadline_ms, read.max_offset),
+        match self.wait_until(broker, &read, parked) {
+            Some(deadline_ms) => self.park(broker, conn, request, deadline_ms, &read),
             None => self.answer(broker, conn, request, &read),
         }
     }
@@ -180,9 +180,7 @@ impl<'r> Wanted<'r> {
             cold_bytes: settings.max_transfer_bytes_on_message_in_disk,
         };
         let header = &self.header;
-        broker.store.read(&self.topic.name, header.queue_id, header.queue_offset, limits, &mut |code| {
-            self.subscription.wants(code)
-        })
+        broker.store.read(&self.topic.name, header.queue_id, self.offset, limits, &mut self.subscription.picker())
     }
 
     /// Where an administrator moved the group, if it doesn't know yet.
@@ -214,8 +212,14 @@ impl<'r> Wanted<'r> {
     }
 
     /// Until when the pull may wait for messages, if it may.
-    fn wait_until(&self, broker: &Broker, read: &ReadResult, deadline: Option<i64>) -> Option<i64> {
-        if code_of(read, self.header.queue_offset) != response::PULL_NOT_FOUND || self.header.sys_flag & SUSPEND == 0 {
+    fn wait_until(&self, broker: &Broker, read: &ReadResult, parked: Option<&Parked>) -> Option<i64> {
+        // Whoever waited already and was woken by what does not match goes on waiting.
+        let may_wait = match code_of(read, self.offset) {
+            response::PULL_NOT_FOUND => true,
+            response::PULL_RETRY_IMMEDIATELY => parked.is_some() && read.next_offset >= read.max_offset,
+            _ => false,
+        };
+        if !may_wait || self.header.sys_flag & SUSPEND == 0 {
             return None;
         }
         let now = broker.now();
@@ -223,16 +227,18 @@ impl<'r> Wanted<'r> {
             true => self.header.suspend_timeout_millis.clamp(0, MOST_SUSPEND_MS),
             false => self.settings.short_polling_time_mills as i64,
         };
-        let deadline = deadline.unwrap_or(now + wait);
+        let deadline = parked.map_or(now + wait, |parked| parked.deadline_ms);
         (deadline > now && !broker.life.is_at(Stage::Refusing)).then_some(deadline)
     }
 
-    fn park(&self, broker: &Broker, conn: &Arc<Conn>, request: &Command, deadline_ms: i64, end: i64) {
+    fn park(&self, broker: &Broker, conn: &Arc<Conn>, request: &Command, deadline_ms: i64, read: &ReadResult) {
         let (topic, queue_id) = (&self.topic.name, self.header.queue_id);
         let parked = Parked {
             conn: Arc::clone(conn),
             request: request.clone(),
             subscription: Arc::clone(&self.subscription),
+            // What is before does not match.
+            offset: read.next_offset,
             deadline_ms,
         };
         match broker.longpoll.park(topic, queue_id, parked) {
@@ -243,8 +249,8 @@ impl<'r> Wanted<'r> {
                 return self.answer(broker, &parked.conn, &parked.request, &read);
             }
         }
-        // A message may have come between the read, when the queue ended at `end`, and the parking.
-        if broker.store.queue_range(topic, queue_id).is_some_and(|(_, max)| max > end) {
+        // A message may have come between the read, when the queue ended there, and the parking.
+        if broker.store.queue_range(topic, queue_id).is_some_and(|(_, max)| max > read.max_offset) {
             broker.wake(broker.longpoll.take_queue(topic, queue_id));
         }
     }
@@ -253,7 +259,7 @@ impl<'r> Wanted<'r> {
         let header = &self.header;
         let far_behind = read.behind_bytes > broker.memory_bytes(&self.settings);
         let suggested = if far_behind { self.slow_broker_id } else { self.broker_id };
-        let answer = Command::response_to(request, code_of(read, header.queue_offset))
+        let answer = Command::response_to(request, code_of(read, self.offset))
             .with_remark(read.status.name())
             .with_header(&self.head(read.next_offset, read.min_offset, read.max_offset, suggested));
         if read.status == ReadStatus::Found {
@@ -281,26 +287,50 @@ fn code_of(read: &ReadResult, offset: i64) -> i32 {
 
 impl Broker {
     /// What the client, or at least its group, subscribes to.
-    fn subscribed(
-        &self,
-        conn: &Conn,
-        group: &str,
-        topic: &str,
-        version: i64,
-    ) -> Result<Arc<Subscription>, BrokerError> {
+    fn subscribed(&self, conn: &Conn, header: &PullMessageRequestHeader<'_>) -> Result<Arc<Subscription>, BrokerError> {
+        let (group, topic) = (header.consumer_group, header.topic);
         let subscription = self.consumers.subscription(group, conn.id(), topic).ok_or_else(|| {
             let remark = format!("the consumer's subscription not exist, group {group}, topic {topic}");
             BrokerError::new(response::SUBSCRIPTION_NOT_EXIST, remark)
         })?;
-        if subscription.data().sub_version < version {
+        if subscription.data().sub_version < header.sub_version {
             let remark = "the consumer's subscription not latest";
             return Err(BrokerError::new(response::SUBSCRIPTION_NOT_LATEST, remark));
         }
-        if !subscription.is_by_tag() {
-            let remark = "The broker does not support consumer to filter message by SQL92";
-            return Err(BrokerError::new(response::SYSTEM_ERROR, remark));
-        }
+        let wrong = "The broker's consumer filter data is not exist!Your expression may be wrong! ";
+        self.check_filter(&subscription, response::FILTER_DATA_NOT_EXIST, wrong)?;
         Ok(subscription)
+    }
+
+    /// The subscription that is in the request. It is compiled for each request, unless the client's
+    /// heartbeat had it too.
+    fn subscription_in(
+        &self,
+        conn: &Conn,
+        header: &PullMessageRequestHeader<'_>,
+    ) -> Result<Arc<Subscription>, BrokerError> {
+        let (kind, text) = (header.expression_type.unwrap_or(TAG), header.subscription.unwrap_or(ALL));
+        if kind == TAG && Subscription::is_only_bars(text) {
+            let (group, topic) = (header.consumer_group, header.topic);
+            let remark = format!(
+                "parse the consumer's subscription failed: the expression {text} of group {group}, topic {topic}, has \
+                 no tag; write * for all messages"
+            );
+            return Err(BrokerError::new(response::SUBSCRIPTION_PARSE_FAILED, remark));
+        }
+        let told = || self.consumers.subscription(header.consumer_group, conn.id(), header.topic);
+        let alike = |told: &Arc<Subscription>| told.kind() == kind && told.expression() == text;
+        let known = if kind == TAG { None } else { told().filter(alike) };
+        let subscription =
+            known.unwrap_or_else(|| Arc::new(Subscription::by(kind, header.topic, text, header.sub_version)));
+        let wrong = "parse the consumer's subscription failed: ";
+        self.check_filter(&subscription, response::SUBSCRIPTION_PARSE_FAILED, wrong)?;
+        Ok(subscription)
+    }
+
+    fn check_filter(&self, subscription: &Subscription, code: i32, preface: &str) -> Result<(), BrokerError> {
+        let by_properties = self.settings.load().enable_property_filter;
+        subscription.check(by_properties).map_err(|error| BrokerError::unusable(&error, code, preface))
     }
 
     fn count_pull(&self, group: &str, topic: &str, messages: u64, bytes: u64) {

@@ -171,16 +171,21 @@ fn unknown_groups_are_answered_as_upstream_does() {
 }
 
 #[test]
-fn expressions_other_than_tags_are_refused() {
+fn expressions_that_cannot_be_evaluated_are_refused() {
     let office = Office::new();
-    let check = |kind: &str| {
-        let body =
-            format!(r#"{{"clientId":"a","group":"G","subscriptionData":{{"topic":"T","subString":"a > 3"{kind}}}}}"#);
+    let check = |text: &str, kind: &str| {
+        let subscription = format!(r#"{{"topic":"T","subString":"{text}"{kind}}}"#);
+        let body = format!(r#"{{"clientId":"a","group":"G","subscriptionData":{subscription}}}"#);
         office.at(0).check_config(&with_body(code::CHECK_CLIENT_CONFIG, &body))
     };
-    assert!(check("").is_ok() && check(r#","expressionType":"TAG""#).is_ok());
-    let error = check(r#","expressionType":"SQL92""#).unwrap_err();
-    assert_eq!((error.code, &*error.remark), (1, "The broker does not support consumer to filter message by SQL92"));
+    let sql = r#","expressionType":"SQL92""#;
+    assert!(check("a >>> 3", "").is_ok() && check("a >>> 3", r#","expressionType":"TAG""#).is_ok());
+    assert!(check("a > 3", sql).is_ok());
+    let error = check("a >>> 3", sql).unwrap_err();
+    assert_eq!(error.code, 23);
+    assert!(error.remark.starts_with("position 4: expected a name"), "{error}");
+    let error = check("a > 3", r#","expressionType":"JS""#).unwrap_err();
+    assert_eq!((error.code, &*error.remark), (1, "The broker does not support consumer to filter message by JS"));
 }
 
 #[test]
