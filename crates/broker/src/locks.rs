@@ -12,7 +12,14 @@ pub const LOCK_LIFE_MS: i64 = 60_000;
 /// Who holds which queue, by group.
 #[derive(Default)]
 pub struct QueueLocks {
-    groups: Mutex<HashMap<String, Held>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    groups: HashMap<String, Held>,
+    /// The time when it was last asked for.
+    seen_ms: i64,
 }
 
 type Held = HashMap<MessageQueue, Lock>;
@@ -20,6 +27,19 @@ type Held = HashMap<MessageQueue, Lock>;
 struct Lock {
     client_id: String,
     renewed_ms: i64,
+}
+
+impl State {
+    /// Takes note of the time. The locks are looked through more often than one lives, so a longer
+    /// pause, or one backwards, is a clock that was set: no lock is older for it, nor younger.
+    fn at(&mut self, now_ms: i64) -> &mut HashMap<String, Held> {
+        let passed = now_ms.saturating_sub(std::mem::replace(&mut self.seen_ms, now_ms));
+        if !(0..=LOCK_LIFE_MS).contains(&passed) {
+            let locks = self.groups.values_mut().flat_map(HashMap::values_mut);
+            locks.for_each(|lock| lock.renewed_ms = lock.renewed_ms.saturating_add(passed));
+        }
+        &mut self.groups
+    }
 }
 
 impl Lock {
@@ -35,8 +55,8 @@ impl QueueLocks {
         if queues.is_empty() {
             return queues;
         }
-        let mut groups = self.lock();
-        let held = groups.entry(group.to_owned()).or_default();
+        let mut state = self.lock();
+        let held = state.at(now_ms).entry(group.to_owned()).or_default();
         held.retain(|_, lock| !lock.is_expired(now_ms));
         let mut locked = queues;
         locked.retain(|queue| match held.get_mut(queue) {
@@ -55,7 +75,8 @@ impl QueueLocks {
 
     /// Releases those of the queues that the client holds.
     pub fn unlock(&self, group: &str, client_id: &str, queues: &[MessageQueue]) {
-        let mut groups = self.lock();
+        let mut state = self.lock();
+        let groups = &mut state.groups;
         let Some(held) = groups.get_mut(group) else { return };
         for queue in queues {
             if held.get(queue).is_some_and(|lock| lock.client_id == client_id) {
@@ -69,20 +90,20 @@ impl QueueLocks {
 
     /// Whether any queue of the group is held: its consumers are orderly ones.
     pub fn is_group_locked(&self, group: &str, now_ms: i64) -> bool {
-        self.lock().get(group).is_some_and(|held| held.values().any(|lock| !lock.is_expired(now_ms)))
+        self.lock().at(now_ms).get(group).is_some_and(|held| held.values().any(|lock| !lock.is_expired(now_ms)))
     }
 
     /// Forgets the locks that nobody renewed.
     pub fn expire(&self, now_ms: i64) {
-        self.lock().retain(|_, held| {
+        self.lock().at(now_ms).retain(|_, held| {
             held.retain(|_, lock| !lock.is_expired(now_ms));
             !held.is_empty()
         });
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Held>> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         // A panic in here leaves single entries whole.
-        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -127,12 +148,25 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_is_set_changes_no_lock() {
+        const HOUR: i64 = 3_600_000;
+        for step in [HOUR, -HOUR] {
+            let locks = QueueLocks::default();
+            let now = 10 * HOUR;
+            locks.try_lock("g", "a", vec![queue(0)], now);
+            locks.expire(now + step + 10_000);
+            assert!(locks.try_lock("g", "b", vec![queue(0)], now + step + 40_000).is_empty(), "a may live");
+            assert_eq!(locks.try_lock("g", "b", vec![queue(0)], now + step + 80_000), [queue(0)], "a is dead");
+        }
+    }
+
+    #[test]
     fn expired_locks_take_no_memory() {
         let locks = QueueLocks::default();
         locks.try_lock("g", "a", vec![queue(0)], 0);
         locks.try_lock("h", "a", vec![queue(0)], 50_000);
         locks.try_lock("i", "a", Vec::new(), 50_000);
         locks.expire(60_001);
-        assert_eq!(locks.lock().keys().collect::<Vec<_>>(), ["h"]);
+        assert_eq!(locks.lock().groups.keys().collect::<Vec<_>>(), ["h"]);
     }
 }

@@ -292,3 +292,27 @@ fn recorded_requests_get_the_recorded_answers() {
         }
     }
 }
+
+/// A client whose connection ended may be on its way back, and go on with what it has: its queues are
+/// nobody else's until it would have renewed its locks.
+#[test]
+fn the_queues_of_a_client_that_is_gone_pass_to_another_when_its_locks_end() {
+    let office = Office::new();
+    let (one, two) = (Wire::new(1), Wire::new(2));
+    office.beat(&one, &consumer("a", "*")).unwrap();
+    office.beat(&two, &consumer("b", "*")).unwrap();
+    let lock = |now_ms: i64, client: &str| {
+        let body = format!(
+            r#"{{"consumerGroup":"G","clientId":"{client}","mqSet":[{{"topic":"T","brokerName":"b","queueId":0}}]}}"#
+        );
+        let answer = office.at(now_ms).lock(&with_body(code::LOCK_BATCH_MQ, &body)).unwrap();
+        LockBatchResponseBody::decode(&answer.body).unwrap().lock_ok_mq_set.len()
+    };
+    assert_eq!(lock(0, "a"), 1);
+    one.close();
+    notices(&two);
+    office.at(1_000).closed(1);
+    assert_eq!(notices(&two).len(), 1, "the other one is told at once");
+    assert_eq!(lock(1_000, "b"), 0);
+    assert_eq!(lock(60_001, "b"), 1);
+}
