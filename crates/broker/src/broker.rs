@@ -274,7 +274,7 @@ impl Broker {
         let groups = GroupTable::open(file("subscriptionGroup.json"), now)?;
         let offsets = OffsetTable::open(file("consumerOffset.json"), now)?;
         let settled = Arc::new(Settled::open(file("settled.json"), &store)?);
-        let schedule = Schedule::open(file("delayOffset.json"), Arc::clone(&delays), Arc::clone(&settled))?;
+        let schedule = Schedule::open(file("delayOffset.json"), Arc::clone(&delays), &store, Arc::clone(&settled))?;
         let transactions = Transactions::open(&store, &offsets, |place| settled.contains(place), now);
         let transactions = transactions
             .map_err(|source| StartError::System { action: "read which transactions are undecided", source })?;
@@ -472,7 +472,7 @@ impl Broker {
     }
 }
 
-/// Wakes pulls, and the delivery of delayed messages; tells of half messages.
+/// Wakes pulls, and the delivery of delayed messages; tells of half messages; puts topics back.
 struct Arrivals {
     broker: Weak<Broker>,
 }
@@ -485,6 +485,10 @@ impl ArrivalListener for Arrivals {
             names::WHEEL_TOPIC => broker.timer.bell.ring(),
             names::TRANS_HALF_TOPIC if queue_id == 0 => {
                 broker.transactions.arrived(queue_offset, broker.now(), broker.settings.load().transaction_time_out);
+            }
+            // Created too shortly before a crash to be saved, by a message that waited since then.
+            _ if queue_offset == 0 && broker.topics.get(topic).is_none() && !topic.starts_with(names::LMQ_PREFIX) => {
+                broker.put_topic_back(topic, queue_id + 1);
             }
             _ => {}
         }

@@ -50,11 +50,33 @@ struct Progress {
 }
 
 impl Schedule {
-    /// Reads the file `delayOffset.json`.
-    pub fn open(file: JsonFile, delays: Arc<[i64]>, settled: Arc<Settled>) -> Result<Self, PersistError> {
+    /// Reads the file `delayOffset.json`, and from the log what was delivered since it was written.
+    pub fn open(
+        file: JsonFile,
+        delays: Arc<[i64]>,
+        store: &Store,
+        settled: Arc<Settled>,
+    ) -> Result<Self, PersistError> {
         let kept: Option<DelayOffsetSerializeWrapper> = file.load()?;
-        let progress = Mutex::new(Progress { cursors: kept.unwrap_or_default().offset_table, mark: 0 });
-        Ok(Self { file, delays, settled, progress, unsaved: AtomicBool::new(false), bell: Bell::default() })
+        settled.begin(FOLLOWER);
+        let mut cursors = kept.unwrap_or_default().offset_table;
+        let mut delivered = 0;
+        for level in 1..=delays.len() as i32 {
+            let cursor = cursors.entry(level).or_insert(0);
+            // In a level messages are delivered in order.
+            let is_delivered = |offset| {
+                let unit = store.unit(names::SCHEDULE_TOPIC, level - 1, offset);
+                unit.is_some_and(|unit| settled.contains(unit.physical_offset))
+            };
+            while is_delivered(*cursor) {
+                (*cursor, delivered) = (*cursor + 1, delivered + 1);
+            }
+        }
+        if delivered > 0 {
+            tracing::info!(delivered, "delayed messages were delivered shortly before the broker was killed");
+        }
+        let progress = Mutex::new(Progress { cursors, mark: 0 });
+        Ok(Self { file, delays, settled, progress, unsaved: AtomicBool::new(delivered > 0), bell: Bell::default() })
     }
 
     /// Delivers what is due at `now_ms`. Returns how long to sleep until the next is.
@@ -91,7 +113,7 @@ impl Schedule {
         let ready = units.iter().take_while(|unit| due(unit.tag_code) <= now_ms).count();
         let mut arena = BytesMut::new();
         let mut drafts = Vec::with_capacity(ready);
-        for unit in units[..ready].iter().filter(|unit| !self.settled.contains(unit.physical_offset)) {
+        for unit in &units[..ready] {
             match store.record_at(unit.physical_offset).map(|bytes| restore(&bytes, &mut arena)) {
                 Some(Some(draft)) => drafts.push(draft),
                 Some(None) => {
@@ -189,7 +211,8 @@ mod tests {
         let store = Store::open(Arc::new(disk.clone()), clock.clone(), PathBuf::from("/s"), options).unwrap();
         let file = |name: &str| JsonFile::new(Arc::new(disk.clone()), Path::new("/c").join(name));
         let settled = Arc::new(Settled::open(file("settled.json"), &store).unwrap());
-        (store, Schedule::open(file("delayOffset.json"), Arc::from([1000, 5000]), settled).unwrap())
+        let schedule = Schedule::open(file("delayOffset.json"), Arc::from([1000, 5000]), &store, settled).unwrap();
+        (store, schedule)
     }
 
     fn delayed(level: i32, body: &'static str) -> Draft {

@@ -49,6 +49,16 @@ impl Settled {
         self.lock().offsets.contains(&physical_offset)
     }
 
+    /// A follower without a mark begins here: what was settled from now on is found, once this is saved.
+    pub fn begin(&self, follower: &str) {
+        let mut state = self.lock();
+        if !state.marks.contains_key(follower) {
+            let read_to = state.read_to;
+            state.marks.insert(follower.to_owned(), read_to);
+            state.is_saved = false;
+        }
+    }
+
     /// The progress that a follower has saved knows all that was settled before `log_offset`.
     pub fn mark(&self, follower: &str, log_offset: i64) {
         let mut state = self.lock();
