@@ -62,14 +62,16 @@ impl Schedule {
         let mut cursors = kept.unwrap_or_default().offset_table;
         let mut delivered = 0;
         for level in 1..=delays.len() as i32 {
-            let cursor = cursors.entry(level).or_insert(0);
+            let kept = cursors.get(&level).copied().unwrap_or(0);
             // In a level messages are delivered in order.
             let is_delivered = |offset| {
                 let unit = store.unit(names::SCHEDULE_TOPIC, level - 1, offset);
                 unit.is_some_and(|unit| settled.contains(unit.physical_offset))
             };
-            while is_delivered(*cursor) {
-                (*cursor, delivered) = (*cursor + 1, delivered + 1);
+            let cursor = (kept..).find(|offset| !is_delivered(*offset)).unwrap_or(kept);
+            if cursor > kept {
+                cursors.insert(level, cursor);
+                delivered += cursor - kept;
             }
         }
         if delivered > 0 {
@@ -112,22 +114,29 @@ impl Schedule {
         let due = |time: i64| if time > now_ms + delay { now_ms } else { time };
         let ready = units.iter().take_while(|unit| due(unit.tag_code) <= now_ms).count();
         let mut arena = BytesMut::new();
-        let mut drafts = Vec::with_capacity(ready);
-        for unit in &units[..ready] {
+        let (mut drafts, mut places) = (Vec::with_capacity(ready), Vec::with_capacity(ready));
+        for (place, unit) in units[..ready].iter().enumerate() {
             match store.record_at(unit.physical_offset).map(|bytes| restore(&bytes, &mut arena)) {
-                Some(Some(draft)) => drafts.push(draft),
+                Some(Some(draft)) => {
+                    drafts.push(draft);
+                    places.push(place);
+                }
                 Some(None) => {
                     tracing::error!(offset = unit.physical_offset, "a delayed message has no target; it is passed over")
                 }
                 None => tracing::warn!(offset = unit.physical_offset, "a delayed message is no longer in the log"),
             }
         }
-        if !drafts.is_empty() {
-            store.append_now(drafts).map_err(|error| error.to_string())?;
-        }
-        if ready > 0 {
-            self.lock().cursors.insert(level, cursor + ready as i64);
+        let outcomes = if drafts.is_empty() { Vec::new() } else { store.append_each(drafts) };
+        let mut refused = places.into_iter().zip(outcomes).filter_map(|(place, outcome)| Some((place, outcome.err()?)));
+        let refused = refused.next();
+        let delivered = refused.as_ref().map_or(ready, |(place, _)| *place);
+        if delivered > 0 {
+            self.lock().cursors.insert(level, cursor + delivered as i64);
             self.unsaved.store(true, Ordering::Release);
+        }
+        if let Some((_, error)) = refused {
+            return Err(error.to_string());
         }
         Ok(match units.get(ready) {
             Some(next) => Some(due(next.tag_code)),
