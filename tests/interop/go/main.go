@@ -26,7 +26,7 @@ func main() {
 	}
 	var out sync.Mutex
 	var all sync.WaitGroup
-	for _, s := range slices.Concat(quickstartScenarios, sendScenarios, pushScenarios, pullScenarios, transactionScenarios, seenScenarios) {
+	for _, s := range slices.Concat(quickstartScenarios, sendScenarios, pushScenarios, pullScenarios, filterScenarios, transactionScenarios, seenScenarios) {
 		if !strings.Contains(s.name, only) {
 			continue
 		}

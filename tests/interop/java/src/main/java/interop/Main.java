@@ -8,6 +8,7 @@ public final class Main {
         SendScenarios.add(suite);
         PushScenarios.add(suite);
         PullScenarios.add(suite);
+        FilterScenarios.add(suite);
         RetryScenarios.add(suite);
         OrderScenarios.add(suite);
         TimerScenarios.add(suite);

@@ -7,6 +7,7 @@ import java.util.Queue;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
+import org.apache.rocketmq.client.consumer.MessageSelector;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.common.message.MessageExt;
@@ -23,10 +24,14 @@ final class Received {
     }
 
     Received(DefaultMQPushConsumer consumer, String topic, String expression) throws Exception {
+        this(consumer, topic, MessageSelector.byTag(expression));
+    }
+
+    Received(DefaultMQPushConsumer consumer, String topic, MessageSelector selector) throws Exception {
         this.consumer = consumer;
         // Without this, what was consumed last may be left out of the offsets that a stopping consumer commits.
         consumer.setAwaitTerminationMillisWhenShutdown(5_000);
-        consumer.subscribe(topic, expression);
+        consumer.subscribe(topic, selector);
         consumer.registerMessageListener((MessageListenerConcurrently) (batch, context) -> {
             for (MessageExt message : batch) {
                 arrivedAt.put(message.getMsgId(), System.currentTimeMillis());
