@@ -30,7 +30,7 @@ fn main() {
         let started = Instant::now();
         for number in from..from + MESSAGES {
             let key = format!("{number:032X}");
-            if let Claim::First(first) = window.claim(0, key.as_bytes(), &done, 0) {
+            if let Claim::First(first) = window.claim(0, key.as_bytes(), 0, &done, 0) {
                 let place = Appended {
                     physical_offset: number,
                     size: 1,

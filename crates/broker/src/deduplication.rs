@@ -42,10 +42,8 @@ struct State {
 
 enum Message {
     /// On its way into the store; told of its outcome as well:
-    Pending {
-        first: Told,
-        again: Vec<Told>,
-    },
+    Pending { first: Told, again: Vec<Told> },
+    /// As its sender was told.
     Stored(Appended),
 }
 
@@ -90,8 +88,15 @@ impl Window {
     }
 
     /// Asks for the right to store the message with a key at `now_ms`, for the sake of `done` and
-    /// `token`.
-    pub fn claim(self: &Arc<Self>, now_ms: i64, key: &[u8], done: &Arc<dyn AppendDone>, token: u64) -> Claim {
+    /// `token`. `queue_id` is the queue that it is for, wherever it waits before.
+    pub fn claim(
+        self: &Arc<Self>,
+        now_ms: i64,
+        key: &[u8],
+        queue_id: i32,
+        done: &Arc<dyn AppendDone>,
+        token: u64,
+    ) -> Claim {
         if key.is_empty() || key.len() > LONGEST_KEY {
             return Claim::Unknown;
         }
@@ -103,7 +108,7 @@ impl Window {
                 let key: Arc<[u8]> = key.into();
                 state.messages.insert(Arc::clone(&key), Message::Pending { first: told(), again: Vec::new() });
                 let (window, settled) = (Arc::clone(self), AtomicBool::new(false));
-                Claim::First(Arc::new(First { window, key, settled }))
+                Claim::First(Arc::new(First { window, key, queue_id, settled }))
             }
             Some(Message::Stored(appended)) => Claim::Stored(*appended),
             // Twice in one batch: that is no retry.
@@ -184,13 +189,15 @@ impl State {
 pub struct First {
     window: Arc<Window>,
     key: Arc<[u8]>,
+    queue_id: i32,
     settled: AtomicBool,
 }
 
 impl AppendDone for First {
     fn done(&self, _: u64, result: &Result<Appended, AppendError>) {
         if !self.settled.swap(true, Ordering::AcqRel) {
-            self.window.settle(&self.key, result);
+            let result = result.as_ref().map(|appended| Appended { queue_id: self.queue_id, ..*appended });
+            self.window.settle(&self.key, &result.map_err(Clone::clone));
         }
     }
 }
@@ -217,6 +224,8 @@ pub(crate) fn recall(store: &Store, topics: &[Arc<Topic>], now_ms: i64) {
             let from = store.offset_by_time(&topic, queue_id, now_ms - width_ms, Boundary::Lower);
             each(store, &topic, queue_id, from.unwrap_or(0), &mut |record, appended| {
                 let sent_to = record.property(property::REAL_TOPIC).unwrap_or(record.topic);
+                let real_queue = record.property(property::REAL_QUEUE_ID).and_then(|id| id.parse().ok());
+                let appended = Appended { queue_id: real_queue.unwrap_or(queue_id), ..appended };
                 let key = record.property(property::UNIQ_KEY);
                 if let (Some(window), Some(key)) = (windows.get(sent_to), key) {
                     found.push((Arc::clone(window), key.as_bytes().into(), appended));
@@ -280,33 +289,35 @@ mod tests {
 
     /// Stores the message with a key, which is not known yet.
     fn store(window: &Arc<Window>, done: &Arc<dyn AppendDone>, key: &[u8], place: Appended) {
-        let Claim::First(first) = window.claim(place.store_timestamp, key, done, 0) else { panic!("{key:?} is known") };
+        let Claim::First(first) = window.claim(place.store_timestamp, key, 0, done, 0) else {
+            panic!("{key:?} is known")
+        };
         first.done(0, &Ok(place));
     }
 
     #[test]
     fn a_message_on_its_way_is_answered_to_all_who_sent_it() {
         let (window, outcomes, done) = window(10);
-        let Claim::First(first) = window.claim(5, b"k", &done, 1) else { panic!("it is the first") };
+        let Claim::First(first) = window.claim(5, b"k", 0, &done, 1) else { panic!("it is the first") };
         let (second, third) = (Arc::new(Outcomes::default()), Arc::new(Outcomes::default()));
-        assert!(matches!(window.claim(5, b"k", &(second.clone() as _), 2), Claim::Pending));
-        assert!(matches!(window.claim(5, b"k", &(third.clone() as _), 3), Claim::Pending));
-        assert!(matches!(window.claim(5, b"k", &done, 1), Claim::Unknown), "twice in one batch");
+        assert!(matches!(window.claim(5, b"k", 0, &(second.clone() as _), 2), Claim::Pending));
+        assert!(matches!(window.claim(5, b"k", 0, &(third.clone() as _), 3), Claim::Pending));
+        assert!(matches!(window.claim(5, b"k", 0, &done, 1), Claim::Unknown), "twice in one batch");
         first.done(0, &Ok(appended(7, 5)));
         for (outcomes, token) in [(outcomes, 1), (second, 2), (third, 3)] {
             assert_eq!(*outcomes.0.lock().unwrap(), [(token, Ok(7))]);
         }
-        assert!(matches!(window.claim(5, b"k", &done, 4), Claim::Stored(known) if known.physical_offset == 7));
+        assert!(matches!(window.claim(5, b"k", 0, &done, 4), Claim::Stored(known) if known.physical_offset == 7));
     }
 
     #[test]
     fn a_message_that_was_not_stored_can_be_sent_again() {
         let (window, outcomes, done) = window(10);
-        let Claim::First(first) = window.claim(5, b"k", &done, 1) else { panic!("it is the first") };
+        let Claim::First(first) = window.claim(5, b"k", 0, &done, 1) else { panic!("it is the first") };
         first.done(0, &Err(AppendError::DiskFull));
-        let Claim::First(dropped) = window.claim(5, b"k", &done, 2) else { panic!("it is not known") };
+        let Claim::First(dropped) = window.claim(5, b"k", 0, &done, 2) else { panic!("it is not known") };
         drop(dropped);
-        assert!(matches!(window.claim(5, b"k", &done, 3), Claim::First(_)));
+        assert!(matches!(window.claim(5, b"k", 0, &done, 3), Claim::First(_)));
         assert_eq!(outcomes.0.lock().unwrap()[..2], [(1, Err(AppendError::DiskFull)), (2, Err(AppendError::Closed))]);
     }
 
@@ -314,9 +325,9 @@ mod tests {
     fn what_is_older_than_the_window_is_forgotten() {
         let (window, _, done) = window(10);
         store(&window, &done, b"k", appended(7, 5_000));
-        assert!(matches!(window.claim(6_000, b"k", &done, 1), Claim::Stored(_)));
-        assert!(matches!(window.claim(1_000, b"k", &done, 1), Claim::Stored(_)), "the clock was put back");
-        assert!(matches!(window.claim(6_001, b"k", &done, 1), Claim::First(_)));
+        assert!(matches!(window.claim(6_000, b"k", 0, &done, 1), Claim::Stored(_)));
+        assert!(matches!(window.claim(1_000, b"k", 0, &done, 1), Claim::Stored(_)), "the clock was put back");
+        assert!(matches!(window.claim(6_001, b"k", 0, &done, 1), Claim::First(_)));
     }
 
     #[test]
@@ -326,10 +337,11 @@ mod tests {
             store(&window, &done, &[number], appended(i64::from(number), 5));
         }
         assert_eq!(window.lock().messages.len(), 3);
-        assert!(matches!(window.claim(5, &[99], &done, 1), Claim::Stored(_)));
-        assert!(matches!(window.claim(5, &[0; 129], &done, 1), Claim::Unknown));
-        let Claim::First(_first) = window.claim(5, b"k", &done, 0) else { panic!("it is the first") };
-        let waiting = (1..=100).filter(|token| matches!(window.claim(5, b"k", &done, *token), Claim::Pending)).count();
+        assert!(matches!(window.claim(5, &[99], 0, &done, 1), Claim::Stored(_)));
+        assert!(matches!(window.claim(5, &[0; 129], 0, &done, 1), Claim::Unknown));
+        let Claim::First(_first) = window.claim(5, b"k", 0, &done, 0) else { panic!("it is the first") };
+        let waiting =
+            (1..=100).filter(|token| matches!(window.claim(5, b"k", 0, &done, *token), Claim::Pending)).count();
         assert_eq!(waiting, MOST_WAITING);
     }
 }

@@ -56,6 +56,7 @@ fn a_message_sent_again_gets_the_first_answer_and_is_stored_once() {
     let mut peer = windowed(&server, "T");
     let first = place(&peer.send("T", 1, b"one", &key("K1")));
     let other = place(&peer.send("T", 1, b"two", &key("K2")));
+    assert_eq!(first.1, 1);
     // Over another connection, to another queue, as clients do it.
     let again = place(&server.connect().send("T", 3, b"one", &key("K1")));
     assert_eq!(first, again);

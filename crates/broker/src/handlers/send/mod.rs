@@ -191,7 +191,7 @@ impl Sends {
         };
         let draft = Draft::new(&message, state.arena())?;
         if let Some(slot) = state.slots.get_mut(slot as usize) {
-            (slot.unique_key, slot.queue_id) = (unique_key, target.queue_id);
+            (slot.unique_key, slot.queue_id) = (unique_key, Some(target.queue_id));
             if route == Route::Half {
                 // It counts for its topic when it is committed.
                 slot.topic = Some(Arc::clone(&target.half_topic));
@@ -204,7 +204,7 @@ impl Sends {
             self.enqueue(state, slot, draft);
             return Ok(());
         };
-        self.enqueue_once(state, slot, draft, window, target.now_ms)
+        self.enqueue_once(state, slot, draft, window, target)
     }
 
     /// Takes a message unless its unique key is that of one sent before.
@@ -214,12 +214,12 @@ impl Sends {
         slot: u32,
         draft: Draft,
         window: &Arc<Window>,
-        now_ms: i64,
+        target: &Target,
     ) -> Result<(), BrokerError> {
         let token = state.token(slot);
         let key = state.slots.get(slot as usize).map(|slot| slot.unique_key.clone()).unwrap_or_default();
         let sends: Arc<dyn AppendDone> = Arc::clone(self) as _;
-        match window.claim(now_ms, &key, &sends, token) {
+        match window.claim(target.now_ms, &key, target.queue_id, &sends, token) {
             Claim::First(done) => {
                 state.count(slot, &draft);
                 state.outbox.push(Append { draft, done, token });
@@ -227,11 +227,11 @@ impl Sends {
             Claim::Unknown => self.enqueue(state, slot, draft),
             Claim::Pending => {
                 state.count(slot, &draft);
-                state.forget_due(slot);
+                state.repeats(slot);
             }
             Claim::Stored(appended) => {
                 state.count(slot, &draft);
-                state.forget_due(slot);
+                state.repeats(slot);
                 state.repeated.push((token, appended));
             }
             Claim::TooMany => {

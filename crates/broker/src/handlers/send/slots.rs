@@ -45,8 +45,8 @@ pub(super) struct Slot {
     /// While there is one, a stop of the broker waits for the answer.
     pub under_way: Option<UnderWay>,
     pub topic: Option<Arc<str>>,
-    /// Queue that the message is for, wherever it waits before.
-    pub queue_id: i32,
+    /// Queue that the message is for, wherever it waits before; none for one that was sent before.
+    pub queue_id: Option<i32>,
     /// Messages of the request that are not decided yet.
     pub left: u32,
     pub first: Option<Appended>,
@@ -105,10 +105,10 @@ impl State {
         }
     }
 
-    /// The message is one that was sent before, and waits for the time that it asked for then.
-    pub fn forget_due(&mut self, number: u32) {
+    /// The message is one that was sent before: its queue and its time are those that it had then.
+    pub fn repeats(&mut self, number: u32) {
         if let Some(slot) = self.slots.get_mut(number as usize) {
-            slot.due = None;
+            (slot.queue_id, slot.due) = (None, None);
         }
     }
 
@@ -170,7 +170,7 @@ impl Slot {
             true => fields.set("msgId", id),
             false => fields.set_str("msgId", &self.ids),
         }
-        fields.set("queueId", self.queue_id);
+        fields.set("queueId", self.queue_id.unwrap_or(first.queue_id));
         fields.set("queueOffset", first.queue_offset);
         if let Some(key) = std::str::from_utf8(&self.unique_key).ok().filter(|key| !key.is_empty()) {
             fields.set_str("transactionId", key);
