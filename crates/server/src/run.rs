@@ -14,7 +14,7 @@ use apogee_broker::settings::BrokerSettings;
 use apogee_namesrv::NameServer;
 use apogee_namesrv::settings::NamesrvSettings;
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::address::{check_reachable, default_host};
 use crate::args::{BrokerArgs, Command, Common, NamesrvArgs, ServerArgs};
@@ -75,6 +75,7 @@ fn server(args: ServerArgs, started: Instant) -> Result<(), Failure> {
     start_logging();
     report_without_effect(&without_effect);
     runtime()?.block_on(async {
+        let signals = Signals::listen()?;
         let (clock, disk) = seams();
         disk.create_folder(&data.join("namesrv"))
             .map_err(|error| format!("cannot create {}: {error}", data.display()))?;
@@ -93,7 +94,7 @@ fn server(args: ServerArgs, started: Instant) -> Result<(), Failure> {
         ))?;
         tracing::info!("clients are told to reach the broker at {}; --host ADDRESS changes that", broker.advertised());
         tokio::spawn(check_reachable(broker.advertised().to_owned()));
-        wait_for_end().await?;
+        signals.wait_for_end().await;
         broker.stop(PATIENCE).await?;
         namesrv.stop(PATIENCE).await;
         Ok(())
@@ -115,6 +116,7 @@ fn namesrv(args: NamesrvArgs, started: Instant) -> Result<(), Failure> {
     start_logging();
     report_without_effect(&without_effect);
     runtime()?.block_on(async {
+        let signals = Signals::listen()?;
         let (clock, disk) = seams();
         if let Some(folder) = Path::new(&settings.kv_config_path).parent() {
             disk.create_folder(folder).map_err(|error| format!("cannot create {}: {error}", folder.display()))?;
@@ -125,7 +127,7 @@ fn namesrv(args: NamesrvArgs, started: Instant) -> Result<(), Failure> {
             started.elapsed().as_millis(),
             namesrv.local_addr()
         ))?;
-        wait_for_end().await?;
+        signals.wait_for_end().await;
         namesrv.stop(PATIENCE).await;
         Ok(())
     })
@@ -152,6 +154,7 @@ fn broker(args: BrokerArgs, started: Instant) -> Result<(), Failure> {
         );
     }
     runtime()?.block_on(async {
+        let signals = Signals::listen()?;
         let (clock, disk) = seams();
         let (name, store) = (settings.broker_name.clone(), settings.store_path_root_dir.clone());
         let registers = !settings.namesrv_addr.is_empty();
@@ -165,7 +168,7 @@ fn broker(args: BrokerArgs, started: Instant) -> Result<(), Failure> {
             broker.advertised()
         ))?;
         tokio::spawn(check_reachable(broker.advertised().to_owned()));
-        wait_for_end().await?;
+        signals.wait_for_end().await;
         broker.stop(PATIENCE).await?;
         Ok(())
     })
@@ -237,22 +240,34 @@ fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Waits for SIGTERM or SIGINT; a second one ends the process at once.
-async fn wait_for_end() -> Result<(), Failure> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// What an operator ends a server by. Listened to before the server says that it is ready: who waits for
+/// that word may send one right after it.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, Failure> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
-    tracing::info!("stopping; a second signal ends it at once");
-    tokio::spawn(async move {
+
+    async fn one(&mut self) {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
-        std::process::exit(130);
-    });
-    Ok(())
+    }
+
+    /// Waits for SIGTERM or SIGINT; a second one ends the process at once.
+    async fn wait_for_end(mut self) {
+        self.one().await;
+        tracing::info!("stopping; a second signal ends it at once");
+        tokio::spawn(async move {
+            self.one().await;
+            std::process::exit(130);
+        });
+    }
 }
 
 fn text(path: &Path) -> String {

@@ -173,12 +173,18 @@ impl Store {
         let waiter = Arc::new(Waiter { count: drafts.len(), outcomes: Mutex::default(), told: Condvar::new() });
         let entry = |(token, draft)| Append { draft, done: waiter.clone(), token: token as u64 };
         self.append(drafts.into_iter().enumerate().map(entry).collect::<Vec<_>>());
-        if !waiter.is_over() {
+        loop {
+            if let Some(outcomes) = waiter.wait(Duration::ZERO) {
+                return outcomes;
+            }
             // Without a thread that flushes, this call does; with one, it finds the work done. If it
             // fails, those who wait are told.
             let _ = self.flush_step();
+            // Another thread may be about to write them: then there is something to flush a moment later.
+            if let Some(outcomes) = waiter.wait(LOOK_AGAIN) {
+                return outcomes;
+            }
         }
-        waiter.wait()
     }
 
     /// Hears of messages that can be read; the first listener stays.
@@ -389,6 +395,9 @@ fn has_key(record: &Record<'_>, key: &str, by_tag: bool) -> bool {
         || record.property(property::KEYS).is_some_and(|keys| keys.split(' ').any(|one| one == key))
 }
 
+/// How long one who waits for its messages leaves the flush to others.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
 /// Waits for the outcomes of some appends.
 struct Waiter {
     count: usize,
@@ -397,16 +406,16 @@ struct Waiter {
 }
 
 impl Waiter {
-    fn is_over(&self) -> bool {
-        self.outcomes.lock().unwrap_or_else(PoisonError::into_inner).len() >= self.count
-    }
-
-    fn wait(&self) -> Vec<Result<Appended, AppendError>> {
+    /// The outcomes, once all are there; `None` when they are not within `patience`.
+    fn wait(&self, patience: Duration) -> Option<Vec<Result<Appended, AppendError>>> {
         let outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
-        let outcomes = self.told.wait_while(outcomes, |outcomes| outcomes.len() < self.count);
-        let mut outcomes = std::mem::take(&mut *outcomes.unwrap_or_else(PoisonError::into_inner));
+        let waited = self.told.wait_timeout_while(outcomes, patience, |outcomes| outcomes.len() < self.count);
+        let (mut outcomes, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if outcomes.len() < self.count {
+            return None;
+        }
         outcomes.sort_unstable_by_key(|(token, _)| *token);
-        outcomes.into_iter().map(|(_, outcome)| outcome).collect()
+        Some(std::mem::take(&mut *outcomes).into_iter().map(|(_, outcome)| outcome).collect())
     }
 }
 
