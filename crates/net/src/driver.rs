@@ -24,6 +24,8 @@ const READ_MAX: usize = 256 << 10;
 const PIECES: usize = 64;
 /// How long a closing connection may take to send what is queued.
 const LINGER: Duration = Duration::from_secs(1);
+/// How long a connection that is closed by this side waits for the peer to close its own.
+const FAREWELL: Duration = Duration::from_millis(300);
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +60,7 @@ where
         room: READ_MIN,
         command: Command::default(),
         sending: VecDeque::new(),
+        shut: false,
         alive: Instant::now(),
         deadline: Box::pin(tokio::time::sleep(idle)),
     };
@@ -93,6 +96,8 @@ struct Driver<'c, S> {
     command: Command,
     /// What is on its way out.
     sending: VecDeque<Bytes>,
+    /// The peer was told that nothing more comes.
+    shut: bool,
     /// When a frame was completed or the peer took something.
     alive: Instant,
     deadline: Pin<Box<Sleep>>,
@@ -107,7 +112,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<'_, S> {
                 Poll::Ready(Ok(())) => false,
                 Poll::Pending => true,
             };
-            if !self.conn.is_open() && (!writing || self.expired(context, LINGER)) {
+            if !self.conn.is_open() && !writing {
+                return self.say_farewell(context);
+            }
+            if !self.conn.is_open() && self.expired(context, LINGER) {
                 return Poll::Ready(End::Local);
             }
             // A peer that doesn't take its answers gets no further requests read.
@@ -134,6 +142,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<'_, S> {
                 if self.conn.is_open() || writing {
                     return Poll::Pending;
                 }
+            }
+        }
+    }
+
+    /// Closes the way out and passes over what still comes in, until the peer closes, too: closed with
+    /// something unread, the system would take back the last answers that the peer has not read.
+    fn say_farewell(&mut self, context: &mut Context<'_>) -> Poll<End> {
+        if !self.shut {
+            // A failure means that the peer is gone; reading will tell.
+            let _ = ready!(Pin::new(&mut self.stream).poll_shutdown(context));
+            self.shut = true;
+            self.alive = Instant::now();
+        }
+        loop {
+            self.buffer.clear();
+            self.buffer.reserve(READ_MIN);
+            match pin!(self.stream.read_buf(&mut self.buffer)).poll(context) {
+                Poll::Ready(Ok(read)) if read > 0 => {}
+                Poll::Ready(_) => return Poll::Ready(End::Local),
+                Poll::Pending if self.expired(context, FAREWELL) => return Poll::Ready(End::Local),
+                Poll::Pending => return Poll::Pending,
             }
         }
     }

@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// Answers 1 with its body, 2 with four slices, asks the client something on 3, never answers 4,
-/// panics on 5.
+/// panics on 5, answers 6 and closes.
 #[derive(Default)]
 struct Echo {
     closed: AtomicUsize,
@@ -35,6 +35,10 @@ impl Service for Echo {
                 });
             }
             5 => panic!("a handler's bug"),
+            6 => {
+                conn.reply(&Command::response_to(request, 0));
+                conn.close("as asked");
+            }
             _ => {}
         }
     }
@@ -165,6 +169,25 @@ async fn answers_before_a_bad_frame_still_arrive() {
         assert_ne!(stream.read_buf(&mut buffer).await.expect("an answer"), 0);
     }
     assert_eq!(&answer.body[..], b"x");
+}
+
+#[tokio::test]
+async fn the_last_answer_arrives_whatever_the_peer_goes_on_to_send() {
+    let (server, _) = start(Limits::default());
+    for _ in 0..20 {
+        let mut stream = TcpStream::connect(server.local_addr()).await.expect("a connection");
+        let mut bytes = frame::to_bytes(&Command::request(6)).to_vec();
+        let more = frame::to_bytes(&Command::request(4).with_body(Bytes::from(vec![b'x'; 1000])));
+        (0..500).for_each(|_| bytes.extend_from_slice(&more));
+        stream.write_all(&bytes).await.expect("the server reads");
+        // The server has closed by now; what it has not read must not take the answer back.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let mut answers = Vec::new();
+        stream.read_to_end(&mut answers).await.expect("the end, not a reset");
+        let mut answer = Command::default();
+        let mut answers = BytesMut::from(&answers[..]);
+        assert!(frame::decode(&mut answers, &mut answer, frame::MAX_FRAME).expect("a frame"), "no answer");
+    }
 }
 
 #[tokio::test]
