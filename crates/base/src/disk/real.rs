@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use rustix::fs::{FlockOperation, fcntl_lock, fdatasync, flock, statvfs, syncfs};
+use rustix::fs::{FlockOperation, fcntl_lock, flock, statvfs, syncfs};
 
 use super::{Disk, DiskFile, Lock, map};
 
@@ -160,6 +160,6 @@ impl DiskFile for RealFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        Ok(fdatasync(&self.file)?)
+        self.file.sync_data()
     }
 }

@@ -46,7 +46,13 @@ impl Server {
 
     /// Starts on a folder, which stays behind.
     pub fn start_in(data: &Path, settings: &[&str]) -> Self {
+        Self::start_with(data, settings, &[])
+    }
+
+    /// Starts on a folder, with variables in its environment.
+    pub fn start_with(data: &Path, settings: &[&str], environment: &[(&str, String)]) -> Self {
         let mut process = Process::new(binary());
+        process.envs(environment.iter().map(|(name, value)| (name, value)));
         process.env("APOGEE_LOG", "error");
         process.args(["server", "--host", "127.0.0.1", "--bind", "127.0.0.1"]);
         process.args(["--namesrv-port", "0", "--broker-port", "0", "--data"]).arg(data);

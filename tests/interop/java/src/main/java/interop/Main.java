@@ -16,6 +16,7 @@ public final class Main {
         TransactionScenarios.add(suite);
         TraceScenarios.add(suite);
         DeduplicationScenarios.add(suite);
+        TypeScenarios.add(suite);
         QueryScenarios.add(suite);
         ReplyScenarios.add(suite);
         ErrorScenarios.add(suite);
