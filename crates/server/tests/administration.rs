@@ -155,7 +155,8 @@ fn offsets_follow_upstreams_rules() {
 
 #[test]
 fn a_group_is_moved() {
-    let server = Server::start(&[]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::start_in(folder.path(), &[]);
     let mut peer = server.connect();
     create(&mut peer, "T", &[], response::SUCCESS);
     create_group(&mut peer, "G");
@@ -178,6 +179,9 @@ fn a_group_is_moved() {
     reset(&[("topic", "Other")], response::TOPIC_NOT_EXIST);
     reset(&[("group", "Other")], response::SUBSCRIPTION_GROUP_NOT_EXIST);
     assert_eq!(offset(&mut peer, "G", "T", "0"), Some(3));
+    server.kill();
+    let server = Server::start_in(folder.path(), &[]);
+    assert_eq!(offset(&mut server.connect(), "G", "T", "0"), Some(3), "it was answered, so it lasts");
 }
 
 #[test]

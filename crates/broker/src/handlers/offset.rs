@@ -129,6 +129,7 @@ pub(crate) fn clone(broker: &Broker, conn: &Arc<Conn>, request: &Command) -> Ans
             tracing::info!(peer = %conn.peer(), from, to, topic, "offsets are copied by remote request");
         }
     }
+    broker.offsets.save(broker.now())?;
     answer::done(request)
 }
 

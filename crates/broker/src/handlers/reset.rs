@@ -43,6 +43,8 @@ pub(crate) fn reset(broker: &Broker, conn: &Arc<Conn>, request: &Command) -> Ans
         for (queue_id, offset) in &targets {
             broker.offsets.reset(group, topic_name, *queue_id, *offset);
         }
+        // Who is told that a group was moved finds it there after a crash, too.
+        broker.offsets.save(broker.now())?;
     } else {
         for (queue_id, target) in &mut targets {
             let Some(current) = broker.offsets.query(group, topic_name, *queue_id) else {
