@@ -130,19 +130,6 @@ impl<C: Channel> Consumers<C> {
         Noted { change: changed.then(|| group.change(name)), conflicts, complaints, wants_subscriptions }
     }
 
-    /// The id of the member that speaks through a connection.
-    pub fn client_at(&self, group: &str, connection: u64) -> Option<Arc<str>> {
-        Some(Arc::clone(&self.read().get(group)?.members.get(&connection)?.client.id))
-    }
-
-    /// Takes what a member wants now, told otherwise than by a heartbeat.
-    pub fn resubscribe(&self, group: &str, connection: u64, wanted: &[SubscriptionData]) {
-        if let Some(group) = self.write().get_mut(group) {
-            let fingerprint = group.members.get(&connection).map_or(0, |member| member.own.fingerprint);
-            group.subscribe(connection, fingerprint, wanted);
-        }
-    }
-
     /// A consumer leaves a group.
     pub fn unregister(&self, client_id: &str, group: &str) -> Option<Change<C>> {
         self.remove(|registry| registry.leave(group, client_id).into_iter().collect()).pop()

@@ -12,7 +12,6 @@ pub(crate) mod recall;
 pub(crate) mod relay;
 pub(crate) mod reply;
 pub(crate) mod reset;
-pub(crate) mod resubscribe;
 pub(crate) mod send;
 pub(crate) mod send_back;
 pub(crate) mod stats;
