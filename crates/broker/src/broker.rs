@@ -37,6 +37,7 @@ use crate::serve::{MOST_COLD_READS, Requests};
 use crate::settings::{BrokerSettings, FlushDiskType};
 use crate::settled::Settled;
 use crate::stats::Stats;
+use crate::table_file::TableFile;
 use crate::timer::Timer;
 use crate::topics::{Topic, TopicTable, perm};
 use crate::transactions::{self, Rules, Transactions};
@@ -268,11 +269,12 @@ impl Broker {
         let store =
             Store::open(Arc::clone(&disk), Arc::clone(&clock), root.clone(), options(&settings, &delays, memory))?;
         let file = |name: &str| JsonFile::new(Arc::clone(&disk), folder.join(name));
-        let topics = TopicTable::open(file("topics.json"), &settings, now)?;
+        let table = |name: &str| TableFile::new(Arc::clone(&disk), folder.join(name));
+        let topics = TopicTable::open(table("topics.json"), &settings, now)?;
         recover_topics(&topics, &store, now);
         deduplication::recall(&store, &topics.all(), now);
-        let groups = GroupTable::open(file("subscriptionGroup.json"), now)?;
-        let offsets = OffsetTable::open(file("consumerOffset.json"), now)?;
+        let groups = GroupTable::open(table("subscriptionGroup.json"), now)?;
+        let offsets = OffsetTable::open(table("consumerOffset.json"), now)?;
         let settled = Arc::new(Settled::open(file("settled.json"), &store)?);
         let schedule = Schedule::open(file("delayOffset.json"), Arc::clone(&delays), &store, Arc::clone(&settled))?;
         let transactions = Transactions::open(&store, &offsets, |place| settled.contains(place), now);
@@ -440,11 +442,12 @@ impl Broker {
         self.clients(&self.settings.load()).closed(connection);
     }
 
-    /// Writes the tables that changed to their files; a failure is told and tried again.
+    /// Makes changes of topics and groups durable; a failure is told and tried again.
     pub(crate) fn save_tables(&self) {
-        let saved = self.topics.save().and_then(|()| self.groups.save());
-        if let Err(error) = saved {
-            tracing::error!(%error, "topics or groups cannot be saved; trying again");
+        for saved in [self.topics.save(), self.groups.save()] {
+            if let Err(error) = saved {
+                tracing::error!(%error, "topics or groups cannot be saved; trying again");
+            }
         }
     }
 
@@ -455,11 +458,13 @@ impl Broker {
         self.settled.save()
     }
 
+    /// Leaves the files as upstream's broker reads them. One that cannot be written holds up no other.
     fn save_all(&self) {
-        self.save_tables();
-        let saved = self.offsets.save(self.now()).and_then(|()| self.save_delays());
-        if let Err(error) = saved {
-            tracing::error!(%error, "offsets cannot be saved");
+        let offsets = self.offsets.close(self.now());
+        for saved in [self.topics.close(), self.groups.close(), offsets, self.save_delays()] {
+            if let Err(error) = saved {
+                tracing::error!(%error, "a file of the broker's state cannot be saved");
+            }
         }
         if let Err(error) = self.timer.save(&self.store) {
             tracing::error!(%error, "the timer's state cannot be saved");

@@ -1,15 +1,15 @@
 //! The subscription groups of the broker (upstream `SubscriptionGroupManager`).
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use apogee_message::names;
 use apogee_wire::bodies::{DataVersion, SubscriptionGroupConfig, SubscriptionGroupWrapper};
 use apogee_wire::codes::response;
 
 use crate::error::BrokerError;
-use crate::persist::{JsonFile, PersistError};
+use crate::persist::PersistError;
+use crate::table_file::{Change, TableFile};
 
 /// Bit of a forbidden mask that forbids reading (upstream `PermName.INDEX_PERM_READ`).
 const FORBID_READ: i32 = 1 << 2;
@@ -28,11 +28,8 @@ const SYSTEM_GROUPS: [&str; 8] = [
 
 /// All groups, and the file `subscriptionGroup.json`.
 pub struct GroupTable {
-    file: JsonFile,
+    file: TableFile,
     inner: RwLock<Inner>,
-    unsaved: AtomicBool,
-    /// Held by the one who writes the file.
-    saving: Mutex<()>,
 }
 
 struct Inner {
@@ -40,20 +37,30 @@ struct Inner {
     /// Forbidden bits by group and topic.
     forbidden: BTreeMap<String, BTreeMap<String, i32>>,
     version: DataVersion,
+    /// Names of what changed since it was saved.
+    unsaved: BTreeSet<String>,
 }
 
 impl GroupTable {
     /// Reads the file and adds the groups that every broker has.
-    pub fn open(file: JsonFile, now_ms: i64) -> Result<Self, PersistError> {
-        let kept: Option<SubscriptionGroupWrapper> = file.load()?;
-        let kept = kept.unwrap_or_default();
-        let system = SYSTEM_GROUPS.map(|group| (group.to_owned(), SubscriptionGroupConfig::new(group)));
-        let all = system.into_iter().chain(kept.subscription_group_table);
-        let groups =
-            all.map(|(name, config)| (name.clone(), Arc::new(SubscriptionGroupConfig { group_name: name, ..config })));
-        let version = kept.data_version.unwrap_or_else(|| DataVersion::new(now_ms));
-        let inner = Inner { groups: groups.collect(), forbidden: kept.forbidden_table, version };
-        Ok(Self { file, inner: RwLock::new(inner), unsaved: AtomicBool::new(false), saving: Mutex::default() })
+    pub fn open(file: TableFile, now_ms: i64) -> Result<Self, PersistError> {
+        let loaded = file.load::<SubscriptionGroupWrapper>()?;
+        let kept = loaded.table.unwrap_or_default();
+        let mut inner = Inner {
+            groups: SYSTEM_GROUPS.map(|group| (group.to_owned(), SubscriptionGroupConfig::new(group).into())).into(),
+            forbidden: BTreeMap::new(),
+            version: kept.data_version.unwrap_or_else(|| DataVersion::new(now_ms)),
+            unsaved: BTreeSet::new(),
+        };
+        inner.put_all(kept);
+        for Change { removed, put } in loaded.changes {
+            for group in &removed {
+                inner.groups.remove(group);
+                inner.forbidden.remove(group);
+            }
+            inner.put_all(put);
+        }
+        Ok(Self { file, inner: RwLock::new(inner) })
     }
 
     /// A group.
@@ -82,7 +89,7 @@ impl GroupTable {
         let config = Arc::new(SubscriptionGroupConfig::new(group));
         let mut inner = self.write();
         let config = Arc::clone(inner.groups.entry(group.to_owned()).or_insert(config));
-        self.changed(&mut inner, now_ms);
+        inner.changed([group.to_owned()], now_ms);
         Ok(config)
     }
 
@@ -101,10 +108,12 @@ impl GroupTable {
     /// Creates groups or changes them.
     pub fn update(&self, configs: impl IntoIterator<Item = SubscriptionGroupConfig>, now_ms: i64) {
         let mut inner = self.write();
+        let mut names = Vec::new();
         for config in configs {
+            names.push(config.group_name.clone());
             inner.groups.insert(config.group_name.clone(), Arc::new(config));
         }
-        self.changed(&mut inner, now_ms);
+        inner.changed(names, now_ms);
     }
 
     /// Removes a group; says whether it was there.
@@ -113,7 +122,7 @@ impl GroupTable {
         let removed = inner.groups.remove(group).is_some();
         if removed {
             inner.forbidden.remove(group);
-            self.changed(&mut inner, now_ms);
+            inner.changed([group.to_owned()], now_ms);
         }
         removed
     }
@@ -130,7 +139,7 @@ impl GroupTable {
         let mut inner = self.write();
         let bits = inner.forbidden.entry(group.to_owned()).or_default().entry(topic.to_owned()).or_default();
         *bits = if may { *bits & !FORBID_READ } else { *bits | FORBID_READ };
-        self.changed(&mut inner, now_ms);
+        inner.changed([group.to_owned()], now_ms);
     }
 
     /// The table as peers and the file have it.
@@ -144,18 +153,20 @@ impl GroupTable {
         }
     }
 
-    /// Writes the file if something changed since it was written.
+    /// Makes all that changed before the call durable; costs what changed.
     pub fn save(&self) -> Result<(), PersistError> {
-        let _one_at_a_time = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.unsaved.swap(false, Ordering::AcqRel) {
-            self.file.save(&self.snapshot()).inspect_err(|_| self.unsaved.store(true, Ordering::Release))?;
-        }
-        Ok(())
+        self.file.save(|| self.take_unsaved(), || self.snapshot())
     }
 
-    fn changed(&self, inner: &mut Inner, now_ms: i64) {
-        inner.version = inner.version.next(0, now_ms);
-        self.unsaved.store(true, Ordering::Release);
+    /// Writes the file as upstream's broker reads it.
+    pub fn close(&self) -> Result<(), PersistError> {
+        self.file.close(|| self.take_unsaved(), || self.snapshot())
+    }
+
+    fn take_unsaved(&self) -> Option<Change<SubscriptionGroupWrapper>> {
+        let mut inner = self.write();
+        let unsaved = std::mem::take(&mut inner.unsaved);
+        (!unsaved.is_empty()).then(|| inner.part(unsaved))
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Inner> {
@@ -164,6 +175,37 @@ impl GroupTable {
 
     fn write(&self) -> RwLockWriteGuard<'_, Inner> {
         self.inner.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn changed(&mut self, groups: impl IntoIterator<Item = String>, now_ms: i64) {
+        self.version = self.version.next(0, now_ms);
+        self.unsaved.extend(groups);
+    }
+
+    /// Some groups as they are now.
+    fn part(&self, groups: BTreeSet<String>) -> Change<SubscriptionGroupWrapper> {
+        let mut change = Change::<SubscriptionGroupWrapper>::default();
+        change.put.data_version = Some(self.version);
+        for group in groups {
+            if let Some(forbidden) = self.forbidden.get(&group) {
+                change.put.forbidden_table.insert(group.clone(), forbidden.clone());
+            }
+            match self.groups.get(&group) {
+                Some(config) => drop(change.put.subscription_group_table.insert(group, (**config).clone())),
+                None => change.removed.push(group),
+            }
+        }
+        change
+    }
+
+    fn put_all(&mut self, some: SubscriptionGroupWrapper) {
+        self.forbidden.extend(some.forbidden_table);
+        for (group_name, config) in some.subscription_group_table {
+            self.groups.insert(group_name.clone(), Arc::new(SubscriptionGroupConfig { group_name, ..config }));
+        }
+        self.version = some.data_version.unwrap_or(self.version);
     }
 }
 
@@ -177,7 +219,7 @@ mod tests {
 
     fn open(disk: &SimDisk) -> GroupTable {
         disk.create_folder(Path::new("/c")).unwrap();
-        GroupTable::open(JsonFile::new(Arc::new(disk.clone()), "/c/g.json".into()), 1).unwrap()
+        GroupTable::open(TableFile::new(Arc::new(disk.clone()), "/c/g.json".into()), 1).unwrap()
     }
 
     #[test]

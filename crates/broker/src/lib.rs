@@ -14,6 +14,7 @@ pub mod deduplication;
 mod error;
 pub mod groups;
 mod handlers;
+mod journal;
 mod life;
 pub mod locks;
 mod longpoll;
@@ -28,6 +29,7 @@ pub mod settings;
 mod settings_inert;
 mod settled;
 mod stats;
+pub mod table_file;
 #[cfg(test)]
 mod testing;
 mod timer;

@@ -1,12 +1,12 @@
 //! How far consumer groups have come in each queue (upstream `ConsumerOffsetManager`).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use apogee_wire::bodies::{ConsumerOffsetSerializeWrapper, DataVersion};
 
-use crate::persist::{JsonFile, PersistError};
+use crate::persist::PersistError;
+use crate::table_file::{Change, TableFile};
 
 /// Separates topic and group in the file's keys; names never contain it.
 const AT: char = '@';
@@ -14,20 +14,24 @@ const AT: char = '@';
 /// Offsets by group, topic and queue, and the file `consumerOffset.json`. Committing and querying
 /// allocate nothing once a group is known, and groups don't wait for each other.
 pub struct OffsetTable {
-    file: JsonFile,
+    file: TableFile,
     groups: RwLock<Groups>,
     version: Mutex<DataVersion>,
-    unsaved: AtomicBool,
-    /// Held by the one who writes the file.
-    saving: Mutex<()>,
+    /// Groups and topics with offsets that changed since they were saved.
+    unsaved: Mutex<Vec<(Arc<str>, Arc<str>)>>,
 }
 
 /// By group and topic.
-type Groups = HashMap<Box<str>, HashMap<Box<str>, Mutex<Queues>>>;
+type Groups = HashMap<Arc<str>, HashMap<Arc<str>, Mutex<Queues>>>;
 
-/// The queues of one topic in ascending order of their ids.
+/// The queues of one topic.
 #[derive(Debug, Clone, Default)]
-struct Queues(Vec<Progress>);
+struct Queues {
+    /// In ascending order of their ids.
+    all: Vec<Progress>,
+    /// On the list of what is to be saved.
+    is_unsaved: bool,
+}
 
 #[derive(Debug, Clone, Copy)]
 struct Progress {
@@ -45,64 +49,54 @@ const NONE: i64 = -1;
 
 impl OffsetTable {
     /// Reads the file.
-    pub fn open(file: JsonFile, now_ms: i64) -> Result<Self, PersistError> {
-        let kept: Option<ConsumerOffsetSerializeWrapper> = file.load()?;
-        let kept = kept.unwrap_or_default();
+    pub fn open(file: TableFile, now_ms: i64) -> Result<Self, PersistError> {
+        let loaded = file.load::<ConsumerOffsetSerializeWrapper>()?;
+        let kept = loaded.table.unwrap_or_default();
+        let mut version = kept.data_version.unwrap_or_else(|| DataVersion::new(now_ms));
         let mut groups = Groups::new();
-        let committed = kept.offset_table.into_iter().map(|entry| (entry, true));
-        let pulled = kept.pull_offset_table.into_iter().flatten().map(|entry| (entry, false));
-        for ((key, offsets), is_committed) in committed.chain(pulled) {
-            let Some((topic, group)) = key.split_once(AT) else {
-                tracing::warn!(key, "dropped a consumer offset whose key is not of the form topic@group");
-                continue;
-            };
-            let queues = groups.entry(group.into()).or_default().entry(topic.into()).or_default();
-            let queues = queues.get_mut().unwrap_or_else(PoisonError::into_inner);
-            for (queue_id, offset) in offsets {
-                let progress = queues.of(queue_id);
-                *(if is_committed { &mut progress.committed } else { &mut progress.pulled }) = offset;
+        put_all(&mut groups, kept);
+        for Change { removed, mut put } in loaded.changes {
+            version = put.data_version.unwrap_or(version);
+            // What comes replaces what was there.
+            let pulled = put.pull_offset_table.get_or_insert_default().keys();
+            for key in removed.iter().chain(put.offset_table.keys()).chain(pulled) {
+                if let Some((topic, group)) = key.split_once(AT)
+                    && let Some(topics) = groups.get_mut(group)
+                {
+                    topics.remove(topic);
+                }
             }
+            put_all(&mut groups, put);
         }
-        Ok(Self {
-            file,
-            groups: RwLock::new(groups),
-            version: Mutex::new(kept.data_version.unwrap_or_else(|| DataVersion::new(now_ms))),
-            unsaved: AtomicBool::new(false),
-            saving: Mutex::default(),
-        })
+        groups.retain(|_, topics| !topics.is_empty());
+        let (groups, version) = (RwLock::new(groups), Mutex::new(version));
+        Ok(Self { file, groups, version, unsaved: Mutex::default() })
     }
 
     /// Notes the next offset a group will consume; the caller has checked that the queue exists.
     /// False if it is passed over because the group was moved and doesn't know it yet.
     pub fn commit(&self, group: &str, topic: &str, queue_id: i32, offset: i64) -> bool {
-        let kept = self.change(group, topic, |queues| {
+        self.change(group, topic, |queues| {
             let progress = queues.of(queue_id);
             let keeps = progress.reset == NONE;
             if keeps {
                 progress.committed = offset;
             }
             keeps
-        });
-        self.changed();
-        kept
+        })
     }
 
     /// Notes offsets of queues of several topics that belong together: the file has all or none of them.
     pub fn commit_together(&self, group: &str, offsets: &[(&str, i32, i64)]) {
         let mut groups = self.write();
-        let topics = groups.entry(group.into()).or_default();
         for (topic, queue_id, offset) in offsets {
-            let queues = topics.entry((*topic).into()).or_default();
-            queues.get_mut().unwrap_or_else(PoisonError::into_inner).of(*queue_id).committed = *offset;
+            self.change_in(&mut groups, group, topic, |queues| queues.of(*queue_id).committed = *offset);
         }
-        drop(groups);
-        self.changed();
     }
 
     /// Notes the next offset a group will pull.
     pub fn pulled(&self, group: &str, topic: &str, queue_id: i32, offset: i64) {
         self.change(group, topic, |queues| queues.of(queue_id).pulled = offset);
-        self.changed();
     }
 
     /// The next offset a group will consume: a reset one, or the one committed last.
@@ -123,7 +117,6 @@ impl OffsetTable {
             let progress = queues.of(queue_id);
             (progress.committed, progress.reset) = (offset, offset);
         });
-        self.changed();
     }
 
     /// The offset that a pull shall be told because of a reset; asked once.
@@ -174,65 +167,87 @@ impl OffsetTable {
         self.change(to, topic, |queues| {
             copied.into_iter().for_each(|(queue_id, offset)| queues.of(queue_id).committed = offset);
         });
-        self.changed();
     }
 
     /// Forgets a group.
     pub fn remove_group(&self, group: &str) {
-        if self.write().remove(group).is_some() {
-            self.changed();
+        let removed = self.write().remove_entry(group);
+        if let Some((group, topics)) = removed {
+            self.unsaved().extend(topics.into_keys().map(|topic| (Arc::clone(&group), topic)));
         }
     }
 
     /// Forgets a topic.
     pub fn remove_topic(&self, topic: &str) {
         let mut groups = self.write();
-        groups.retain(|_, topics| {
-            topics.remove(topic);
+        groups.retain(|group, topics| {
+            if let Some((topic, _)) = topics.remove_entry(topic) {
+                self.unsaved().push((Arc::clone(group), topic));
+            }
             !topics.is_empty()
         });
-        drop(groups);
-        self.changed();
     }
 
     /// The table as peers and the file have it.
     pub fn snapshot(&self) -> ConsumerOffsetSerializeWrapper {
-        let mut all = ConsumerOffsetSerializeWrapper {
-            data_version: Some(*self.version.lock().unwrap_or_else(PoisonError::into_inner)),
-            ..Default::default()
-        };
-        let (mut by_group, mut pulled) = (BTreeMap::new(), BTreeMap::new());
+        let mut all = ConsumerOffsetSerializeWrapper { data_version: Some(self.version()), ..Default::default() };
+        let mut by_group = BTreeMap::new();
         for (group, topics) in self.read().iter() {
             for (topic, queues) in topics {
-                let queues = lock(queues);
-                let key = || format!("{topic}{AT}{group}");
-                let commits = queues.table(|progress| progress.committed);
-                if !commits.is_empty() {
+                if take(&mut all, group, topic, &lock(queues)) {
                     let topics: &mut BTreeSet<String> = by_group.entry(group.to_string()).or_default();
                     topics.insert(topic.to_string());
-                    all.offset_table.insert(key(), commits);
-                }
-                let pulls = queues.table(|progress| progress.pulled);
-                if !pulls.is_empty() {
-                    pulled.insert(key(), pulls);
                 }
             }
         }
-        (all.group_topic_map, all.pull_offset_table) = (Some(by_group), Some(pulled));
+        all.group_topic_map = Some(by_group);
+        all.pull_offset_table.get_or_insert_default();
         all
     }
 
-    /// Writes the file if something changed since it was written.
+    /// Makes all that changed before the call durable; costs what changed.
     pub fn save(&self, now_ms: i64) -> Result<(), PersistError> {
-        let _one_at_a_time = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.unsaved.swap(false, Ordering::AcqRel) {
-            {
-                let mut version = self.version.lock().unwrap_or_else(PoisonError::into_inner);
-                *version = version.next(0, now_ms);
-            }
-            self.file.save(&self.snapshot()).inspect_err(|_| self.unsaved.store(true, Ordering::Release))?;
+        self.file.save(|| self.take_unsaved(now_ms), || self.snapshot())
+    }
+
+    /// Writes the file as upstream's broker reads it.
+    pub fn close(&self, now_ms: i64) -> Result<(), PersistError> {
+        self.file.close(|| self.take_unsaved(now_ms), || self.snapshot())
+    }
+
+    fn take_unsaved(&self, now_ms: i64) -> Option<Change<ConsumerOffsetSerializeWrapper>> {
+        // Who changes several topics together does so alone.
+        let groups = self.read();
+        let unsaved = std::mem::take(&mut *self.unsaved());
+        if unsaved.is_empty() {
+            return None;
         }
-        Ok(())
+        let mut change = Change::<ConsumerOffsetSerializeWrapper>::default();
+        let version = {
+            let mut version = self.version.lock().unwrap_or_else(PoisonError::into_inner);
+            *version = version.next(0, now_ms);
+            *version
+        };
+        change.put.data_version = Some(version);
+        for (group, topic) in unsaved {
+            match groups.get(&group).and_then(|topics| topics.get(&topic)) {
+                Some(queues) => {
+                    let mut queues = lock(queues);
+                    queues.is_unsaved = false;
+                    take(&mut change.put, &group, &topic, &queues);
+                }
+                None => change.removed.push(format!("{topic}{AT}{group}")),
+            }
+        }
+        Some(change)
+    }
+
+    fn version(&self) -> DataVersion {
+        *self.version.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn unsaved(&self) -> MutexGuard<'_, Vec<(Arc<str>, Arc<str>)>> {
+        self.unsaved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn progress(&self, group: &str, topic: &str, queue_id: i32) -> Option<Progress> {
@@ -243,17 +258,33 @@ impl OffsetTable {
 
     fn change<R>(&self, group: &str, topic: &str, change: impl FnOnce(&mut Queues) -> R) -> R {
         let groups = self.read();
-        if let Some(queues) = groups.get(group).and_then(|topics| topics.get(topic)) {
-            return change(&mut lock(queues));
+        if let Some((group, topics)) = groups.get_key_value(group)
+            && let Some((topic, queues)) = topics.get_key_value(topic)
+        {
+            let mut queues = lock(queues);
+            self.note(group, topic, &mut queues);
+            return change(&mut queues);
         }
         drop(groups);
-        let mut groups = self.write();
-        let queues = groups.entry(group.into()).or_default().entry(topic.into()).or_default();
-        change(queues.get_mut().unwrap_or_else(PoisonError::into_inner))
+        self.change_in(&mut self.write(), group, topic, change)
     }
 
-    fn changed(&self) {
-        self.unsaved.store(true, Ordering::Release);
+    /// The same where there may be none yet.
+    fn change_in<R>(&self, groups: &mut Groups, group: &str, topic: &str, change: impl FnOnce(&mut Queues) -> R) -> R {
+        let group = groups.get_key_value(group).map_or_else(|| group.into(), |(group, _)| Arc::clone(group));
+        let topics = groups.entry(Arc::clone(&group)).or_default();
+        let topic = topics.get_key_value(topic).map_or_else(|| topic.into(), |(topic, _)| Arc::clone(topic));
+        let queues = topics.entry(Arc::clone(&topic)).or_default();
+        let queues = queues.get_mut().unwrap_or_else(PoisonError::into_inner);
+        self.note(&group, &topic, queues);
+        change(queues)
+    }
+
+    /// Puts the queues on the list of what is to be saved.
+    fn note(&self, group: &Arc<str>, topic: &Arc<str>, queues: &mut Queues) {
+        if !std::mem::replace(&mut queues.is_unsaved, true) {
+            self.unsaved().push((Arc::clone(group), Arc::clone(topic)));
+        }
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Groups> {
@@ -268,25 +299,60 @@ impl OffsetTable {
 impl Queues {
     fn get_mut(&mut self, queue_id: i32) -> Option<&mut Progress> {
         let place = self.place(queue_id).ok()?;
-        self.0.get_mut(place)
+        self.all.get_mut(place)
     }
 
     fn of(&mut self, queue_id: i32) -> &mut Progress {
         let place = self.place(queue_id).unwrap_or_else(|place| {
-            self.0.insert(place, Progress { queue_id, committed: NONE, pulled: NONE, reset: NONE });
+            self.all.insert(place, Progress { queue_id, committed: NONE, pulled: NONE, reset: NONE });
             place
         });
-        &mut self.0[place]
+        &mut self.all[place]
     }
 
     fn place(&self, queue_id: i32) -> Result<usize, usize> {
-        self.0.binary_search_by_key(&queue_id, |progress| progress.queue_id)
+        self.all.binary_search_by_key(&queue_id, |progress| progress.queue_id)
     }
 
     fn table(&self, offset: impl Fn(&Progress) -> i64) -> BTreeMap<i32, i64> {
-        let known = self.0.iter().filter_map(|progress| Some((progress.queue_id, known(offset(progress))?)));
+        let known = self.all.iter().filter_map(|progress| Some((progress.queue_id, known(offset(progress))?)));
         known.collect()
     }
+}
+
+/// Puts all offsets of a table of the file's shape.
+fn put_all(groups: &mut Groups, table: ConsumerOffsetSerializeWrapper) {
+    let committed = table.offset_table.into_iter().map(|entry| (entry, true));
+    let pulled = table.pull_offset_table.into_iter().flatten().map(|entry| (entry, false));
+    // Names are shared: there may be many groups in a topic, and many topics of a group.
+    let mut names = HashMap::<String, Arc<str>>::new();
+    for ((key, offsets), is_committed) in committed.chain(pulled) {
+        let Some((topic, group)) = key.split_once(AT) else {
+            tracing::warn!(key, "dropped a consumer offset whose key is not of the form topic@group");
+            continue;
+        };
+        let mut name = |name: &str| Arc::clone(names.entry(name.to_owned()).or_insert_with(|| name.into()));
+        let queues = groups.entry(name(group)).or_default().entry(name(topic)).or_default();
+        let queues = queues.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for (queue_id, offset) in offsets {
+            let progress = queues.of(queue_id);
+            *(if is_committed { &mut progress.committed } else { &mut progress.pulled }) = offset;
+        }
+    }
+}
+
+/// Puts the offsets of some queues into a table of the file's shape; says whether any is committed.
+fn take(table: &mut ConsumerOffsetSerializeWrapper, group: &str, topic: &str, queues: &Queues) -> bool {
+    let committed = queues.table(|progress| progress.committed);
+    let pulled = queues.table(|progress| progress.pulled);
+    let is_committed = !committed.is_empty();
+    if is_committed {
+        table.offset_table.insert(format!("{topic}{AT}{group}"), committed);
+    }
+    if !pulled.is_empty() {
+        table.pull_offset_table.get_or_insert_default().insert(format!("{topic}{AT}{group}"), pulled);
+    }
+    is_committed
 }
 
 fn known(offset: i64) -> Option<i64> {
@@ -300,7 +366,6 @@ fn lock(queues: &Mutex<Queues>) -> MutexGuard<'_, Queues> {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
-    use std::sync::Arc;
 
     use apogee_base::disk::{self, Disk, SimDisk};
     use apogee_wire::bodies::Body;
@@ -311,7 +376,7 @@ mod tests {
 
     fn open(disk: &SimDisk) -> OffsetTable {
         disk.create_folder(Path::new("/c")).unwrap();
-        OffsetTable::open(JsonFile::new(Arc::new(disk.clone()), PATH.into()), 1).unwrap()
+        OffsetTable::open(TableFile::new(Arc::new(disk.clone()), PATH.into()), 1).unwrap()
     }
 
     fn table() -> OffsetTable {

@@ -1,26 +1,34 @@
 //! Telling the name servers what this broker has (upstream `BrokerOuterAPI.registerBrokerAll`).
 //!
 //! One task for each name server, each with a connection of its own: one that is down delays no
-//! other. A registration is repeated every half minute and soon after the topics changed.
+//! other. When it is reached it gets all topics, and then at once each time those that changed. Every
+//! half minute it is asked whether it still has the version that it got, and gets all if it has not.
+//!
+//! A registration of a few topics takes all others from the broker where the name server has
+//! `deleteTopicWithBrokerRegistration=true`, and nothing in the protocol says that more are known. So it
+//! is asked for that setting, too, and if it has it, or doesn't tell, it always gets all.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use apogee_net::{Conn, Limits, Service, connect};
 use apogee_wire::Command;
-use apogee_wire::bodies::{Body, DataVersion, RegisterBrokerBody, TopicConfigAndMappingSerializeWrapper};
+use apogee_wire::bodies::{
+    Body, DataVersion, RegisterBrokerBody, TopicConfigAndMappingSerializeWrapper, TopicConfigSerializeWrapper,
+};
 use apogee_wire::codes::{request, response};
 use apogee_wire::headers::{
     DecodeHeader, QueryDataVersionRequestHeader, QueryDataVersionResponseHeader, RegisterBrokerRequestHeader,
     UnRegisterBrokerRequestHeader,
 };
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::broker::Broker;
 use crate::life::Stage;
 use crate::settings::BrokerSettings;
 
-/// Changes that come within this time are registered together.
+/// Changes that come within this time are registered together where all topics are sent each time.
 const COALESCE: Duration = Duration::from_millis(20);
 /// Pause before a name server that could not be reached is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -34,24 +42,30 @@ pub(crate) async fn keep_registered(
     service: Arc<dyn Service>,
     mut changes: watch::Receiver<u64>,
 ) {
-    let mut session = Session { broker: &broker, address: &address, service, conn: None, registered: None };
+    let mut session =
+        Session { broker: &broker, address: &address, service, conn: None, registered: None, adds: false };
     let mut complained = false;
+    // When it is to be asked what it has.
+    let mut due = Instant::now();
     loop {
         let seen = *changes.borrow_and_update();
         let settings = broker.settings.load();
+        let is_due = Instant::now() >= due;
         let registered = tokio::select! {
-            registered = session.register(&settings) => registered,
+            registered = session.register(&settings, is_due) => registered,
             // One that does not answer keeps nobody from stopping.
             () = broker.life.reached(Stage::Leaving) => break,
         };
-        let wait = match registered {
+        match registered {
             Ok(()) => {
                 if complained {
                     tracing::info!(name_server = address, "registered with a name server again");
                 }
                 complained = false;
                 broker.registered(seen);
-                Duration::from_millis(settings.register_name_server_period)
+                if is_due {
+                    due = Instant::now() + Duration::from_millis(settings.register_name_server_period);
+                }
             }
             Err(error) => {
                 if !complained {
@@ -62,17 +76,19 @@ pub(crate) async fn keep_registered(
                     );
                 }
                 complained = true;
-                session.conn = None;
-                PAUSE
+                (session.conn, session.adds) = (None, false);
+                due = Instant::now() + PAUSE;
             }
-        };
+        }
         tokio::select! {
-            () = tokio::time::sleep(wait) => {}
+            () = tokio::time::sleep_until(due) => {}
             changed = changes.changed() => {
                 if changed.is_err() || broker.life.is_at(Stage::Leaving) {
                     break;
                 }
-                tokio::time::sleep(COALESCE).await;
+                if !session.adds {
+                    tokio::time::sleep(COALESCE).await;
+                }
             }
         }
         if broker.life.is_at(Stage::Leaving) {
@@ -87,12 +103,22 @@ struct Session<'b> {
     address: &'b str,
     service: Arc<dyn Service>,
     conn: Option<Arc<Conn>>,
-    /// Version of the topics that this name server has, over this connection.
-    registered: Option<DataVersion>,
+    /// What this name server has, over this connection.
+    registered: Option<Registered>,
+    /// Whether a registration of some topics leaves the others alone.
+    adds: bool,
+}
+
+/// What a registration said.
+#[derive(Clone, Copy, PartialEq)]
+struct Registered {
+    version: DataVersion,
+    permission: i32,
 }
 
 impl Session<'_> {
-    async fn register(&mut self, settings: &BrokerSettings) -> Result<(), String> {
+    /// Tells the name server what it lacks. `is_due`: after asking what it has.
+    async fn register(&mut self, settings: &BrokerSettings, is_due: bool) -> Result<(), String> {
         let timeout = Duration::from_millis(settings.register_broker_timeout_mills);
         let conn = match self.conn.take().filter(|conn| conn.is_open()) {
             Some(conn) => conn,
@@ -108,15 +134,30 @@ impl Session<'_> {
             }
         };
         self.conn = Some(Arc::clone(&conn));
-        let version = self.broker.topics.version();
-        if !settings.force_register
-            && self.registered == Some(version)
-            && self.has(&conn, settings, version, timeout).await?
-        {
-            return Ok(());
+        if is_due || self.registered.is_none() {
+            let added = std::mem::replace(&mut self.adds, adds(&conn, timeout).await?);
+            let has_all = match self.registered {
+                // If the setting changed, one may have been read in another way than it was meant.
+                Some(known) if added == self.adds && !settings.force_register => {
+                    self.has(&conn, settings, known.version, timeout).await?
+                }
+                _ => false,
+            };
+            if !has_all {
+                self.registered = None;
+            }
         }
-        self.send(&conn, settings, timeout).await?;
-        self.registered = Some(version);
+        let known = self.registered.filter(|known| known.permission == settings.broker_permission);
+        let changes = known.and_then(|known| self.broker.topics.changes_since(known.version));
+        let table = match changes {
+            Some(changes) if changes.put.data_version == known.map(|known| known.version) => return Ok(()),
+            Some(changes) if self.adds => changes.put,
+            _ => self.broker.topics.snapshot(),
+        };
+        let version = table.data_version.unwrap_or_default();
+        self.registered = None;
+        self.send(&conn, settings, table, timeout).await?;
+        self.registered = Some(Registered { version, permission: settings.broker_permission });
         Ok(())
     }
 
@@ -141,8 +182,13 @@ impl Session<'_> {
         Ok(answer.code == response::SUCCESS && header.is_ok_and(|header| !header.changed))
     }
 
-    async fn send(&self, conn: &Conn, settings: &BrokerSettings, timeout: Duration) -> Result<(), String> {
-        let topics = self.broker.topics.snapshot();
+    async fn send(
+        &self,
+        conn: &Conn,
+        settings: &BrokerSettings,
+        topics: TopicConfigSerializeWrapper,
+        timeout: Duration,
+    ) -> Result<(), String> {
         let many = topics.topic_config_table.len() >= COMPRESS_FROM;
         let mut topics = TopicConfigAndMappingSerializeWrapper {
             data_version: topics.data_version,
@@ -189,4 +235,13 @@ impl Session<'_> {
         let _ = conn.call(goodbye, Duration::from_secs(1)).await;
         conn.close("the broker stops");
     }
+}
+
+/// Whether a name server keeps the topics that a registration does not name.
+async fn adds(conn: &Conn, timeout: Duration) -> Result<bool, String> {
+    let question = Command::request(request::GET_NAMESRV_CONFIG);
+    let answer = conn.call(question, timeout).await.map_err(|error| error.to_string())?;
+    let settings = String::from_utf8_lossy(&answer.body);
+    let kept = |line: &str| line.trim().strip_prefix("deleteTopicWithBrokerRegistration=") == Some("false");
+    Ok(answer.code == response::SUCCESS && settings.lines().any(kept))
 }

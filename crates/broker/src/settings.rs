@@ -59,7 +59,7 @@ settings! {
         /// Milliseconds that a registration may take.
         register_broker_timeout_mills: u64 = "registerBrokerTimeoutMills", 24_000, Live, 100..=120_000;
         /// Send the whole registration even when the name server has this version of it.
-        force_register: bool = "forceRegister", true, Live;
+        force_register: bool = "forceRegister", false, Live;
         /// Evaluate SQL92 expressions of subscriptions. Upstream's default is false.
         enable_property_filter: bool = "enablePropertyFilter", true, Live;
         /// Let a pull that finds nothing wait for a message.

@@ -1,8 +1,7 @@
 //! The topics of the broker (upstream `TopicConfigManager`).
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use apogee_message::names;
 use apogee_wire::bodies::{DataVersion, TopicConfig, TopicConfigSerializeWrapper};
@@ -10,8 +9,9 @@ use apogee_wire::codes::response;
 
 use crate::deduplication::Window;
 use crate::error::BrokerError;
-use crate::persist::{JsonFile, PersistError};
+use crate::persist::PersistError;
 use crate::settings::BrokerSettings;
+use crate::table_file::{Change, TableFile};
 
 /// Bits of a topic's or a broker's permission.
 pub mod perm {
@@ -44,41 +44,51 @@ impl Topic {
     }
 }
 
+/// Changes that are remembered for those who have an older version of the table.
+const MOST_RECENT: usize = 10_000;
+
 /// All topics, and the file `topics.json`.
 pub struct TopicTable {
-    file: JsonFile,
+    file: TableFile,
     inner: RwLock<Inner>,
-    unsaved: AtomicBool,
-    /// Held by the one who writes the file: an older state must not replace a newer one.
-    saving: Mutex<()>,
 }
 
 struct Inner {
     topics: HashMap<Arc<str>, Arc<Topic>>,
     version: DataVersion,
+    /// Names of what changed since it was saved.
+    unsaved: HashSet<Arc<str>>,
+    /// Names of what changed last, each with the version's counter after it, without gaps.
+    recent: VecDeque<(i64, Arc<str>)>,
     /// Keys that a topic's window may hold.
     most_keys: usize,
 }
 
 impl TopicTable {
     /// Reads the file and adds the topics that every broker has.
-    pub fn open(file: JsonFile, settings: &BrokerSettings, now_ms: i64) -> Result<Self, PersistError> {
-        let kept: Option<TopicConfigSerializeWrapper> = file.load()?;
-        let kept = kept.unwrap_or_default();
-        let version = kept.data_version.unwrap_or_else(|| DataVersion::new(now_ms));
-        let inner = Inner { topics: HashMap::new(), version, most_keys: settings.deduplication_max_keys };
-        let table = Self { file, inner: RwLock::new(inner), unsaved: AtomicBool::new(true), saving: Mutex::default() };
-        {
-            let mut inner = table.write();
-            let system = system_topics(settings).into_iter().map(|config| (config.topic_name.clone(), config));
-            let mut all: BTreeMap<String, TopicConfig> = system.collect();
-            all.extend(kept.topic_config_table);
-            for (name, mut config) in all {
-                config.topic_name.clone_from(&name);
-                inner.put(config);
+    pub fn open(file: TableFile, settings: &BrokerSettings, now_ms: i64) -> Result<Self, PersistError> {
+        let loaded = file.load::<TopicConfigSerializeWrapper>()?;
+        let kept = loaded.table.unwrap_or_default();
+        let mut inner = Inner {
+            topics: HashMap::new(),
+            version: kept.data_version.unwrap_or_else(|| DataVersion::new(now_ms)),
+            unsaved: HashSet::new(),
+            recent: VecDeque::new(),
+            most_keys: settings.deduplication_max_keys,
+        };
+        inner.put_all(kept.topic_config_table);
+        for Change { removed, put } in loaded.changes {
+            removed.iter().for_each(|name| drop(inner.topics.remove(&**name)));
+            inner.put_all(put.topic_config_table);
+            inner.version = put.data_version.unwrap_or(inner.version);
+        }
+        for config in system_topics(settings) {
+            if !inner.topics.contains_key(&*config.topic_name) {
+                let topic = inner.put(config);
+                inner.unsaved.insert(Arc::clone(&topic.name));
             }
         }
-        Ok(table)
+        Ok(Self { file, inner: RwLock::new(inner) })
     }
 
     /// A topic.
@@ -158,22 +168,22 @@ impl TopicTable {
     /// Creates topics or changes them.
     pub fn update(&self, configs: impl IntoIterator<Item = TopicConfig>, now_ms: i64) {
         let mut inner = self.write();
-        for config in configs {
-            inner.put(config);
-        }
         inner.version = inner.version.next(0, now_ms);
-        self.unsaved.store(true, Ordering::Release);
+        for config in configs {
+            let topic = inner.put(config);
+            inner.changed(&topic.name);
+        }
     }
 
     /// Removes a topic; says whether it was there.
     pub fn remove(&self, topic: &str, now_ms: i64) -> bool {
         let mut inner = self.write();
-        let removed = inner.topics.remove(topic).is_some();
-        if removed {
+        let removed = inner.topics.remove(topic);
+        if let Some(topic) = &removed {
             inner.version = inner.version.next(0, now_ms);
-            self.unsaved.store(true, Ordering::Release);
+            inner.changed(&topic.name);
         }
-        removed
+        removed.is_some()
     }
 
     /// The table as peers and the file have it.
@@ -183,13 +193,30 @@ impl TopicTable {
         TopicConfigSerializeWrapper { data_version: Some(inner.version), topic_config_table: configs.collect() }
     }
 
-    /// Writes the file if something changed since it was written.
+    /// What changed since a version of the table, and the version now. `None` when that is too long ago
+    /// to be remembered, or was in another table.
+    pub(crate) fn changes_since(&self, version: DataVersion) -> Option<Change<TopicConfigSerializeWrapper>> {
+        let inner = self.read();
+        let known = inner.recent.front().map_or(inner.version.counter, |(counter, _)| counter - 1);
+        let is_known = (known..=inner.version.counter).contains(&version.counter);
+        let changed = inner.recent.iter().rev().take_while(|(counter, _)| *counter > version.counter);
+        (is_known && version <= inner.version).then(|| inner.part(changed.map(|(_, name)| name)))
+    }
+
+    /// Makes all that changed before the call durable; costs what changed.
     pub fn save(&self) -> Result<(), PersistError> {
-        let _one_at_a_time = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.unsaved.swap(false, Ordering::AcqRel) {
-            self.file.save(&self.snapshot()).inspect_err(|_| self.unsaved.store(true, Ordering::Release))?;
-        }
-        Ok(())
+        self.file.save(|| self.take_unsaved(), || self.snapshot())
+    }
+
+    /// Writes the file as upstream's broker reads it.
+    pub fn close(&self) -> Result<(), PersistError> {
+        self.file.close(|| self.take_unsaved(), || self.snapshot())
+    }
+
+    fn take_unsaved(&self) -> Option<Change<TopicConfigSerializeWrapper>> {
+        let mut inner = self.write();
+        let unsaved = std::mem::take(&mut inner.unsaved);
+        (!unsaved.is_empty()).then(|| inner.part(&unsaved))
     }
 
     fn put_if_absent(&self, config: TopicConfig, now_ms: i64) -> Arc<Topic> {
@@ -197,9 +224,9 @@ impl TopicTable {
         if let Some(topic) = inner.topics.get(&*config.topic_name) {
             return Arc::clone(topic);
         }
-        let topic = inner.put(config);
         inner.version = inner.version.next(0, now_ms);
-        self.unsaved.store(true, Ordering::Release);
+        let topic = inner.put(config);
+        inner.changed(&topic.name);
         topic
     }
 
@@ -213,6 +240,37 @@ impl TopicTable {
 }
 
 impl Inner {
+    /// A topic was changed or removed, and the version is that after it.
+    fn changed(&mut self, name: &Arc<str>) {
+        self.unsaved.insert(Arc::clone(name));
+        self.recent.push_back((self.version.counter, Arc::clone(name)));
+        if self.recent.len() > MOST_RECENT {
+            // All of a version or none.
+            let (oldest, _) = self.recent[self.recent.len() - MOST_RECENT - 1];
+            let kept = self.recent.partition_point(|(counter, _)| *counter <= oldest);
+            self.recent.drain(..kept);
+        }
+    }
+
+    /// Some topics as they are now.
+    fn part<'n>(&self, names: impl IntoIterator<Item = &'n Arc<str>>) -> Change<TopicConfigSerializeWrapper> {
+        let (mut removed, mut put) = (BTreeSet::new(), BTreeMap::new());
+        for name in names {
+            match self.topics.get(name) {
+                Some(topic) => drop(put.insert(name.to_string(), topic.config.clone())),
+                None => drop(removed.insert(name.to_string())),
+            }
+        }
+        let put = TopicConfigSerializeWrapper { data_version: Some(self.version), topic_config_table: put };
+        Change { removed: removed.into_iter().collect(), put }
+    }
+
+    fn put_all(&mut self, topics: BTreeMap<String, TopicConfig>) {
+        for (topic_name, config) in topics {
+            self.put(TopicConfig { topic_name, ..config });
+        }
+    }
+
     fn put(&mut self, config: TopicConfig) -> Arc<Topic> {
         let name: Arc<str> = match self.topics.get_key_value(&*config.topic_name) {
             Some((name, _)) => Arc::clone(name),
@@ -265,7 +323,7 @@ mod tests {
 
     fn open(disk: &SimDisk, settings: &BrokerSettings) -> TopicTable {
         disk.create_folder(Path::new("/c")).unwrap();
-        let file = JsonFile::new(Arc::new(disk.clone()), "/c/topics.json".into());
+        let file = TableFile::new(Arc::new(disk.clone()), "/c/topics.json".into());
         TopicTable::open(file, settings, 1).unwrap()
     }
 

@@ -334,3 +334,52 @@ fn what_waits_to_be_consumed_again_counts_as_lag() {
     let lag = |topic| table.get(&MessageQueue::new(topic, "broker-a", 0)).map(|q| q.broker_offset - q.consumer_offset);
     assert_eq!((lag("T"), lag("%RETRY%G")), (Some(0), Some(1)));
 }
+
+#[test]
+fn topics_groups_and_offsets_survive_a_kill_as_soon_as_they_are_answered() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut server = Server::start_in(folder.path(), &[]);
+    for round in ["1", "2", "3"] {
+        let mut peer = server.connect();
+        create(&mut peer, &format!("T{round}"), &[("readQueueNums", round)], response::SUCCESS);
+        create_group(&mut peer, &format!("G{round}"));
+        commit(&mut peer, &format!("G{round}"), &format!("T{round}"), "0", round, response::SUCCESS);
+        let copied = [("srcGroup", "nobody"), ("destGroup", "H"), ("offline", "true")];
+        call(&mut peer, request::CLONE_GROUP_OFFSET, &copied, response::SUCCESS);
+        server.kill();
+        server = Server::start_in(folder.path(), &[]);
+        let mut peer = server.connect();
+        for (number, name) in [(1, "1"), (2, "2"), (3, "3")].into_iter().take_while(|(_, name)| *name <= round) {
+            let (topic, group) = (format!("T{name}"), format!("G{name}"));
+            let told = call(&mut peer, request::GET_TOPIC_CONFIG, &[("topic", &topic)], response::SUCCESS);
+            assert_eq!(TopicConfig::decode(&told.body).expect("a topic").read_queue_nums, number);
+            call(&mut peer, request::GET_SUBSCRIPTIONGROUP_CONFIG, &[("group", &group)], response::SUCCESS);
+            assert_eq!(offset(&mut peer, &group, &topic, "0"), Some(i64::from(number)));
+        }
+    }
+    assert!(server.stop().success());
+    let json = std::fs::read(folder.path().join("store/config/topics.json")).expect("the file");
+    let table = TopicConfigSerializeWrapper::decode(&json).expect("topics").topic_config_table;
+    assert!(table.contains_key("T3"), "Apache's broker finds it after a clean stop");
+}
+
+#[test]
+fn many_topics_in_a_row_are_all_known_to_the_name_server() {
+    for (of_name_server, count) in
+        [("deleteTopicWithBrokerRegistration=false", 2_000), ("deleteTopicWithBrokerRegistration=true", 40)]
+    {
+        let server = Server::start(&[of_name_server]);
+        let topics: Vec<_> = (0..count).map(|number| format!("Row-{number}")).collect();
+        let (mut peer, mut namesrv) = (server.connect(), server.connect_namesrv());
+        for topic in &topics {
+            create(&mut peer, topic, &[], response::SUCCESS);
+        }
+        for topic in &topics {
+            call(&mut namesrv, request::GET_ROUTEINFO_BY_TOPIC, &[("topic", topic)], response::SUCCESS);
+        }
+        call(&mut peer, request::DELETE_TOPIC_IN_BROKER, &[("topic", &topics[7])], response::SUCCESS);
+        let expected = if of_name_server.ends_with("true") { response::TOPIC_NOT_EXIST } else { response::SUCCESS };
+        call(&mut namesrv, request::GET_ROUTEINFO_BY_TOPIC, &[("topic", &topics[7])], expected);
+        call(&mut namesrv, request::GET_ROUTEINFO_BY_TOPIC, &[("topic", &topics[8])], response::SUCCESS);
+    }
+}

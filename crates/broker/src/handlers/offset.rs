@@ -220,13 +220,13 @@ mod tests {
     use apogee_base::disk::{Disk, SimDisk};
 
     use super::*;
-    use crate::persist::JsonFile;
+    use crate::table_file::TableFile;
 
     #[test]
     fn the_lowest_offset_counts_unless_a_group_is_behind_it() {
         let disk = SimDisk::new(1);
         disk.create_folder(std::path::Path::new("/c")).unwrap();
-        let offsets = OffsetTable::open(JsonFile::new(Arc::new(disk), "/c/o.json".into()), 1).unwrap();
+        let offsets = OffsetTable::open(TableFile::new(Arc::new(disk), "/c/o.json".into()), 1).unwrap();
         for (group, queue_id, offset) in [("G", 0, 7), ("H", 0, 5), ("H", 1, 3), ("I", 1, 2), ("I", 0, 9)] {
             offsets.commit(group, "T", queue_id, offset);
         }

@@ -17,6 +17,7 @@ use super::*;
 use crate::clients::tests::{Wire, client};
 use crate::persist::JsonFile;
 use crate::settled::Settled;
+use crate::table_file::TableFile;
 
 const NOW: i64 = 1_700_000_000_000;
 const HALF: &str = names::TRANS_HALF_TOPIC;
@@ -73,7 +74,8 @@ impl Desk {
         let options = StoreOptions { log_file_size: 1 << 20, index: false, sync_flush: true, ..Default::default() };
         let store = Store::open(Arc::new(disk.clone()), clock.clone(), PathBuf::from("/s"), options).unwrap();
         let file = |name: &str| JsonFile::new(Arc::new(disk.clone()), Path::new("/c").join(name));
-        let offsets = OffsetTable::open(file("consumerOffset.json"), 1).unwrap();
+        let offsets =
+            OffsetTable::open(TableFile::new(Arc::new(disk.clone()), "/c/consumerOffset.json".into()), 1).unwrap();
         let settled = Settled::open(file("settled.json"), &store).unwrap();
         let transactions =
             Transactions::open(&store, &offsets, |place| settled.contains(place), clock.now_ms()).unwrap();

@@ -45,14 +45,13 @@ pub(super) fn register(shared: &Shared, link: u64, request: &Command) -> Answer 
         None => {
             let whole = settings.delete_topic_with_broker_registration;
             let registered = shared.routes.register(now_ms, &registration, &encoded.content()?, whole)?;
-            tracing::info!(
-                broker = header.broker_name,
-                id = header.broker_id,
-                address = header.broker_addr,
-                cluster = header.cluster_name,
-                topics_changed = registered.changed,
-                "a broker registered"
-            );
+            let (name, id, topics_changed) = (header.broker_name, header.broker_id, registered.changed);
+            if registered.first {
+                let (address, cluster) = (header.broker_addr, header.cluster_name);
+                tracing::info!(broker = name, id, address, cluster, topics_changed, "a broker registered");
+            } else {
+                tracing::debug!(broker = name, id, topics_changed, "a broker told what changed");
+            }
             registered
         }
     };

@@ -75,6 +75,8 @@ pub struct Content {
 pub struct Registered {
     /// For a slave: its master's address and where to replicate from.
     pub master: Option<(String, String)>,
+    /// Whether the broker was not registered before.
+    pub first: bool,
     /// Topics whose route changed.
     pub changed: usize,
     /// Brokers to tell of a lower id.
@@ -231,7 +233,7 @@ impl State {
         let master = broker.master_for(id);
         let notice = lower.then(|| broker.min_id_change(None, Some(registration.ha_addr))).flatten();
         let changed = if speaks { self.put_topics(slot, content, !unchanged, whole) } else { 0 };
-        Ok(Registered { master, changed, notice })
+        Ok(Registered { master, first, changed, notice })
     }
 
     /// Whether the broker may come in beside those that are there.

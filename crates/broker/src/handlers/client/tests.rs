@@ -7,7 +7,7 @@ use bytes::BytesMut;
 
 use super::*;
 use crate::clients::tests::Wire;
-use crate::persist::JsonFile;
+use crate::table_file::TableFile;
 
 /// What the handlers use, without a broker around it.
 struct Office {
@@ -24,7 +24,7 @@ impl Office {
     fn new() -> Self {
         let disk: Arc<dyn Disk> = Arc::new(SimDisk::new(1));
         disk.create_folder(Path::new("/c")).unwrap();
-        let file = |name: &str| JsonFile::new(Arc::clone(&disk), Path::new("/c").join(name));
+        let file = |name: &str| TableFile::new(Arc::clone(&disk), Path::new("/c").join(name));
         let settings = BrokerSettings::default();
         Self {
             topics: TopicTable::open(file("topics.json"), &settings, 0).unwrap(),

@@ -1,0 +1,239 @@
+//! A table that is kept in a JSON file of upstream's name and shape and a journal
+//! beside it, which has what changed since the file was written. A change costs what it is large, and
+//! not what the table is. The file is written anew when the journal has outgrown it and at a clean
+//! stop, so that upstream's broker, which knows nothing of the journal, can go on from it.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `topics.json` | the table, as it was when it was written last |
+//! | `topics.json.journal` | the changes since then |
+//! | `topics.json.bak` | the table, as it was written before |
+//! | `topics.json.journal.bak` | the changes to that one: with them it is what `topics.json` is |
+//! | `topics.json.journal.new` | the next journal, until the file that it belongs to is in its place |
+//!
+//! A journal names the content of the file that it belongs to. If another broker has written the
+//! file, its changes are not made to it.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use apogee_base::disk::{self, Disk};
+use apogee_wire::bodies::Body;
+use serde::{Deserialize, Serialize};
+
+use crate::journal::{Found, Identity, Journal};
+use crate::persist::PersistError;
+
+/// A journal is smaller than this, or than the table's file.
+const SMALL_JOURNAL: u64 = 1 << 20;
+
+/// What became of a part of a table.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Change<T> {
+    /// Names of what is gone: first these go,
+    pub removed: Vec<String>,
+    /// then these come, each as it is now: a table that holds just them.
+    pub put: T,
+}
+
+/// What a start finds of a table.
+pub(crate) struct Loaded<T> {
+    /// The table as it was written last; `None` when it never was.
+    pub table: Option<T>,
+    /// What changed since then, the oldest first.
+    pub changes: Vec<Change<T>>,
+}
+
+/// The files of one table.
+pub struct TableFile {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    /// Held by the one who writes: an older state must not replace a newer one.
+    state: Mutex<State>,
+}
+
+/// What a file says, if it can be understood, and which content it has.
+type ReadTable<T> = (Result<T, PersistError>, Identity);
+
+struct State {
+    /// `None` before the first file was written, and when a journal cannot be gone on with: then the
+    /// table is to be written as a whole.
+    journal: Option<Journal>,
+    /// Bytes of the table's file.
+    size: u64,
+    /// The table is to be written, whether it changed or not.
+    is_due: bool,
+}
+
+impl TableFile {
+    /// The files at a path; its folder is there.
+    pub fn new(disk: Arc<dyn Disk>, path: PathBuf) -> Self {
+        Self { disk, path, state: Mutex::new(State { journal: None, size: 0, is_due: false }) }
+    }
+
+    /// Reads the table and its changes; before anything is saved.
+    pub(crate) fn load<T: Body>(&self) -> Result<Loaded<T>, PersistError> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let main = self.read_table(&self.path)?;
+        let damage = match main {
+            Some((Ok(table), identity)) => {
+                state.size = identity.length();
+                let changes = self.changes_to(identity, &mut state)?;
+                return Ok(Loaded { table: Some(table), changes });
+            }
+            Some((Err(malformed), _)) => Some(malformed),
+            None => None,
+        };
+        // The file is damaged, or gone, as in the midst of being replaced.
+        let Some((Ok(table), identity)) = self.read_table(&self.beside(".bak"))? else {
+            if let Some(journal) = self.found(".journal")?.filter(|found| !found.changes.is_empty()) {
+                tracing::warn!(file = %self.path.display(), changes = journal.changes.len(), "the file is gone, and its journal belongs to nothing: it begins without them");
+            }
+            return damage.map_or(Ok(Loaded { table: None, changes: Vec::new() }), Err);
+        };
+        if damage.is_some() {
+            let damaged = self.beside(".damaged");
+            tracing::error!(file = %self.path.display(), kept_as = %damaged.display(), "the file is damaged: the copy of before and the changes since then are taken instead");
+            self.disk.rename(&self.path, &damaged).map_err(|source| self.error("rename", source))?;
+        }
+        let mut changes = Vec::new();
+        for found in [self.found(".journal.bak")?.filter(|found| found.base == identity), self.found(".journal")?] {
+            changes.extend(found.map(|found| self.decoded(found)).unwrap_or_default());
+        }
+        state.is_due = true;
+        Ok(Loaded { table: Some(table), changes })
+    }
+
+    /// Makes the table durable as it is: what `changes` takes of it, or all of it. Returns when
+    /// everything is on disk that had changed before the call.
+    pub(crate) fn save<T: Body>(
+        &self,
+        changes: impl FnOnce() -> Option<Change<T>>,
+        table: impl FnOnce() -> T,
+    ) -> Result<(), PersistError> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let change = changes();
+        let (is_due, limit) = (state.is_due, SMALL_JOURNAL.max(state.size));
+        let journal = state.journal.as_mut().filter(|_| !is_due);
+        let Some(journal) = journal else {
+            // Whether it succeeds or not, the changes are no longer marked.
+            state.is_due |= change.is_some();
+            return if state.is_due { self.write_table(&mut state, &table()) } else { Ok(()) };
+        };
+        if let Some(change) = change {
+            journal.add(&change.encode());
+        }
+        if !journal.is_behind() {
+            return Ok(());
+        }
+        if journal.size() <= limit {
+            let written = journal.write();
+            state.is_due = journal.is_lost();
+            return written.map_err(|source| self.error("add to the journal of", source));
+        }
+        state.is_due = true;
+        self.write_table(&mut state, &table())
+    }
+
+    /// Writes the table if there are changes that are in its journal only, or not even there.
+    pub(crate) fn close<T: Body>(
+        &self,
+        changes: impl FnOnce() -> Option<Change<T>>,
+        table: impl FnOnce() -> T,
+    ) -> Result<(), PersistError> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.is_due |= changes().is_some();
+        state.is_due |= state.journal.as_ref().is_some_and(|journal| journal.size() > 0 || journal.is_behind());
+        if state.is_due { self.write_table(&mut state, &table()) } else { Ok(()) }
+    }
+
+    /// Replaces the table's file, and begins a new journal. Wherever a crash comes between, one of the
+    /// journals belongs to the file that is there.
+    fn write_table<T: Body>(&self, state: &mut State, table: &T) -> Result<(), PersistError> {
+        let content = table.encode_pretty();
+        let identity = Identity::of(&content);
+        let written = || {
+            let next = self.beside(".journal.new");
+            let journal = Journal::create(&*self.disk, &next, identity)?;
+            self.disk.sync_folder(self.folder())?;
+            disk::replace(&*self.disk, &self.path, &content)?;
+            self.switch()?;
+            Ok(journal)
+        };
+        // What the journal holds is in the file, if it can be written; if not, it stays due.
+        state.journal = None;
+        state.journal = Some(written().map_err(|source| self.error("write", source))?);
+        (state.size, state.is_due) = (identity.length(), false);
+        Ok(())
+    }
+
+    /// Puts the next journal in the place of the one before.
+    fn switch(&self) -> std::io::Result<()> {
+        let current = self.beside(".journal");
+        if self.disk.exists(&current) {
+            self.disk.rename(&current, &self.beside(".journal.bak"))?;
+        }
+        self.disk.rename(&self.beside(".journal.new"), &current)?;
+        self.disk.sync_folder(self.folder())
+    }
+
+    /// The changes that belong to the table's file.
+    fn changes_to<T: Body>(&self, identity: Identity, state: &mut State) -> Result<Vec<Change<T>>, PersistError> {
+        if self.found(".journal.new")?.is_some_and(|next| next.base == identity) {
+            // A crash came between the new file and its journal.
+            self.switch().map_err(|source| self.error("rename the journal of", source))?;
+        }
+        let Some(found) = self.found(".journal")? else { return Ok(Vec::new()) };
+        if found.base != identity {
+            tracing::warn!(
+                file = %self.path.display(), changes = found.changes.len(),
+                "the file was written by another broker since this one was here: what its journal has of before is left out"
+            );
+            state.is_due = true;
+            return Ok(Vec::new());
+        }
+        let journal = Journal::resume(&*self.disk, &self.beside(".journal"), &found);
+        state.journal = Some(journal.map_err(|source| self.error("open the journal of", source))?);
+        Ok(self.decoded(found))
+    }
+
+    fn decoded<T: Body>(&self, found: Found) -> Vec<Change<T>> {
+        let decode = |change: Vec<u8>| {
+            let decoded = Change::decode(&change);
+            decoded.inspect_err(|error| tracing::error!(file = %self.path.display(), %error, "a change in the journal cannot be understood; left out"))
+        };
+        found.changes.into_iter().filter_map(|change| decode(change).ok()).collect()
+    }
+
+    fn found(&self, suffix: &str) -> Result<Option<Found>, PersistError> {
+        Found::read(&*self.disk, &self.beside(suffix)).map_err(|source| self.error("read the journal of", source))
+    }
+
+    /// A file's table and the identity of its content; `None` when it isn't there.
+    fn read_table<T: Body>(&self, path: &Path) -> Result<Option<ReadTable<T>>, PersistError> {
+        if !self.disk.exists(path) {
+            return Ok(None);
+        }
+        let read = disk::read(&*self.disk, path);
+        let text = read.map_err(|source| PersistError::Io { action: "read", path: path.to_owned(), source })?;
+        let table = T::decode(&text).map_err(|source| PersistError::Malformed { path: path.to_owned(), source });
+        Ok(Some((table, Identity::of(&text))))
+    }
+
+    fn beside(&self, suffix: &str) -> PathBuf {
+        let mut path = self.path.clone().into_os_string();
+        path.push(suffix);
+        path.into()
+    }
+
+    fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("."))
+    }
+
+    fn error(&self, action: &'static str, source: std::io::Error) -> PersistError {
+        PersistError::Io { action, path: self.path.clone(), source }
+    }
+}
+
+#[cfg(test)]
+mod tests;
