@@ -131,6 +131,10 @@ pub(crate) fn start_threads(broker: &Arc<Broker>) -> io::Result<Vec<thread::Join
             let sleep = broker.timer.step(&broker.store, broker.now());
             broker.timer.bell.sleep(sleep);
         })?,
+        spawn("retention", |broker| {
+            let sleep = broker.retention.step(broker);
+            broker.retention.bell.sleep(sleep);
+        })?,
         spawn("transactions", |broker| {
             let rules = broker.transaction_rules();
             let Broker { store, offsets, producers, transactions, .. } = broker;

@@ -32,6 +32,7 @@ use crate::longpoll::{LongPolling, Parked};
 use crate::offsets::OffsetTable;
 use crate::persist::{JsonFile, PersistError};
 use crate::registration::keep_registered;
+use crate::retention::Retention;
 use crate::schedule::{Schedule, parse_delays};
 use crate::serve::{MOST_COLD_READS, Requests};
 use crate::settings::{BrokerSettings, FlushDiskType};
@@ -105,6 +106,7 @@ pub struct Broker {
     pub(crate) schedule: Schedule,
     pub(crate) transactions: Transactions,
     pub(crate) timer: Timer,
+    pub(crate) retention: Retention,
     pub(crate) replies: Replies,
     pub(crate) stats: Stats,
     /// Milliseconds of the delay levels.
@@ -232,6 +234,7 @@ impl RunningBroker {
         broker.transactions.bell.ring();
         broker.schedule.bell.ring();
         broker.timer.bell.ring();
+        broker.retention.bell.ring();
         let closing = tokio::task::spawn_blocking(move || {
             for thread in self.threads {
                 // A thread that panicked said so; the store is closed all the same.
@@ -305,6 +308,7 @@ impl Broker {
             schedule,
             transactions,
             timer,
+            retention: Retention::default(),
             replies: Replies::default(),
             stats: Stats::default(),
             delays,

@@ -145,7 +145,8 @@ mod tests {
         let kept = open(&disk, &mut settings);
         let live = Live::new(settings);
         let version = kept.version();
-        let changed = kept.update(&live, b"autoCreateTopicEnable=false\nfileReservedTime=72\n", 2).unwrap();
+        let changed =
+            kept.update(&live, b"autoCreateTopicEnable=false\ndestroyMapedFileIntervalForcibly=1\n", 2).unwrap();
         assert_eq!(changed.into_keys().collect::<Vec<_>>(), ["autoCreateTopicEnable"]);
         assert!(!live.load().auto_create_topic_enable && kept.version() > version);
         kept.update(&live, b"maxMessageSize=1000", 3).unwrap();

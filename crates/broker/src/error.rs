@@ -90,9 +90,11 @@ impl From<&AppendError> for BrokerError {
         let code = match error {
             // Clients try another broker for these.
             AppendError::Busy { .. } | AppendError::Slow { .. } => response::SYSTEM_BUSY,
-            AppendError::DiskFull | AppendError::Failed(_) | AppendError::Closed | AppendError::Queue { .. } => {
-                response::SERVICE_NOT_AVAILABLE
-            }
+            AppendError::DiskFull
+            | AppendError::ShortOfRoom { .. }
+            | AppendError::Failed(_)
+            | AppendError::Closed
+            | AppendError::Queue { .. } => response::SERVICE_NOT_AVAILABLE,
             AppendError::TooLarge { .. } => response::MESSAGE_ILLEGAL,
         };
         Self::new(code, error.to_string())

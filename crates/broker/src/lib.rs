@@ -22,6 +22,7 @@ mod message_type;
 pub mod offsets;
 pub mod persist;
 mod registration;
+mod retention;
 mod retry;
 mod schedule;
 mod serve;

@@ -145,6 +145,19 @@ impl Schedule {
         })
     }
 
+    /// The place in the log of the first message that is not delivered; `None` when all are. From there
+    /// on the log is needed.
+    pub fn held_from(&self, store: &Store) -> Option<i64> {
+        let cursors = self.lock().cursors.clone();
+        let first = |level: i32| {
+            let queue = level - 1;
+            let (min, _) = store.queue_range(names::SCHEDULE_TOPIC, queue)?;
+            let cursor = cursors.get(&level).map_or(min, |cursor| min.max(*cursor));
+            Some(store.unit(names::SCHEDULE_TOPIC, queue, cursor)?.physical_offset)
+        };
+        (1..=self.delays.len() as i32).filter_map(first).min()
+    }
+
     /// Progress of the levels as peers and the file have it.
     pub fn snapshot(&self) -> DelayOffsetSerializeWrapper {
         DelayOffsetSerializeWrapper { data_version: None, offset_table: self.lock().cursors.clone() }

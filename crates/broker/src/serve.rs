@@ -86,6 +86,7 @@ fn lane(code: i32) -> Option<Lane> {
         code::GET_TOPIC_STATS_INFO => Blocking(topic::stats),
         code::GET_SYSTEM_TOPIC_LIST_FROM_BROKER => Blocking(topic::system),
         code::CLEAN_UNUSED_TOPIC => Blocking(topic::clean_unused),
+        code::DELETE_EXPIRED_COMMITLOG => Here(topic::delete_expired_log),
         code::CLEAN_EXPIRED_CONSUMEQUEUE => Blocking(topic::clean_expired_queues),
         code::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP => Blocking(group::update),
         code::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST => Blocking(group::update_list),

@@ -2,6 +2,7 @@
 
 use apogee_base::{settings, words};
 
+use crate::retention::Hours;
 use crate::settings_inert::INERT;
 
 words! {
@@ -100,6 +101,26 @@ settings! {
         sync_flush_timeout: i64 = "syncFlushTimeout", 2_000, Restart, 1..=600_000;
         /// Milliseconds between two flushes of consume queues.
         flush_interval_consume_queue: u64 = "flushIntervalConsumeQueue", 1_000, Restart, 10..=60_000;
+        /// Hours that messages are kept at least: a log file whose messages are all older is expired.
+        file_reserved_time: i64 = "fileReservedTime", 72, Live, 0..=876_000;
+        /// Hours of the day, UTC, in which expired files are removed, separated by semicolons.
+        delete_when: Hours = "deleteWhen", Hours::at(4), Live;
+        /// Percentage of the disk above which expired files are removed at any hour.
+        disk_max_used_space_ratio: i64 = "diskMaxUsedSpaceRatio", 75, Live, 1..=100;
+        /// Percentage of the disk above which the oldest files are removed even if they are not expired, where
+        /// cleanFileForciblyEnable allows it.
+        disk_space_clean_forcibly_ratio: i64 = "diskSpaceCleanForciblyRatio", 85, Live, 1..=100;
+        /// Percentage of the disk above which messages are refused.
+        disk_space_warning_level_ratio: i64 = "diskSpaceWarningLevelRatio", 90, Live, 1..=100;
+        /// Remove files that are not expired rather than refuse messages when the disk gets full. Upstream's
+        /// default is true; here it is false: nothing is removed before its time that nobody asked to remove.
+        clean_file_forcibly_enable: bool = "cleanFileForciblyEnable", false, Live;
+        /// Milliseconds between two looks for files to remove.
+        clean_resource_interval: u64 = "cleanResourceInterval", 10_000, Live, 100..=3_600_000;
+        /// Milliseconds between the removals of two files of the log.
+        delete_commit_log_files_interval: u64 = "deleteCommitLogFilesInterval", 100, Live, 0..=10_000;
+        /// Most files of the log that are removed in one round.
+        delete_file_batch_max: usize = "deleteFileBatchMax", 10, Live, 1..=1_000;
         /// Most bytes of a message's body.
         max_message_size: usize = "maxMessageSize", 4 << 20, Live, 1..=12_582_912;
         /// Unique keys that the window of a topic with the attribute `deduplication.window.ms` may hold: some
@@ -177,6 +198,11 @@ settings! {
 }
 
 impl BrokerSettings {
+    /// Milliseconds that messages are kept at least.
+    pub(crate) fn file_reserved_ms(&self) -> i64 {
+        self.file_reserved_time * 3_600_000
+    }
+
     /// Milliseconds by which a message can be delayed.
     pub(crate) fn timer_max_delay_ms(&self) -> i64 {
         self.timer_max_delay_sec * 1000

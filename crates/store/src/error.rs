@@ -87,6 +87,17 @@ pub enum AppendError {
     /// The disk has no room. Writing goes on by itself once it has.
     #[error("the disk of the commit log is full: give it room")]
     DiskFull,
+    /// So little room is left on the disk that no message is taken. Writing goes on by itself once
+    /// there is room.
+    #[error(
+        "the disk of the store is used to {used} %, over the limit of {limit} % (diskSpaceWarningLevelRatio): give it room"
+    )]
+    ShortOfRoom {
+        /// Per cent in use.
+        used: u16,
+        /// Per cent that may be in use.
+        limit: u16,
+    },
     /// A write or a sync failed earlier, or just now: the store is read-only.
     #[error("the store takes no messages any more: {0}; look after the disk, then restart")]
     Failed(String),

@@ -11,6 +11,7 @@
 //! | index by key | `index/` |
 //! | reading from a queue | `reader.rs` |
 //! | what happens at start | `recovery.rs`, `checkpoint.rs` |
+//! | which files of the log may go, and what goes with them | `retention.rs` |
 //! | all of it together, and the steps that threads call | `store.rs` |
 //!
 //! Invariant: a record is visible in its queue only when it is confirmed: written, and with
@@ -30,6 +31,7 @@ mod options;
 mod queue;
 mod reader;
 mod recovery;
+mod retention;
 mod store;
 
 pub use dispatch::ArrivalListener;
@@ -38,4 +40,5 @@ pub use log::{Append, AppendDone, Appended};
 pub use options::StoreOptions;
 pub use queue::Unit;
 pub use reader::{Boundary, Filter, ReadLimits, ReadResult, ReadStatus, Verdict};
+pub use retention::{LogSegment, Removal, new_beginning};
 pub use store::{Found, Store};

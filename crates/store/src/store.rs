@@ -36,7 +36,7 @@ pub struct Store {
     dispatcher: Arc<Dispatcher>,
     confirmer: Arc<Confirmer>,
     appender: Appender,
-    health: Arc<Health>,
+    pub(crate) health: Arc<Health>,
     disk: Arc<dyn Disk>,
     root: PathBuf,
     /// Held by the one who writes queues and the checkpoint.
@@ -271,6 +271,17 @@ impl Store {
         &self.root
     }
 
+    /// Refuses messages because so many per cent of the disk are used, more than may be; takes them again
+    /// with `None`.
+    pub fn refuse_for_room(&self, used_and_limit: Option<(u16, u16)>) {
+        self.health.set_short(used_and_limit);
+    }
+
+    /// How much of the disks is used on which log and queues are: 0 to 1, the higher figure.
+    pub fn disk_usage(&self) -> std::io::Result<f64> {
+        Ok(self.disk.usage(&self.root)?.max(self.disk.usage(self.log.folder())?))
+    }
+
     /// Why the store takes no messages any more; `None` while it does.
     pub fn failure(&self) -> Option<&str> {
         self.health.failure()
@@ -374,7 +385,11 @@ impl Store {
         Ok((end, timestamp))
     }
 
-    fn lock_checkpoint(&self) -> MutexGuard<'_, Checkpoint> {
+    pub(crate) fn index(&self) -> Option<&Index> {
+        self.index.as_deref()
+    }
+
+    pub(crate) fn lock_checkpoint(&self) -> MutexGuard<'_, Checkpoint> {
         self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -125,7 +125,7 @@ impl SimDisk {
         self.state().fail_syncs = fail;
     }
 
-    /// Leaves room for so many bytes of further writes.
+    /// Leaves room for so many bytes of further writes. A file that is removed gives its room back.
     pub fn set_room(&self, room: Option<u64>) {
         self.state().room = room;
     }
@@ -204,7 +204,11 @@ impl Disk for SimDisk {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.state().live.remove(path).map(drop).ok_or(io::ErrorKind::NotFound.into())
+        let mut state = self.state();
+        let inode = state.live.remove(path).ok_or(io::ErrorKind::NotFound)?;
+        let allocated = lock(&inode).allocated;
+        state.room = state.room.map(|room| room + allocated);
+        Ok(())
     }
 
     fn remove_folder(&self, folder: &Path) -> io::Result<()> {
@@ -234,9 +238,11 @@ impl Disk for SimDisk {
         Ok(())
     }
 
-    /// Full when no room is left, empty otherwise.
+    /// What files take of it and of the room; nothing while that is without end.
     fn usage(&self, _: &Path) -> io::Result<f64> {
-        Ok(if self.state().room == Some(0) { 1.0 } else { 0.0 })
+        let state = self.state();
+        let used: u64 = state.live.values().map(|inode| lock(inode).allocated).sum();
+        Ok(state.room.map_or(0.0, |room| if room == 0 { 1.0 } else { used as f64 / (used + room) as f64 }))
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {

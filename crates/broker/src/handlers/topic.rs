@@ -209,8 +209,17 @@ pub(crate) fn clean_unused(broker: &Broker, conn: &Arc<Conn>, request: &Command)
     answer::done(request)
 }
 
-/// `CLEAN_EXPIRED_CONSUMEQUEUE`: a queue whose messages are gone stays, as its offsets must go on
-/// where they are; there is nothing to remove.
-pub(crate) fn clean_expired_queues(_: &Broker, _: &Arc<Conn>, request: &Command) -> Answer {
+/// `DELETE_EXPIRED_COMMITLOG`: expired log files go now, whatever the hour. Answered before they are gone.
+pub(crate) fn delete_expired_log(broker: &Broker, conn: &Arc<Conn>, request: &Command) -> Answer {
+    tracing::info!(peer = %conn.peer(), "expired log files are removed by remote request");
+    broker.retention.by_hand();
+    answer::done(request)
+}
+
+/// `CLEAN_EXPIRED_CONSUMEQUEUE`: removes files of queues and index whose messages are gone. A queue
+/// without messages keeps its last file, as its offsets must go on where they are.
+pub(crate) fn clean_expired_queues(broker: &Broker, conn: &Arc<Conn>, request: &Command) -> Answer {
+    let removed = broker.store.trim()?;
+    tracing::info!(peer = %conn.peer(), removed, "old files of queues and index are removed by remote request");
     answer::done(request)
 }

@@ -87,6 +87,17 @@ struct Work {
     log_offset: i64,
     saved_ms: i64,
     is_saved: bool,
+    /// Messages of the wheel topic's queue before this offset wait for nothing.
+    done_to: i64,
+}
+
+/// What the search for messages that wait has found.
+enum Held {
+    /// One, at this place of the log.
+    From(i64),
+    Nothing,
+    /// Nothing yet.
+    LookOn,
 }
 
 impl Timer {
@@ -129,6 +140,7 @@ impl Timer {
             log_offset: state.log_offset,
             saved_ms: 0,
             is_saved: is_whole,
+            done_to: 0,
         };
         if is_whole {
             work.settle(store, state.log_offset)?;
@@ -162,6 +174,19 @@ impl Timer {
         sleep
     }
 
+    /// The place in the log of the first message before `end` that waits for its time, or may; `None` when
+    /// there is none. From there on the log is needed.
+    pub fn held_from(&self, store: &Store, end: i64) -> Option<i64> {
+        loop {
+            // Held for a part at a time: messages shall not wait for all of them.
+            match self.lock().look_for_held(store, end) {
+                Held::From(place) => return Some(place),
+                Held::Nothing => return None,
+                Held::LookOn => {}
+            }
+        }
+    }
+
     /// Writes the state, for the next start to have little to do.
     pub fn save(&self, store: &Store) -> io::Result<()> {
         self.lock().save(store)
@@ -184,6 +209,36 @@ impl Work {
             Some(time) => LONGEST_SLEEP.min(Duration::from_millis(time.saturating_sub(now_ms).max(0) as u64)),
             None => LONGEST_SLEEP,
         })
+    }
+
+    /// Looks at the next units of the wheel topic before `end` of the log. What waits is in the queue, and
+    /// is due no earlier than the queue's first: a message of an earlier time is done with.
+    fn look_for_held(&mut self, store: &Store, end: i64) -> Held {
+        let Some((min, max)) = store.queue_range(&self.wheel, 0) else { return Held::Nothing };
+        if self.done_to < min || self.done_to > max {
+            self.done_to = min;
+        }
+        let next = self.queue.next_time();
+        let units = store.units(&self.wheel, 0, self.done_to, UNITS);
+        if units.is_empty() {
+            return Held::Nothing;
+        }
+        for unit in units {
+            if unit.physical_offset >= end {
+                return Held::Nothing;
+            }
+            let is_seen = self.done_to < self.scanned;
+            let bytes = (!unit.is_blank()).then(|| store.record_at(unit.physical_offset)).flatten();
+            let record = bytes.as_ref().and_then(|bytes| Record::read(bytes).ok());
+            let waiting = record.as_ref().and_then(|record| Waiting::of(record, self.foreign_end));
+            if let Some(waiting) = waiting
+                && (!is_seen || next.is_some_and(|next| waiting.time >= next))
+            {
+                return Held::From(unit.physical_offset);
+            }
+            self.done_to += 1;
+        }
+        Held::LookOn
     }
 
     /// Begins anew: with nothing but the log.

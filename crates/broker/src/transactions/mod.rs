@@ -24,6 +24,7 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use apogee_message::names;
 use apogee_store::Store;
 
 use crate::bell::Bell;
@@ -122,6 +123,14 @@ impl Transactions {
     /// Before this place in the log there is no decision that is not noted.
     pub fn settled_from(&self) -> i64 {
         self.settled_from.load(Ordering::Acquire)
+    }
+
+    /// The place in the log of the first message that is not decided; `None` when all are. From there on
+    /// the log is needed.
+    pub fn held_from(&self, store: &Store) -> Option<i64> {
+        let first = self.lock().undecided().map(|(first, _)| first).min()?;
+        let (min, _) = store.queue_range(names::TRANS_HALF_TOPIC, 0)?;
+        store.unit(names::TRANS_HALF_TOPIC, 0, first.max(min)).map(|unit| unit.physical_offset)
     }
 
     /// Takes the right to decide on a message that first was at a half offset. `log_end`: end of the

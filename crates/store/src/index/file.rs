@@ -42,6 +42,7 @@ impl Range {
 
 pub(super) struct IndexFile {
     file: Arc<dyn DiskFile>,
+    path: PathBuf,
     slots: u32,
     writable: bool,
     state: Mutex<State>,
@@ -75,7 +76,7 @@ impl IndexFile {
     pub fn create(disk: &dyn Disk, path: &Path, slots: u32, entries: u32) -> io::Result<Self> {
         let file = disk.open(path, true)?;
         file.set_len(length(slots, entries))?;
-        Ok(Self::new(file, slots, Range::default(), 1, true))
+        Ok(Self::new(file, path, slots, Range::default(), 1, true))
     }
 
     /// Opens a file that is there. Its layout follows from the sizes it was made with, which it does
@@ -98,12 +99,16 @@ impl IndexFile {
         };
         let _slots_in_use = header.get_u32();
         let count = header.get_u32().clamp(1, entries.max(1));
-        Ok(Self::new(file, slots, range, count, writable))
+        Ok(Self::new(file, path, slots, range, count, writable))
     }
 
-    fn new(file: Arc<dyn DiskFile>, slots: u32, range: Range, count: u32, writable: bool) -> Self {
+    fn new(file: Arc<dyn DiskFile>, path: &Path, slots: u32, range: Range, count: u32, writable: bool) -> Self {
         let state = State { range, count, in_file: count, in_memory: Vec::new(), pages: HashMap::new() };
-        Self { file, slots, writable, state: Mutex::new(state) }
+        Self { file, path: path.to_owned(), slots, writable, state: Mutex::new(state) }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     pub fn range(&self) -> Range {

@@ -143,6 +143,24 @@ impl Index {
         Ok(())
     }
 
+    /// Removes files whose messages all lie before an offset of the log; never the newest. Returns how
+    /// many. Who reads from one goes on.
+    pub fn remove_before(&self, offset: i64) -> io::Result<usize> {
+        let files = self.files();
+        let Some((_newest, older)) = files.split_last() else { return Ok(0) };
+        let mut removed = 0;
+        for file in older.iter().filter(|file| file.range().end_offset < offset) {
+            match self.disk.remove(file.path()) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                done => done?,
+            }
+            let mut kept = self.files.write().unwrap_or_else(PoisonError::into_inner);
+            kept.retain(|kept| !Arc::ptr_eq(kept, file));
+            removed += 1;
+        }
+        Ok(removed)
+    }
+
     /// Newest store time and physical offset in the index.
     pub fn newest(&self) -> (i64, i64) {
         self.files().last().map_or((0, 0), |file| (file.range().end_timestamp, file.range().end_offset))

@@ -3,7 +3,7 @@
 //! works, and under load one call writes for many.
 
 use std::io::{self, IoSlice};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use apogee_base::clock::Clock;
@@ -54,6 +54,8 @@ pub struct Appended {
 #[derive(Default)]
 pub(crate) struct Health {
     failed: OnceLock<String>,
+    /// Per cent of the disk that are used and may be used, 16 bits each; 0 while there is room.
+    short: AtomicU32,
 }
 
 impl Health {
@@ -62,6 +64,18 @@ impl Health {
         tracing::error!(reason, "the store takes no messages any more: look after the disk, then restart");
         // A later failure follows from the first.
         let _ = self.failed.set(reason);
+    }
+
+    /// The disk is used to so many per cent, over a limit; `None`: there is room.
+    pub fn set_short(&self, used_and_limit: Option<(u16, u16)>) {
+        let packed = used_and_limit.map_or(0, |(used, limit)| u32::from(used.max(1)) << 16 | u32::from(limit));
+        self.short.store(packed, Ordering::Relaxed);
+    }
+
+    /// Why messages are refused until there is room.
+    fn short_of_room(&self) -> Option<AppendError> {
+        let packed = self.short.load(Ordering::Relaxed);
+        (packed > 0).then_some(AppendError::ShortOfRoom { used: (packed >> 16) as u16, limit: packed as u16 })
     }
 
     /// The reason.
@@ -130,12 +144,15 @@ impl Appender {
     pub fn append(&self, entries: impl IntoIterator<Item = Append>) {
         let mut refused = Vec::new();
         let (stalled_ms, limits) = (self.stalled_ms(), self.limits);
+        let short = self.health.short_of_room();
         let writes = {
             let mut inbox = self.lock_inbox();
             for entry in entries {
                 let waiting = inbox.bytes + self.confirmer.waiting_bytes();
                 if inbox.closed {
                     refused.push((entry, AppendError::Closed));
+                } else if let Some(error) = &short {
+                    refused.push((entry, error.clone()));
                 } else if waiting >= limits.bytes {
                     refused.push((entry, AppendError::Busy { waiting, limit: limits.bytes }));
                 } else if stalled_ms > limits.stall_ms {

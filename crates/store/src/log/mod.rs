@@ -4,7 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use apogee_base::disk::{Disk, DiskFile};
 use bytes::{Buf, Bytes};
@@ -34,6 +34,14 @@ pub(crate) struct Segment {
     /// Offset of its first byte.
     pub base: i64,
     pub file: Arc<dyn DiskFile>,
+    /// Store time of its first record, once somebody has looked.
+    pub first_time: OnceLock<i64>,
+}
+
+impl Segment {
+    fn new(base: i64, file: Arc<dyn DiskFile>) -> Self {
+        Self { base, file, first_time: OnceLock::new() }
+    }
 }
 
 /// The files of the log, and how much of them is written and durable.
@@ -75,7 +83,7 @@ impl Log {
                 let reason = format!("the file before it is missing: the one at {} ends elsewhere", bases[index - 1]);
                 return Err(StoreError::Damaged { path, reason });
             }
-            segments.push(Arc::new(Segment { base, file }));
+            segments.push(Arc::new(Segment::new(base, file)));
         }
         let end = bases.first().copied().unwrap_or(0);
         let (written, flushed) = (AtomicI64::new(end), AtomicI64::new(end));
@@ -121,7 +129,7 @@ impl Log {
         file.set_len(self.segment_size)?;
         // A record must not be promised to be in a file whose name a crash can take.
         self.disk.sync_folder(&self.folder)?;
-        let segment = Arc::new(Segment { base, file });
+        let segment = Arc::new(Segment::new(base, file));
         self.segments.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&segment));
         Ok(segment)
     }
@@ -135,6 +143,25 @@ impl Log {
             segments.pop();
         }
         Ok(())
+    }
+
+    /// Removes the first segment durably if it ends at or before `to` and is not the last; returns
+    /// where the log begins then. `health` learns of a failed sync. One caller at a time.
+    pub fn remove_oldest(&self, to: i64, health: &Health) -> io::Result<Option<i64>> {
+        let (first, next) = match &self.segments()[..] {
+            [first, next, ..] if next.base <= to => (first.base, next.base),
+            _ => return Ok(None),
+        };
+        match self.disk.remove(&self.folder.join(file_name(first))) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            removed => removed?,
+        }
+        // Before the next can go: a crash that brings back this one and not that would leave a gap.
+        self.disk.sync_folder(&self.folder).inspect_err(|error| {
+            health.fail(format!("cannot flush the folder {}: {error}", self.folder.display()));
+        })?;
+        self.segments.write().unwrap_or_else(PoisonError::into_inner).remove(0);
+        Ok(Some(next))
     }
 
     /// Bytes of the log, as long as they lie in one segment and below the published end.

@@ -93,12 +93,11 @@ impl QueueFiles {
         // is empty, or its record lies at or after `end`.
         let is_valid = |unit: Unit| unit.size > 0 && unit.physical_offset >= 0 && unit.end_offset() <= end;
         let valid = partition(0, total, |at| Ok(unit(at)?.is_some_and(is_valid)))?;
-        let kept =
-            partition(
-                0,
-                valid,
-                |at| Ok(unit(at)?.is_some_and(|unit| unit.is_blank() || unit.physical_offset < start)),
-            )?;
+        let units = |at: i64, count: usize| -> io::Result<Vec<Unit>> {
+            let count = count.min((per_file - at % per_file) as usize);
+            read_units(&*files[(at / per_file) as usize], at % per_file, count)
+        };
+        let kept = first_kept(0, valid, start, units)?;
         if wipe {
             for (index, file) in files.iter().enumerate() {
                 let from = (valid - index as i64 * per_file).clamp(0, per_file);
@@ -172,6 +171,33 @@ impl QueueFiles {
         self.disk.sync_folder(&self.root)
     }
 
+    /// Removes the files of a queue whose messages all lie before `start` of the log. The last file
+    /// stays: it tells where the queue goes on. Returns how many were removed. Not while another caller
+    /// writes.
+    pub fn trim(&self, topic: &str, id: i32, key: Option<u64>, start: i64) -> io::Result<usize> {
+        let folder = self.folder(topic, id);
+        let mut bases: Vec<i64> = self.disk.list(&folder)?.iter().filter_map(|name| offset_of(name)).collect();
+        bases.sort_unstable();
+        bases.pop();
+        let per_file = (self.size / UNIT) as i64;
+        let mut removed = 0;
+        for base in bases {
+            let path = folder.join(file_name(base));
+            let file = self.disk.open(&path, false)?;
+            if first_kept(0, per_file, start, |at, count| read_units(&*file, at, count))? < per_file {
+                break;
+            }
+            if let Some(key) = key {
+                self.open.lock().unwrap_or_else(PoisonError::into_inner).files.remove(&(key, base));
+            }
+            self.disk.remove(&path)?;
+            // Before the next can go: a crash must leave no gap.
+            self.disk.sync_folder(&folder)?;
+            removed += 1;
+        }
+        Ok(removed)
+    }
+
     /// Removes the files of one queue.
     pub fn remove_queue(&self, queue: &Queue) -> io::Result<()> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).files.retain(|(key, _), _| *key != queue.key);
@@ -215,6 +241,46 @@ impl QueueFiles {
         file.set_len(self.size)?;
         Ok(file)
     }
+}
+
+fn read_units(file: &dyn DiskFile, at: i64, count: usize) -> io::Result<Vec<Unit>> {
+    let mut bytes = vec![0; count * UNIT as usize];
+    let read = file.read_at(&mut bytes, at as u64 * UNIT)?;
+    Ok(bytes[..read].chunks_exact(UNIT as usize).map(Unit::decode).collect())
+}
+
+/// Units looked at together where there are blanks.
+const BLOCK: i64 = 1024;
+
+/// The first place in `from..to` whose message is not before `start` of the log. `units` reads units
+/// from a place on, at most so many, at least one.
+pub(crate) fn first_kept(
+    from: i64,
+    to: i64,
+    start: i64,
+    mut units: impl FnMut(i64, usize) -> io::Result<Vec<Unit>>,
+) -> io::Result<i64> {
+    partition(from, to, |at| {
+        // A blank tells nothing: it is where the message before it is.
+        let (mut first, mut end) = (at, at + 1);
+        loop {
+            let mut last = None;
+            let mut place = first;
+            while place < end {
+                let read = units(place, (end - place) as usize)?;
+                if read.is_empty() {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                place += read.len() as i64;
+                last = read.into_iter().rfind(|unit| !unit.is_blank()).or(last);
+            }
+            match last {
+                Some(unit) => return Ok(unit.physical_offset < start && unit.size > 0),
+                None if first == from => return Ok(true),
+                None => (first, end) = ((first - BLOCK).max(from), first),
+            }
+        }
+    })
 }
 
 /// The first place in `from..to` where a condition that holds first, and then no longer, doesn't.

@@ -9,7 +9,7 @@ mod files;
 mod table;
 
 use files::Contents;
-pub(crate) use files::{QueueFiles, partition};
+pub(crate) use files::{QueueFiles, first_kept, partition};
 pub(crate) use table::{QueueTable, is_folder_name};
 
 /// Bytes of a unit.
@@ -156,6 +156,15 @@ impl Queue {
         (units.min, units.in_files, units.log_end) = (offset, offset, 0);
         units.marks.clear();
         std::mem::take(&mut units.in_memory).len()
+    }
+
+    /// The queue begins at `min` now, if it began at `before` until now. Units in memory stay: they are
+    /// few, and written soon.
+    fn advance(&self, before: i64, min: i64) {
+        let mut units = self.write();
+        if units.min == before {
+            units.min = min;
+        }
     }
 
     /// Whether the message at an offset, if there is one, is surely not before `since` in the log. Asks

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
-use super::{MARKS, Pushed, Queue, QueueFiles, Unit};
+use super::{MARKS, Pushed, Queue, QueueFiles, Unit, first_kept};
 
 /// Queue ids that a topic may have.
 const MOST_QUEUES: usize = 1 << 16;
@@ -175,6 +175,31 @@ impl QueueTable {
         self.files.next_file(offset)
     }
 
+    /// The log begins at `start` from now on: so do queues that are opened later.
+    pub fn set_start(&self, start: i64) {
+        self.start.store(start, Ordering::Release);
+    }
+
+    /// Moves the beginning of a queue behind what lies before `start` of the log, and removes files
+    /// before it. Returns how many. Not while another caller writes.
+    pub fn trim(&self, topic: &str, id: i32, start: i64) -> io::Result<usize> {
+        let queue = {
+            let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
+            let slot = topics.get(topic).and_then(|topic| topic.queues.get(&id));
+            slot.and_then(|slot| slot.get()).cloned()
+        };
+        if let Some(queue) = &queue {
+            self.advance(queue, start)?;
+        }
+        self.files.trim(topic, id, queue.map(|queue| queue.key), start)
+    }
+
+    fn advance(&self, queue: &Queue, start: i64) -> io::Result<()> {
+        let (min, max) = queue.range();
+        queue.advance(min, first_kept(min, max, start, |offset, count| self.read(queue, offset, count))?);
+        Ok(())
+    }
+
     /// Writes to files what is in memory of records before `end` of the log. One caller at a time.
     pub fn write(&self, end: i64) -> io::Result<()> {
         let dirty = std::mem::take(&mut *self.dirty.lock().unwrap_or_else(PoisonError::into_inner));
@@ -218,11 +243,17 @@ impl QueueTable {
         if let Some(queue) = slot.get() {
             return Ok(Arc::clone(queue));
         }
-        let (start, end) = (self.start.load(Ordering::Relaxed), self.end.load(Ordering::Relaxed));
+        let (start, end) = (self.start.load(Ordering::Acquire), self.end.load(Ordering::Relaxed));
         let contents = self.files.contents(topic, id, start, end, false)?;
         let key = self.next_key.fetch_add(1, Ordering::Relaxed);
         // Of two who open it at a time, the second takes what the first one made.
-        Ok(Arc::clone(slot.get_or_init(|| Arc::new(Queue::new(Arc::clone(topic), id, key, contents, start)))))
+        let queue = slot.get_or_init(|| Arc::new(Queue::new(Arc::clone(topic), id, key, contents, start)));
+        let start_now = self.start.load(Ordering::Acquire);
+        if start_now != start {
+            // The log was cut meanwhile; whoever did it may have found the queue unopened.
+            self.advance(queue, start_now)?;
+        }
+        Ok(Arc::clone(queue))
     }
 }
 
