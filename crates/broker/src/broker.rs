@@ -470,7 +470,7 @@ impl Broker {
                 tracing::error!(%error, "a file of the broker's state cannot be saved");
             }
         }
-        if let Err(error) = self.timer.save(&self.store) {
+        if let Err(error) = self.timer.hand_over(&self.store, self.store.root(), self.now()) {
             tracing::error!(%error, "the timer's state cannot be saved");
         }
     }

@@ -22,9 +22,12 @@ pub(super) struct Foreign {
 }
 
 impl Foreign {
+    /// The file's name.
+    pub const FILE: &str = "timercheck";
+
     /// Reads `timercheck` in the folder of the configuration.
     pub fn read(disk: &dyn Disk, folder: &Path) -> io::Result<Self> {
-        let path = folder.join("timercheck");
+        let path = folder.join(Self::FILE);
         if !disk.exists(&path) {
             return Ok(Self::default());
         }

@@ -13,6 +13,7 @@
 mod entry;
 mod foreign;
 pub(crate) mod handle;
+mod handover;
 mod kept;
 mod merge;
 #[cfg(test)]
@@ -28,13 +29,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use apogee_base::disk::Disk;
-use apogee_message::names;
+use apogee_message::names::{self, property};
 use apogee_message::record::{Draft, Record};
 use apogee_store::{AppendError, Store};
 use bytes::BytesMut;
 
 use self::entry::{Entry, Kind};
-use self::foreign::Foreign;
+use self::foreign::{Foreign, PRECISION};
+use self::handover::{Checkpoint, Pending, Purpose, Writer};
 use self::kept::State;
 use self::queue::{QueueState, TimerQueue};
 use self::waiting::{Recalled, Waiting};
@@ -188,8 +190,15 @@ impl Timer {
     }
 
     /// Writes the state, for the next start to have little to do.
+    #[cfg(test)]
     pub fn save(&self, store: &Store) -> io::Result<()> {
         self.lock().save(store)
+    }
+
+    /// Writes the state, and for Apache's broker what it needs to go on instead of this one. Nothing may be
+    /// stepped after it.
+    pub fn hand_over(&self, store: &Store, root: &Path, now_ms: i64) -> io::Result<()> {
+        self.lock().hand_over(store, root, now_ms)
     }
 
     fn lock(&self) -> MutexGuard<'_, Work> {
@@ -416,6 +425,37 @@ impl Work {
         // The clock may have been put back.
         let is_time = now_ms.abs_diff(self.saved_ms) >= SAVE_MS;
         is_time && (!self.is_saved || store.confirmed_offset() - self.log_offset > SAVE_BYTES)
+    }
+
+    fn hand_over(&mut self, store: &Store, root: &Path, now_ms: i64) -> io::Result<()> {
+        let config = root.join("config");
+        let last = self.scanned.checked_sub(1).and_then(|last| store.unit(&self.wheel, 0, last));
+        let Some(last) = last.filter(|unit| !unit.is_blank()) else { return self.save(store) };
+        let read_time = self.queue.next_time().map_or(now_ms, |time| time.min(now_ms)) - PRECISION;
+        let checkpoint = Checkpoint::new(read_time, self.scanned, now_ms);
+        self.foreign = checkpoint.foreign;
+        self.save(store)?;
+        // A crash from here on makes Apache's broker read the whole topic, and this one its own state.
+        Checkpoint::new(read_time, 0, now_ms).save(&*self.disk, &config)?;
+        let mut writer = Writer::new(&*self.disk, root, now_ms)?;
+        let is_recalling = self.queue.next_time() == Some(self.recalled.time);
+        let mut markers: Vec<_> = self.recalled.markers().filter(|_| is_recalling).collect();
+        while let Some(entry) = markers.pop().map_or_else(|| self.queue.pop_due(i64::MAX), |entry| Ok(Some(entry)))? {
+            let Some(bytes) = store.record_at(entry.offset) else { continue };
+            let Ok(record) = Record::read(&bytes) else { continue };
+            let Some(waiting) = Waiting::of(&record, self.foreign_end) else { continue };
+            let purpose = match entry.kind {
+                _ if waiting.rolls() => Purpose::Roll,
+                Kind::Delete => Purpose::Delete,
+                Kind::Settled | Kind::Message => Purpose::Deliver,
+            };
+            // It rounds down, and is late by as much as this one adds to what it has rounded.
+            let time = if waiting.rolls() { entry.time } else { waiting.out_ms };
+            let topic = record.property(property::REAL_TOPIC).unwrap_or_default();
+            writer.push(&Pending { time, offset: entry.offset, size: entry.size, purpose, topic })?;
+        }
+        writer.finish(last.physical_offset, last.size, read_time)?;
+        checkpoint.save(&*self.disk, &config)
     }
 
     fn save(&mut self, store: &Store) -> io::Result<()> {

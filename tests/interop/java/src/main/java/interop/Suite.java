@@ -84,6 +84,23 @@ final class Suite {
         workers.shutdownNow();
     }
 
+    /** Something that may fail by throwing. */
+    interface Work {
+        void run() throws Exception;
+    }
+
+    /** Does something and tells the runner how it went; throws where it failed. */
+    static void report(String name, Work work) throws Exception {
+        long started = System.nanoTime();
+        try {
+            work.run();
+        } catch (Throwable e) {
+            tell(name, started, e);
+            throw e;
+        }
+        tell(name, started, null);
+    }
+
     private static void runOne(Scenario scenario, Env env, ExecutorService workers) {
         long started = System.nanoTime();
         Throwable cause = null;
@@ -99,20 +116,33 @@ final class Suite {
         } catch (Exception e) {
             cause = e.getCause() == null ? e : e.getCause();
         }
+        tell(scenario.name, started, cause);
+    }
+
+    private static void tell(String name, long started, Throwable cause) {
         String seconds = String.format(" %.2f", (System.nanoTime() - started) / 1e9);
         if (cause == null) {
-            OUT.println("ok " + scenario.name + seconds);
+            OUT.println("ok " + name + seconds);
         } else {
-            OUT.println("FAILED " + scenario.name + seconds + " " + String.valueOf(cause).replaceAll("\\s+", " "));
+            OUT.println("FAILED " + name + seconds + " " + String.valueOf(cause).replaceAll("\\s+", " "));
             cause.printStackTrace(ERR);
         }
     }
 
     /** Has the runner stop and start the server; returns when it is ready again. */
     static void restartServer() throws IOException {
-        OUT.println("restart");
+        ask("restart");
+    }
+
+    /** Has the runner end the server and start another one on its folder: 'apache:kill', 'apogee:stop'. */
+    static void switchServer(String to) throws IOException {
+        ask("switch " + to);
+    }
+
+    private static void ask(String what) throws IOException {
+        OUT.println(what);
         if (!"restarted".equals(IN.readLine())) {
-            throw new IOException("the runner did not restart the server");
+            throw new IOException("the runner did not: " + what);
         }
     }
 }

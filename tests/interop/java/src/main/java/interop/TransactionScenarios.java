@@ -36,7 +36,7 @@ final class TransactionScenarios {
     }
 
     /** A started producer whose local transactions and checks are decided by functions; it keeps who was checked, and when. */
-    private static final class Producer implements AutoCloseable {
+    static final class Producer implements AutoCloseable {
         final Queue<MessageExt> checked = new ConcurrentLinkedQueue<>();
         final Queue<Long> checkedAt = new ConcurrentLinkedQueue<>();
         private final TransactionMQProducer producer;
@@ -80,11 +80,11 @@ final class TransactionScenarios {
         }
     }
 
-    private static Function<Message, LocalTransactionState> local(LocalTransactionState state) {
+    static Function<Message, LocalTransactionState> local(LocalTransactionState state) {
         return message -> state;
     }
 
-    private static Function<MessageExt, LocalTransactionState> check(LocalTransactionState state) {
+    static Function<MessageExt, LocalTransactionState> check(LocalTransactionState state) {
         return message -> state;
     }
 
