@@ -533,6 +533,8 @@ fn options(settings: &BrokerSettings, delays: &[i64], memory: u64) -> StoreOptio
         sync_flush: settings.flush_disk_type == FlushDiskType::Sync,
         stall_ms: settings.sync_flush_timeout,
         check_crc_on_recover: settings.check_crc_on_recover,
+        record_sums: settings.enabled_append_prop_crc,
+        require_sums: settings.force_verify_prop_crc,
         index: settings.message_index_enable,
         index_slots: settings.max_hash_slot_num,
         index_entries: settings.max_index_num,

@@ -272,7 +272,7 @@ mod tests {
         let bytes = store.record_at(unit.physical_offset).unwrap();
         let record = Record::read(&bytes).unwrap();
         assert_eq!((record.body, record.flag, record.reconsume_times), (&b"soon"[..], 7, 2));
-        assert_eq!(record.properties, b"KEYS\x01k\x02");
+        assert_eq!(record.sent_properties(), b"KEYS\x01k\x02");
         schedule.step(&store, NOW + 4_999);
         assert_eq!(delivered(&store), 1);
         schedule.step(&store, NOW + 5_000);

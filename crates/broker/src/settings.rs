@@ -128,6 +128,13 @@ settings! {
         deduplication_max_keys: usize = "deduplicationMaxKeys", 1_000_000, Restart, 1..=100_000_000;
         /// Check every record's CRC when the store is recovered.
         check_crc_on_recover: bool = "checkCRCOnRecover", true, Restart;
+        /// Give each record a check sum over all of it, offsets included, as its last property
+        /// `__CRC32#` (20 bytes). Upstream's default is false; here it is true: no byte is served
+        /// unchecked.
+        enabled_append_prop_crc: bool = "enabledAppendPropCRC", true, Restart;
+        /// Take a record without such a check sum for damaged. Only for a log whose records all have
+        /// one.
+        force_verify_prop_crc: bool = "forceVerifyPropCRC", false, Restart;
         /// Index messages by their keys.
         message_index_enable: bool = "messageIndexEnable", true, Restart;
         /// Hash slots of one index file.

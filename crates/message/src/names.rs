@@ -13,6 +13,8 @@ pub mod property {
     pub const WAIT: &str = "WAIT";
     /// Messages with the same key are consumed in their order.
     pub const SHARDING_KEY: &str = "__SHARDINGKEY";
+    /// Check sum of the whole record: always the last property.
+    pub const CRC32: &str = "__CRC32#";
     /// Delay level.
     pub const DELAY: &str = "DELAY";
     /// Topic of a message that is consumed again.

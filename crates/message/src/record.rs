@@ -12,9 +12,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use crc32fast::Hasher;
 
 use crate::ids::OffsetId;
 use crate::{crc31, properties, sysflag};
+
+mod sum;
+
+pub use sum::LENGTH as SUM_LENGTH;
 
 /// A record whose topic's length takes one byte.
 pub const MAGIC_V1: u32 = 0xDAA3_20A7;
@@ -25,8 +30,14 @@ pub const MAGIC_BLANK: u32 = 0xCBD4_3194;
 /// Bytes of the end-of-file mark: its length, and [`MAGIC_BLANK`].
 pub const BLANK_LENGTH: usize = 8;
 
-const QUEUE_OFFSET_AT: usize = 20;
-const PHYSICAL_OFFSET_AT: usize = 28;
+/// Where the queue's id stands in a record.
+pub const QUEUE_ID_AT: usize = 12;
+/// Where the offset in the queue stands.
+pub const QUEUE_OFFSET_AT: usize = 20;
+/// Where the offset in the log stands.
+pub const PHYSICAL_OFFSET_AT: usize = 28;
+/// Bytes at the beginning of a record that tell its size and its places.
+pub const HEAD_LENGTH: usize = 36;
 /// Least bytes of a record: IPv4 hosts, nothing of variable length.
 const LEAST: usize = 91;
 /// Longest topic that [`MAGIC_V1`] is written for.
@@ -153,6 +164,30 @@ impl<'r> Record<'r> {
         crc31(self.body) == self.body_crc
     }
 
+    /// Whether all of it is what was stored, as far as its sums tell: that of the body, and that of
+    /// the whole where it has one. `bytes` are those it was read from.
+    pub fn is_intact(&self, bytes: &[u8]) -> bool {
+        match sum::of(self.properties) {
+            // The sum of the body is part of what the other one covers.
+            Some(sum) => {
+                let covered = bytes.get(..self.size as usize - SUM_LENGTH);
+                covered.is_some_and(|covered| sum == Some(crc31(covered))) && self.body_is_intact()
+            }
+            None => self.body_is_intact(),
+        }
+    }
+
+    /// Whether it has a sum of the whole record (upstream's property `__CRC32#`).
+    pub fn has_sum(&self) -> bool {
+        sum::of(self.properties).is_some()
+    }
+
+    /// The properties without the sum of the whole record.
+    pub fn sent_properties(&self) -> &'r [u8] {
+        let sum = if self.has_sum() { SUM_LENGTH } else { 0 };
+        &self.properties[..self.properties.len() - sum]
+    }
+
     /// A property's value.
     pub fn property(&self, name: &str) -> Option<&'r str> {
         properties::get(self.properties, name)
@@ -240,42 +275,48 @@ pub enum DraftError {
     PropertiesTooLong(usize),
 }
 
-/// A record that lacks only what the log assigns: offsets and the time of storing. Head, body and
-/// tail are written one after the other, so that the body is not copied to stand between them.
+/// A record that lacks only what the log assigns: offsets, the time of storing, and the sum over all
+/// of it. Head, body and tail are written one after the other, so that the body is not copied to
+/// stand between them.
 #[derive(Debug)]
 pub struct Draft {
     head: BytesMut,
     body: Bytes,
-    tail: Bytes,
+    tail: BytesMut,
     topic: Arc<str>,
     queue_id: i32,
     store_time_at: usize,
     properties_at: usize,
+    /// The sum so far of what stands between the head and the place of the sum. `None` when the
+    /// record has no sum.
+    sum: Option<Hasher>,
 }
 
 impl Draft {
     /// Encodes a message; head and tail are cut from `arena`, which costs no allocation while it
-    /// has room.
+    /// has room. The record has room for a sum, unless the properties leave none.
     pub fn new(message: &NewMessage, arena: &mut BytesMut) -> Result<Self, DraftError> {
         let topic = message.topic.as_bytes();
         if topic.len() > MAX_TOPIC {
             return Err(DraftError::TopicTooLong(topic.len()));
         }
-        if message.properties.len() > properties::MAX_LENGTH {
-            return Err(DraftError::PropertiesTooLong(message.properties.len()));
+        // A record that is written again must not carry the sum that it had.
+        let cleaned = sum::without(&message.properties);
+        let text = cleaned.as_deref().unwrap_or(&message.properties);
+        if text.len() > properties::MAX_LENGTH {
+            return Err(DraftError::PropertiesTooLong(text.len()));
         }
         let v2 = topic.len() > MAX_V1_TOPIC;
         let (born_host, store_host) = (canonical(message.born_host), canonical(message.store_host));
         let mut sys_flag = message.sys_flag & !(sysflag::BORN_HOST_V6 | sysflag::STORE_HOST_V6);
         sys_flag |= if born_host.is_ipv6() { sysflag::BORN_HOST_V6 } else { 0 };
         sys_flag |= if store_host.is_ipv6() { sysflag::STORE_HOST_V6 } else { 0 };
-        let hosts = [born_host, store_host].iter().filter(|host| host.is_ipv6()).count() * 12;
-        let variable = message.body.len() + topic.len() + message.properties.len();
-        let size = LEAST + hosts + usize::from(v2) + variable;
+        let mut body_sum = Hasher::new();
+        body_sum.update(&message.body);
 
-        arena.put_u32(size as u32);
+        arena.put_u32(0);
         arena.put_u32(if v2 { MAGIC_V2 } else { MAGIC_V1 });
-        arena.put_u32(crc31(&message.body));
+        arena.put_u32(body_sum.clone().finalize() & 0x7fff_ffff);
         arena.put_i32(message.queue_id);
         arena.put_i32(message.flag);
         arena.put_i64(0);
@@ -296,19 +337,39 @@ impl Draft {
             true => arena.put_u16(topic.len() as u16),
         }
         arena.put_slice(topic);
-        arena.put_u16(message.properties.len() as u16);
-        let properties_at = arena.len();
-        arena.put_slice(&message.properties);
-        let tail = arena.split().freeze();
-        Ok(Self {
-            head,
-            body: message.body.clone(),
-            tail,
-            topic: Arc::clone(&message.topic),
-            queue_id: message.queue_id,
-            store_time_at,
-            properties_at,
-        })
+        let properties_at = arena.len() + 2;
+        let separator = usize::from(sum::needs_separator(text));
+        let has_sum = text.len() + separator + SUM_LENGTH <= properties::MAX_LENGTH;
+        let length = if has_sum { text.len() + separator + SUM_LENGTH } else { text.len() };
+        arena.put_u16(length as u16);
+        arena.put_slice(text);
+        let sum = has_sum.then(|| {
+            arena.put_bytes(properties::VALUE_END, separator);
+            body_sum.update(arena);
+            arena.put_bytes(0, SUM_LENGTH);
+            body_sum
+        });
+        let tail = arena.split();
+        let topic = Arc::clone(&message.topic);
+        let (body, queue_id) = (message.body.clone(), message.queue_id);
+        let mut draft = Self { head, body, tail, topic, queue_id, store_time_at, properties_at, sum };
+        draft.note_size();
+        Ok(draft)
+    }
+
+    /// Leaves the sum out, as upstream's broker does by default. Before offsets are assigned.
+    pub fn leave_out_sum(&mut self) {
+        if self.sum.take().is_some() {
+            self.tail.truncate(self.tail.len() - SUM_LENGTH);
+            let length = (self.tail.len() - self.properties_at) as u16;
+            self.tail[self.properties_at - 2..self.properties_at].copy_from_slice(&length.to_be_bytes());
+            self.note_size();
+        }
+    }
+
+    fn note_size(&mut self) {
+        let size = self.size() as u32;
+        self.head[..4].copy_from_slice(&size.to_be_bytes());
     }
 
     /// Bytes of the record.
@@ -332,8 +393,8 @@ impl Draft {
     }
 
     /// The properties' text.
-    pub fn properties(&self) -> Bytes {
-        self.tail.slice(self.properties_at..)
+    pub fn into_properties(self) -> Bytes {
+        self.tail.freeze().slice(self.properties_at..)
     }
 
     /// A property's value.
@@ -346,12 +407,25 @@ impl Draft {
         (&self.head[36..40]).get_i32()
     }
 
-    /// Fills in what the log assigns.
+    /// Fills in what the log assigns, and the sum, which covers that.
     pub fn assign(&mut self, queue_offset: i64, physical_offset: i64, store_timestamp: i64) {
         let mut put = |at: usize, value: i64| self.head[at..at + 8].copy_from_slice(&value.to_be_bytes());
         put(QUEUE_OFFSET_AT, queue_offset);
         put(PHYSICAL_OFFSET_AT, physical_offset);
         put(self.store_time_at, store_timestamp);
+        if let Some(rest) = &self.sum {
+            let at = self.tail.len() - SUM_LENGTH;
+            let mut all = Hasher::new();
+            all.update(&self.head);
+            // What follows was summed up beside the socket; adding that costs the same for any length.
+            if self.body.len() <= SUMMED_ANEW {
+                all.update(&self.body);
+                all.update(&self.tail[..at]);
+            } else {
+                all.combine(rest);
+            }
+            sum::write(&mut self.tail[at..], all.finalize() & 0x7fff_ffff);
+        }
     }
 
     /// The three pieces that make the record, in order.
@@ -364,6 +438,9 @@ impl Draft {
         self.pieces().concat()
     }
 }
+
+/// Bytes of a body that are summed up faster than two sums are combined.
+const SUMMED_ANEW: usize = 4096;
 
 /// A peer of a dual-stack socket is an IPv4 address in IPv6 clothes.
 fn canonical(host: SocketAddr) -> SocketAddr {

@@ -10,8 +10,9 @@
 //! | consume queues: memory, files | `queue/` |
 //! | index by key | `index/` |
 //! | reading from a queue | `reader.rs` |
-//! | what happens at start | `recovery.rs`, `checkpoint.rs` |
 //! | which files of the log may go, and what goes with them | `retention.rs` |
+//! | what is served is checked; damaged units are put right | `integrity.rs`, `scan.rs` |
+//! | what happens at start | `recovery.rs`, `checkpoint.rs`, `mark.rs` |
 //! | all of it together, and the steps that threads call | `store.rs` |
 //!
 //! Invariant: a record is visible in its queue only when it is confirmed: written, and with
@@ -26,12 +27,15 @@ mod checkpoint;
 mod dispatch;
 mod error;
 mod index;
+mod integrity;
 mod log;
+mod mark;
 mod options;
 mod queue;
 mod reader;
 mod recovery;
 mod retention;
+mod scan;
 mod store;
 
 pub use dispatch::ArrivalListener;

@@ -13,6 +13,10 @@ pub struct StoreOptions {
     pub sync_flush: bool,
     /// Check the CRC of each record that is recovered.
     pub check_crc_on_recover: bool,
+    /// Give each record a sum over all of it (upstream `enabledAppendPropCRC`).
+    pub record_sums: bool,
+    /// Take a record without such a sum for damaged (upstream `forceVerifyPropCRC`).
+    pub require_sums: bool,
     /// Keep an index by key.
     pub index: bool,
     /// Hash slots of one index file.
@@ -39,6 +43,8 @@ impl Default for StoreOptions {
             queue_file_size: 6_000_000,
             sync_flush: true,
             check_crc_on_recover: true,
+            record_sums: true,
+            require_sums: false,
             index: true,
             index_slots: 5_000_000,
             index_entries: 20_000_000,

@@ -3,10 +3,12 @@
 use std::io;
 use std::sync::Arc;
 
-use apogee_message::record::{MAGIC_BLANK, Record};
-use bytes::{Buf, Bytes};
+use apogee_message::record::Record;
+use bytes::Bytes;
 
+use crate::integrity::Led;
 use crate::queue::{Queue, Unit};
+use crate::scan::{Checks, Damage, Found, Scan};
 use crate::store::Store;
 
 /// How a read ended (upstream `GetMessageStatus`).
@@ -124,6 +126,8 @@ pub enum Boundary {
 
 /// Units looked at in one go.
 const STEP: usize = 256;
+/// Messages in a row without a time that a search by time looks over.
+const MOST_WITHOUT_TIME: i64 = 32;
 /// Units looked at by one read that finds no match, as upstream has it.
 const MOST_LOOKED_AT: usize = 800;
 
@@ -198,12 +202,19 @@ impl Store {
                 if result.messages > 0 && full {
                     break 'looking;
                 }
-                let Some(slice) = self.log.slice(unit.physical_offset, unit.size as usize) else {
-                    result.next_offset += 1;
-                    if result.messages == 0 {
-                        result.status = ReadStatus::MessageWasRemoving;
+                let (slice, unit) = match self.led_to(&queue, result.next_offset, unit) {
+                    Led::Record(slice, unit) => (slice, unit),
+                    Led::Gone => {
+                        result.next_offset += 1;
+                        if result.messages == 0 {
+                            result.status = ReadStatus::MessageWasRemoving;
+                        }
+                        continue;
                     }
-                    continue;
+                    Led::Damaged => {
+                        result.next_offset += 1;
+                        continue;
+                    }
                 };
                 match filter.by_record(&slice) {
                     Verdict::Take => self.join(&mut result.slices, &last, &unit, slice),
@@ -266,17 +277,22 @@ impl Store {
     }
 
     /// Where messages of a queue are, from an offset on; fewer than `count` at the end and at the
-    /// end of a file.
+    /// end of a file. Blank units stand where there is no message, or a damaged one.
     pub fn units(&self, topic: &str, queue_id: i32, offset: i64, count: usize) -> Vec<Unit> {
         let Some(queue) = self.queue(topic, queue_id) else { return Vec::new() };
         let (min, max) = queue.range();
         if offset < min || offset >= max {
             return Vec::new();
         }
-        self.queues.read(&queue, offset, count.min((max - offset) as usize)).unwrap_or_else(|error| {
+        let units = self.queues.read(&queue, offset, count.min((max - offset) as usize));
+        let mut units = units.unwrap_or_else(|error| {
             tracing::error!(topic, queue_id, offset, %error, "a queue cannot be read");
             Vec::new()
-        })
+        });
+        for (offset, unit) in (offset..).zip(&mut units) {
+            *unit = self.righted(&queue, offset, *unit);
+        }
+        units
     }
 
     fn queue(&self, topic: &str, queue_id: i32) -> Option<Arc<Queue>> {
@@ -289,38 +305,39 @@ impl Store {
     /// The confirmed record at a physical offset; `None` where none begins.
     pub fn record_at(&self, physical_offset: i64) -> Option<Bytes> {
         let bytes = self.log.record(physical_offset)?;
-        let record = Record::read(&bytes).ok()?;
-        let end = physical_offset + i64::from(record.size);
+        let record = self.checked(&bytes, physical_offset).inspect_err(|damage| match damage {
+            // Anyone may ask for what was never the place of a record.
+            Damage::Unreadable(_) | Damage::Elsewhere(_) | Damage::NotMeant => {}
+            Damage::Sum | Damage::NoSum => self.tell(physical_offset, damage),
+        });
+        let end = physical_offset + i64::from(record.ok()?.size);
         // Not the end of what is dispatched: who sees a unit in a queue shall find its record, and the
         // unit is there a moment before that end moves on.
         let confirmed = if self.options.sync_flush { self.log.flushed() } else { self.log.written() };
-        (record.physical_offset == physical_offset && end <= confirmed).then_some(bytes)
+        (end <= confirmed).then_some(bytes)
     }
 
-    /// The confirmed records from a place of the log on, in order. Ends where none begins.
+    /// The confirmed records from a place of the log on, in order; from the next one on if it is no
+    /// place of a record. Passes over what is damaged.
     pub fn records(&self, from: i64) -> impl Iterator<Item = Bytes> + '_ {
-        let end = self.confirmed_offset();
-        let mut at = from.max(self.log_min_offset());
-        std::iter::from_fn(move || {
-            while at < end {
-                let mut head = self.log.slice(at, 8)?;
-                let (size, magic) = (i64::from(head.get_u32()), head.get_u32());
-                if magic != MAGIC_BLANK {
-                    let record = self.record_at(at)?;
-                    at += size;
-                    return Some(record);
-                }
-                // The rest of a file: at least its own head.
-                at += size.max(8);
+        let to = self.confirmed_offset();
+        let checks = Checks { sums: true, whole_sum: self.options.require_sums };
+        let at = from.max(self.log_min_offset());
+        let scan = Scan { log: &self.log, checks, at, to, known: to, ends_from: i64::MAX };
+        scan.filter_map(|found| match found {
+            Found::Record(bytes) => Some(bytes),
+            Found::Damaged(damaged) => {
+                self.tell(damaged.at, &damaged.reason);
+                None
             }
-            None
         })
     }
 
     /// When a message of a queue was stored, in milliseconds since 1970.
     pub fn store_time(&self, topic: &str, queue_id: i32, offset: i64) -> Option<i64> {
-        let unit = self.unit(topic, queue_id, offset)?;
-        let bytes = self.log.slice(unit.physical_offset, unit.size as usize)?;
+        let queue = self.queue(topic, queue_id)?;
+        let unit = self.unit(topic, queue_id, offset).filter(|unit| !unit.is_blank())?;
+        let Led::Record(bytes, _) = self.led_to(&queue, offset, unit) else { return None };
         Record::read(&bytes).ok().map(|record| record.store_timestamp)
     }
 
@@ -330,8 +347,10 @@ impl Store {
     /// queue.
     pub fn offset_by_time(&self, topic: &str, queue_id: i32, timestamp: i64, boundary: Boundary) -> Option<i64> {
         let (min, max) = self.queue_range(topic, queue_id)?;
-        let earlier = |offset| {
-            let time = self.store_time(topic, queue_id, offset);
+        let earlier = |offset: i64| {
+            // A message that is damaged or missing has the time of the next one.
+            let near = offset..max.min(offset + MOST_WITHOUT_TIME);
+            let time = near.into_iter().find_map(|offset| self.store_time(topic, queue_id, offset));
             Ok(match boundary {
                 Boundary::Lower => time.is_none_or(|time| time < timestamp),
                 Boundary::Upper => time.is_none_or(|time| time <= timestamp),

@@ -1,16 +1,27 @@
 //! What happens at start: find the end of the log, and dispatch again what queues and index may
 //! lack.
+//!
+//! The log is known to be durable up to the mark of the last flush and to the last checkpoint. Before
+//! that place what is not whole is damage: it is told, passed over, and everything behind it stays.
+//! After that place, if the store was not closed, the log ends before the first thing that is not
+//! whole: a torn write, that nobody was told of.
 
-use apogee_message::record::{MAGIC_BLANK, Record};
-use bytes::{Buf, Bytes};
+use apogee_message::record::Record;
+use bytes::Bytes;
 
-use crate::dispatch::{Dispatch, Dispatcher, Tagger};
+use crate::dispatch::{Dispatch, Dispatcher, Tagger, has_queue};
 use crate::error::{Context, StoreError};
-use crate::log::{Log, Segment};
-use crate::queue::QueueTable;
+use crate::log::{Log, file_name};
+use crate::queue::{QueueTable, Unit};
+use crate::scan::{Checks, Damaged, Found, Scan};
 
 /// What is done with each record found.
 type Each<'e> = dyn FnMut(&Record<'_>, &Bytes) -> Result<(), StoreError> + 'e;
+
+/// Units in memory that are written before recovery goes on.
+const MOST_UNITS_IN_MEMORY: usize = 1 << 20;
+/// Damaged parts of the log that are told one by one.
+const MOST_TOLD: usize = 10_000;
 
 /// How the log was left.
 pub(crate) struct Recovery<'s> {
@@ -18,13 +29,17 @@ pub(crate) struct Recovery<'s> {
     pub queues: &'s QueueTable,
     pub dispatcher: &'s Dispatcher,
     pub tagger: &'s Tagger,
-    pub check_crc: bool,
+    pub checks: Checks,
+    /// The log is known to have been durable up to here.
+    pub durable_to: i64,
+    /// The store was closed: all of the log was durable.
+    pub clean: bool,
 }
 
 impl Recovery<'_> {
     /// The end of the log: the first place from `dispatched_to` on where no whole record stands.
     pub fn end(&self, dispatched_to: i64) -> Result<i64, StoreError> {
-        self.scan(dispatched_to, &mut |_, _| Ok(()))
+        self.scan(dispatched_to, &mut |_, _| Ok(())).map(|(end, _)| end)
     }
 
     /// Dispatches the records from `dispatched_to` on, before which queues and index are complete,
@@ -37,93 +52,86 @@ impl Recovery<'_> {
             }
         }
         let mut records = 0_u64;
-        let end = self.scan(dispatched_to, &mut |record, bytes| {
+        let (end, damaged) = self.scan(dispatched_to, &mut |record, bytes| {
             records += 1;
             self.log.publish(record.physical_offset + i64::from(record.size));
             let dispatch = Dispatch::of_record(record, bytes, self.queues, self.tagger);
             self.dispatcher.dispatch(&dispatch.context("cannot read the queues of the log in", self.log.folder())?);
+            if self.queues.units_in_memory() >= MOST_UNITS_IN_MEMORY {
+                // All of the log that is there was flushed above.
+                self.queues.write(i64::MAX).context("cannot write the queues of", self.log.folder())?;
+            }
             Ok(())
         })?;
+        for damaged in damaged.iter().filter(|damaged| damaged.at >= dispatched_to) {
+            self.keep_place(damaged).context("cannot read the queues of the log in", self.log.folder())?;
+        }
         self.cut(end)?;
         self.log.set_end(end);
+        self.dispatcher.set_end(end.max(self.dispatcher.progress().0));
         if records > 0 {
             tracing::info!(records, from = dispatched_to, to = end, "records were put into their queues again");
         }
         Ok(end)
     }
 
-    fn scan(&self, dispatched_to: i64, each: &mut Each<'_>) -> Result<i64, StoreError> {
-        let start = self.start(dispatched_to);
-        let mut end = start;
-        'segments: for segment in self.log.all_segments() {
-            let segment_end = segment.base + self.log.segment_size as i64;
-            if segment_end <= start {
-                continue;
-            }
-            end = start.max(segment.base);
-            loop {
-                match self.next(&segment, end, segment_end) {
-                    Next::Record(bytes) => {
-                        let record = Record::read(&bytes).map_err(|error| StoreError::Damaged {
-                            path: self.log.folder().to_owned(),
-                            reason: error.to_string(),
-                        })?;
-                        end += i64::from(record.size);
-                        if record.physical_offset >= dispatched_to {
-                            each(&record, &bytes)?;
-                        }
+    fn scan(&self, dispatched_to: i64, each: &mut Each<'_>) -> Result<(i64, Vec<Damaged>), StoreError> {
+        let mut scan = self.from(0);
+        scan.at = self.start(dispatched_to, &scan);
+        let mut damages = Vec::new();
+        while let Some(found) = scan.next() {
+            match found {
+                Found::Record(bytes) => {
+                    let record = Record::read(&bytes).map_err(|error| StoreError::Damaged {
+                        path: self.log.folder().to_owned(),
+                        reason: error.to_string(),
+                    })?;
+                    if record.physical_offset >= dispatched_to {
+                        each(&record, &bytes)?;
                     }
-                    Next::Segment => {
-                        end = segment_end;
-                        break;
-                    }
-                    Next::End => break 'segments,
                 }
+                Found::Damaged(damaged) if damages.len() < MOST_TOLD => {
+                    let Damaged { at, length, reason, .. } = &damaged;
+                    let base = self.log.segment(*at).map_or(0, |segment| segment.base);
+                    let file = self.log.folder().join(file_name(base));
+                    tracing::error!(file = %file.display(), offset = at, length, %reason, "a part of the commit log is damaged: it is passed over");
+                    damages.push(damaged);
+                }
+                Found::Damaged(_) => {}
             }
         }
-        Ok(end)
+        Ok((scan.at, damages))
+    }
+
+    /// A scan of all that follows a place.
+    fn from(&self, at: i64) -> Scan<'_> {
+        let ends_from = if self.clean { i64::MAX } else { self.durable_to };
+        Scan { log: self.log, checks: self.checks, at, to: i64::MAX, known: self.durable_to, ends_from }
+    }
+
+    /// The place of a damaged message in its queue is not given again, if it was the last one; between
+    /// others it is empty anyway.
+    fn keep_place(&self, damaged: &Damaged) -> std::io::Result<()> {
+        let record = damaged.legible.as_ref().and_then(|bytes| Record::read(bytes).ok());
+        let Some(record) = record.filter(|record| has_queue(record.sys_flag)) else { return Ok(()) };
+        // What the record says may be what is wrong with it: it makes no queue, and no hole.
+        if let Some(queue) = self.queues.get(record.topic, record.queue_id)?
+            && queue.range().1 == record.queue_offset
+        {
+            self.queues.push(&queue, record.queue_offset, Unit::BLANK);
+        }
+        Ok(())
     }
 
     /// Where to scan from: the place itself if a record, or the log's end, can stand there, else the
     /// beginning of its segment.
-    fn start(&self, dispatched_to: i64) -> i64 {
+    fn start(&self, dispatched_to: i64, scan: &Scan<'_>) -> i64 {
         let start = dispatched_to.max(self.log.min_offset());
         let Some(segment) = self.log.segment(start) else {
             // Past the last segment: its beginning is as far back as one has to look.
             return self.log.all_segments().last().map_or(start, |last| last.base);
         };
-        match self.next(&segment, start, segment.base + self.log.segment_size as i64) {
-            Next::Record(_) | Next::Segment => start,
-            Next::End if self.is_zero(start) => start,
-            Next::End => segment.base,
-        }
-    }
-
-    /// What stands at a place of a segment.
-    fn next(&self, segment: &Segment, at: i64, segment_end: i64) -> Next {
-        let bytes = |length: usize| segment.file.slice((at - segment.base) as u64, length).ok();
-        let Some(mut head) = (at + 8 <= segment_end).then(|| bytes(8)).flatten() else { return Next::End };
-        let (size, magic) = (head.get_u32(), head.get_u32());
-        if magic == MAGIC_BLANK && at + i64::from(size) == segment_end {
-            return Next::Segment;
-        }
-        if size == 0 || at + i64::from(size) > segment_end {
-            return Next::End;
-        }
-        let Some(bytes) = bytes(size as usize) else { return Next::End };
-        match Record::read(&bytes) {
-            Ok(record) if record.physical_offset == at && (!self.check_crc || record.body_is_intact()) => {}
-            Ok(record) if record.physical_offset == at => {
-                tracing::error!(
-                    offset = at,
-                    topic = record.topic,
-                    "a record's body is not what was stored; the log ends before it"
-                );
-                return Next::End;
-            }
-            _ => return Next::End,
-        }
-        Next::Record(bytes)
+        if scan.is_whole(&segment, start) || self.is_zero(start) { start } else { segment.base }
     }
 
     fn is_zero(&self, at: i64) -> bool {
@@ -147,11 +155,4 @@ impl Recovery<'_> {
         segment.file.set_len(self.log.segment_size).context("cannot extend the last file of", folder)?;
         segment.file.sync().context("cannot flush the last file of", folder)
     }
-}
-
-enum Next {
-    Record(Bytes),
-    /// The rest of the segment is unused.
-    Segment,
-    End,
 }

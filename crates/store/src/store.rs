@@ -15,10 +15,13 @@ use crate::checkpoint::Checkpoint;
 use crate::dispatch::{ArrivalListener, Dispatcher, Tagger};
 use crate::error::{AppendError, Context, StoreError};
 use crate::index::Index;
+use crate::integrity::Told;
 use crate::log::{Append, AppendDone, Appended, Appender, Confirmer, Health, Limits, Log};
+use crate::mark::Mark;
 use crate::options::StoreOptions;
 use crate::queue::{QueueFiles, QueueTable};
 use crate::recovery::Recovery;
+use crate::scan::Checks;
 
 /// Units in memory that make writing them due at once.
 const MOST_UNITS_IN_MEMORY: usize = 1 << 20;
@@ -32,6 +35,8 @@ pub struct Store {
     pub(crate) log: Arc<Log>,
     pub(crate) queues: Arc<QueueTable>,
     pub(crate) options: StoreOptions,
+    pub(crate) tagger: Tagger,
+    pub(crate) told: Told,
     index: Option<Arc<Index>>,
     dispatcher: Arc<Dispatcher>,
     confirmer: Arc<Confirmer>,
@@ -87,6 +92,7 @@ impl Store {
         let dispatcher = Arc::new(Dispatcher::new(Arc::clone(&queues), index.clone()));
         let tagger = Tagger::new(&options.delays);
 
+        let (mark, marked) = Mark::open(&*disk, &root).context("cannot open the file `flushed` in", &root)?;
         // Before this place queues and index are complete and durable.
         let mut dispatched_to = match checkpoint.logics_offset {
             0 if clean => queues.last_end().context("cannot read", &queue_root)?,
@@ -97,7 +103,9 @@ impl Store {
             queues: &queues,
             dispatcher: &dispatcher,
             tagger: &tagger,
-            check_crc: options.check_crc_on_recover,
+            checks: Checks { sums: options.check_crc_on_recover, whole_sum: options.require_sums },
+            durable_to: marked.max(checkpoint.logics_offset),
+            clean,
         };
         let foreign = left.as_ref().is_some_and(|left| !left.starts_with(OURS));
         if foreign {
@@ -119,6 +127,10 @@ impl Store {
             dispatcher.set_end(end);
         }
 
+        mark.put(end);
+        if end < marked {
+            mark.sync().context("cannot flush the file `flushed` in", &root)?;
+        }
         let marker = disk.open(&abort, true).context("cannot create", &abort)?;
         let content = [OURS, b" ", std::process::id().to_string().as_bytes()].concat();
         let marked = marker.set_len(0).and_then(|()| marker.write_at(&mut [IoSlice::new(&content)], 0));
@@ -129,6 +141,7 @@ impl Store {
             Arc::clone(&log),
             Arc::clone(&dispatcher),
             Arc::clone(&health),
+            mark,
             options.sync_flush,
         ));
         let appender = Appender::new(
@@ -137,13 +150,15 @@ impl Store {
             Arc::clone(&confirmer),
             clock,
             Arc::clone(&health),
-            tagger,
-            Limits { bytes: options.waiting_bytes, stall_ms: options.stall_ms },
+            tagger.clone(),
+            Limits { bytes: options.waiting_bytes, stall_ms: options.stall_ms, sums: options.record_sums },
         );
         Ok(Self {
             log,
             queues,
             options,
+            tagger,
+            told: Told::default(),
             index,
             dispatcher,
             confirmer,

@@ -135,7 +135,7 @@ fn draft(topic: &str) -> Draft {
 
 #[test]
 fn a_store_that_was_stopped_is_taken_over() {
-    for (name, options) in [("tiny-roll", tiny()), ("mixed-clean", mixed())] {
+    for (name, options) in [("tiny-roll", tiny()), ("tiny-ext-crc", tiny()), ("mixed-clean", mixed())] {
         let sample = sample(name, options);
         let store = sample.open();
         sample.assert_holds(&store);

@@ -111,7 +111,7 @@ fn messages_are_delivered_at_their_millisecond_in_order_of_their_times() {
     let record = Record::read(&bytes).unwrap();
     assert_eq!((record.flag, record.reconsume_times), (7, 2));
     let expected = format!("TIMER_OUT_MS\u{1}{}\u{2}KEYS\u{1}k\u{2}", NOW + 500);
-    assert_eq!(String::from_utf8_lossy(record.properties), expected);
+    assert_eq!(String::from_utf8_lossy(record.sent_properties()), expected);
 }
 
 #[test]

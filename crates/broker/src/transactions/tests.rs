@@ -206,7 +206,7 @@ fn a_commit_delivers_once_and_a_rollback_nothing() {
     let bytes = desk.store.record_at(desk.store.unit("T", 2, 0).unwrap().physical_offset).unwrap();
     let record = Record::read(&bytes).unwrap();
     assert_eq!((record.sys_flag & sysflag::TRANSACTION, record.flag), (sysflag::TRANSACTION_COMMIT, 7));
-    assert_eq!(record.properties, b"PGROUP\x01P\x02KEYS\x01k\x02");
+    assert_eq!(record.sent_properties(), b"PGROUP\x01P\x02KEYS\x01k\x02");
     assert_eq!(desk.at(100), []);
     assert_eq!(desk.bodies(names::TRANS_OP_HALF_TOPIC, 0), [""; 0], "decisions are noted together");
     assert_eq!(desk.at(3_000), []);

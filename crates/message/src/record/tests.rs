@@ -40,6 +40,7 @@ fn message(born: &str, store: &str) -> NewMessage {
 fn records_are_those_of_upstream() {
     for (born, store, hex) in UPSTREAM {
         let mut draft = Draft::new(&message(born, store), &mut BytesMut::new()).unwrap();
+        draft.leave_out_sum();
         draft.assign(77, 123_456_789, 1_700_000_000_002);
         assert_eq!(draft.to_vec(), bytes(hex));
         assert_eq!(draft.size(), draft.to_vec().len());
@@ -84,6 +85,46 @@ fn records_follow_each_other() {
     assert_eq!(read.len(), 3);
     assert!(read[0].is_ok() && read[1].is_ok());
     assert_eq!(read[2], Err(RecordError::Short));
+}
+
+#[test]
+fn a_sum_covers_the_whole_record_and_is_made_anew() {
+    let sizes = [0, 7, SUMMED_ANEW, SUMMED_ANEW + 1, 100_000];
+    for (size, text) in sizes.into_iter().zip(["", "TAGS\x01TagA\x02", "TAGS\x01TagA", "a\x01#", "a\x01b\x02"]) {
+        let new =
+            NewMessage { body: vec![b'b'; size].into(), properties: text.into(), ..message("1.1.1.1:1", "[::1]:2") };
+        let mut draft = Draft::new(&new, &mut BytesMut::new()).unwrap();
+        draft.assign(1, 2, 3);
+        let mut encoded = draft.to_vec();
+        let record = Record::read(&encoded).unwrap();
+        assert!(record.has_sum() && record.is_intact(&encoded), "{size}");
+
+        // Written again, at another place, it has one sum: its own.
+        let mut properties = record.properties.to_vec();
+        properties::push(&mut properties, "more", "x");
+        let again = NewMessage { properties: properties.into(), ..new };
+        let mut draft = Draft::new(&again, &mut BytesMut::new()).unwrap();
+        draft.assign(4, 5, 6);
+        let second = draft.to_vec();
+        let record = Record::read(&second).unwrap();
+        assert!(record.is_intact(&second));
+        assert_eq!(properties::iter(record.properties).filter(|(name, _)| *name == b"__CRC32#").count(), 1);
+        assert_eq!(record.property("more"), Some("x"));
+
+        for at in [16, 21, 30, 42, 60, encoded.len() - 25, encoded.len() - 18, encoded.len() - 3, encoded.len() - 1] {
+            encoded[at] ^= 4;
+            assert!(!Record::read(&encoded).is_ok_and(|record| record.is_intact(&encoded)), "{size}: byte {at}");
+            encoded[at] ^= 4;
+        }
+    }
+}
+
+#[test]
+fn properties_that_leave_no_room_for_a_sum_go_without() {
+    let full = NewMessage { properties: vec![b'x'; 32_767].into(), ..message("1.1.1.1:1", "1.1.1.1:1") };
+    let encoded = Draft::new(&full, &mut BytesMut::new()).unwrap().to_vec();
+    let record = Record::read(&encoded).unwrap();
+    assert!(!record.has_sum() && record.is_intact(&encoded));
 }
 
 proptest! {

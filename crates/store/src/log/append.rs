@@ -99,13 +99,15 @@ pub(crate) struct Appender {
     idle: Condvar,
 }
 
-/// Bounds of what may wait for the disk; who comes later is refused and told so.
+/// Bounds of what may wait for the disk, who comes later is refused and told so; and what is written.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     /// Bytes that may wait to be written or flushed.
     pub bytes: usize,
     /// Milliseconds that a write or a flush may take.
     pub stall_ms: i64,
+    /// Whether records get a sum over all of them.
+    pub sums: bool,
 }
 
 #[derive(Default)]
@@ -142,6 +144,12 @@ impl Appender {
 
     /// Takes messages; each is answered through its `done`.
     pub fn append(&self, entries: impl IntoIterator<Item = Append>) {
+        let entries = entries.into_iter().map(|mut entry| {
+            if !self.limits.sums {
+                entry.draft.leave_out_sum();
+            }
+            entry
+        });
         let mut refused = Vec::new();
         let (stalled_ms, limits) = (self.stalled_ms(), self.limits);
         let short = self.health.short_of_room();
@@ -297,17 +305,18 @@ impl Appender {
 
     fn written(&self, entry: Append, placed: Placed) -> Written {
         let Placed { queue, appended } = placed;
-        let properties = entry.draft.properties();
+        let (topic, sys_flag) = (Arc::clone(entry.draft.topic()), entry.draft.sys_flag());
         let waits = entry.draft.property(property::WAIT) != Some("false");
+        let properties = entry.draft.into_properties();
         let dispatch = Dispatch {
-            tag_code: self.tagger.tag_code(entry.draft.topic(), &properties, appended.store_timestamp),
-            topic: Arc::clone(entry.draft.topic()),
+            tag_code: self.tagger.tag_code(&topic, &properties, appended.store_timestamp),
+            topic,
             queue,
             physical_offset: appended.physical_offset,
             size: appended.size,
             queue_offset: appended.queue_offset,
             store_timestamp: appended.store_timestamp,
-            indexed: is_indexed(entry.draft.sys_flag()),
+            indexed: is_indexed(sys_flag),
             properties,
         };
         Written { dispatch, appended, done: entry.done, token: entry.token, waits }

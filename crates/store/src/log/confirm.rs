@@ -9,6 +9,7 @@ use super::append::{AppendDone, Appended, Health};
 use super::{Log, Segment};
 use crate::dispatch::{Dispatch, Dispatcher};
 use crate::error::AppendError;
+use crate::mark::Mark;
 
 /// Later than any time: nothing waits.
 pub(crate) const NEVER: i64 = i64::MAX;
@@ -27,6 +28,7 @@ pub(crate) struct Confirmer {
     log: Arc<Log>,
     dispatcher: Arc<Dispatcher>,
     health: Arc<Health>,
+    mark: Mark,
     sync_flush: bool,
     /// Records in order of the log.
     unconfirmed: Mutex<VecDeque<Written>>,
@@ -39,11 +41,12 @@ pub(crate) struct Confirmer {
 }
 
 impl Confirmer {
-    pub fn new(log: Arc<Log>, dispatcher: Arc<Dispatcher>, health: Arc<Health>, sync_flush: bool) -> Self {
+    pub fn new(log: Arc<Log>, dispatcher: Arc<Dispatcher>, health: Arc<Health>, mark: Mark, sync_flush: bool) -> Self {
         Self {
             log,
             dispatcher,
             health,
+            mark,
             sync_flush,
             unconfirmed: Mutex::default(),
             bytes: AtomicUsize::new(0),
@@ -118,6 +121,7 @@ impl Confirmer {
         let flushed = {
             // Held while the disk works: that is what those behind wait for.
             let _flushing = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
+            let before = self.log.flushed();
             let flushed = match self.health.failure() {
                 Some(reason) => Err(reason.to_owned()),
                 None => self.log.flush(segment).map_err(|error| {
@@ -128,6 +132,9 @@ impl Confirmer {
             };
             match flushed {
                 Ok(end) => {
+                    if end > before {
+                        self.mark.put(end);
+                    }
                     self.take(end, &mut told);
                     // In order of the log: so before the next who flushes.
                     told.iter().for_each(|record| self.dispatcher.dispatch(&record.dispatch));

@@ -55,6 +55,8 @@ pub(crate) struct Log {
     written: AtomicI64,
     /// End of what is durable.
     flushed: AtomicI64,
+    /// Where the log ended when it was opened: what is behind was written by this process.
+    found: AtomicI64,
 }
 
 impl Log {
@@ -86,8 +88,8 @@ impl Log {
             segments.push(Arc::new(Segment::new(base, file)));
         }
         let end = bases.first().copied().unwrap_or(0);
-        let (written, flushed) = (AtomicI64::new(end), AtomicI64::new(end));
-        Ok(Self { disk, folder, segment_size, segments: RwLock::new(segments), written, flushed })
+        let (written, flushed, found) = (AtomicI64::new(end), AtomicI64::new(end), AtomicI64::new(i64::MAX));
+        Ok(Self { disk, folder, segment_size, segments: RwLock::new(segments), written, flushed, found })
     }
 
     /// Offset of the first byte kept.
@@ -209,6 +211,12 @@ impl Log {
     pub fn set_end(&self, end: i64) {
         self.written.store(end, Ordering::Release);
         self.flushed.store(end, Ordering::Release);
+        self.found.store(end, Ordering::Release);
+    }
+
+    /// Where the log ended when it was opened.
+    pub fn found_at_start(&self) -> i64 {
+        self.found.load(Ordering::Acquire)
     }
 
     /// Folder of the files.

@@ -140,6 +140,13 @@ impl QueueFiles {
         Ok(bytes[..read].chunks_exact(UNIT as usize).map(Unit::decode).collect())
     }
 
+    /// Overwrites one unit that is there.
+    pub fn replace(&self, queue: &Queue, offset: i64, unit: Unit) -> io::Result<()> {
+        let at = offset as u64 * UNIT;
+        let base = at - at % self.size;
+        self.file(queue, base as i64, false)?.write_at(&mut [IoSlice::new(&unit.encoded())], at - base)
+    }
+
     /// Writes units from an offset on.
     pub fn write(&self, queue: &Queue, offset: i64, units: &[Unit]) -> io::Result<()> {
         let mut at = offset as u64 * UNIT;

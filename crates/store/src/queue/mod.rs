@@ -96,8 +96,7 @@ enum Pushed {
     Added(usize),
     /// The queue has it, as recovery may bring it again, or was deleted.
     Needless,
-    /// The record is later in the log than all that the queue knows, and yet has an offset that was
-    /// given already: the topic was deleted and made again between the two.
+    /// The record is later in the log than all that the queue knows, and yet the first of its queue: the topic was deleted and made again between the two.
     BeginsAnew,
 }
 
@@ -115,6 +114,11 @@ impl Queue {
         Self { topic, id, next: AtomicI64::new(max), key, dirty: AtomicBool::new(false), units: RwLock::new(units) }
     }
 
+    /// Names the queue as long as the process lives; never 0.
+    pub fn key(&self) -> u64 {
+        self.key
+    }
+
     /// First and end offset.
     pub fn range(&self) -> (i64, i64) {
         let units = self.read();
@@ -129,7 +133,13 @@ impl Queue {
             return Pushed::Needless;
         }
         if offset < max {
-            return if unit.physical_offset < units.log_end { Pushed::Needless } else { Pushed::BeginsAnew };
+            if unit.physical_offset >= units.log_end && offset == 0 {
+                return Pushed::BeginsAnew;
+            }
+            if unit.physical_offset >= units.log_end && !unit.is_blank() {
+                tracing::error!(topic = %self.topic, queue = self.id, offset, max, "a record's offset was given already: it is not served");
+            }
+            return Pushed::Needless;
         }
         let before = units.in_memory.len();
         if offset > max {
@@ -146,7 +156,7 @@ impl Queue {
             }
         }
         units.in_memory.push(unit);
-        units.log_end = unit.end_offset();
+        units.log_end = units.log_end.max(unit.end_offset());
         Pushed::Added(units.in_memory.len() - before)
     }
 

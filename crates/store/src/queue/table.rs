@@ -45,7 +45,7 @@ impl QueueTable {
             topics: RwLock::new(topics),
             dirty: Mutex::default(),
             in_memory: AtomicUsize::new(0),
-            next_key: AtomicU64::new(0),
+            next_key: AtomicU64::new(1),
             marks_apart: (hot_bytes / MARKS as u64) as i64,
             start: AtomicI64::new(0),
             end: AtomicI64::new(i64::MAX),
@@ -168,6 +168,14 @@ impl QueueTable {
         let units = self.files.read(queue, offset, count.min((in_files - offset) as usize))?;
         // Empty only if the files lack what they were said to hold.
         if units.is_empty() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(units) }
+    }
+
+    /// Replaces a damaged unit. One that is not in files yet is not touched: it is right.
+    pub fn put_right(&self, queue: &Queue, offset: i64, unit: Unit) -> io::Result<()> {
+        match queue.in_memory(offset, 1) {
+            Ok(_) => Ok(()),
+            Err(_) => self.files.replace(queue, offset, unit),
+        }
     }
 
     /// The first offset of the file after the one that holds an offset.
