@@ -8,6 +8,13 @@ use apogee_base::disk::Disk;
 /// Bytes of the file; all after the fields is zero.
 const FILE_SIZE: u64 = 4096;
 const FIELDS: usize = 6;
+/// Where our copy of the fields stands, in a sector of its own, with what we know beyond them and a
+/// check sum: `magic(8) fields(8 each) queues(8) index files(8) crc32(4)`. Upstream's broker leaves it
+/// as it is, so it may be older than the fields.
+const COPY_AT: u64 = 512;
+const COPY_MAGIC: &[u8; 8] = b"apogee01";
+const COPY_FIELDS: usize = FIELDS + 2;
+const COPY_LENGTH: usize = 8 + COPY_FIELDS * 8 + 4;
 
 /// Fields of the file, in order, each 8 bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -24,32 +31,54 @@ pub(crate) struct Checkpoint {
     pub confirm_offset: i64,
     /// End of the last record whose queue unit is durable. 0 in files of older versions.
     pub logics_offset: i64,
+    /// Folders of queues, at least. 0 when another broker wrote last.
+    pub queues: i64,
+    /// Files of the index, at least. 0 when another broker wrote last.
+    pub index_files: i64,
 }
 
 impl Checkpoint {
-    /// Reads the file; all zero when there is none.
-    pub fn read(disk: &dyn Disk, path: &Path) -> io::Result<Self> {
+    /// Reads the file. Our copy counts where it is whole: it was true when it was written, and what it
+    /// leaves out is done again. `None` when there is no file.
+    pub fn read(disk: &dyn Disk, path: &Path) -> io::Result<Option<Self>> {
         if !disk.exists(path) {
-            return Ok(Self::default());
+            return Ok(None);
         }
-        let mut bytes = [0; FIELDS * 8];
-        disk.open(path, false)?.read_at(&mut bytes, 0)?;
+        let file = disk.open(path, false)?;
+        let (mut bytes, mut copy) = ([0; FIELDS * 8], [0; COPY_LENGTH]);
+        file.read_at(&mut bytes, 0)?;
+        file.read_at(&mut copy, COPY_AT)?;
+        let fields = Self::of(&bytes);
+        let Some(copy) = Self::of_copy(&copy) else { return Ok(Some(fields)) };
+        let ours = Self { queues: 0, index_files: 0, ..copy } == fields;
+        Ok(Some(if ours { copy } else { Self { queues: 0, index_files: 0, ..copy } }))
+    }
+
+    fn of_copy(bytes: &[u8; COPY_LENGTH]) -> Option<Self> {
+        let (content, sum) = bytes.split_last_chunk::<4>()?;
+        let fields = content.strip_prefix(COPY_MAGIC)?;
+        (*sum == crc32fast::hash(content).to_be_bytes()).then(|| Self::of(fields))
+    }
+
+    fn of(bytes: &[u8]) -> Self {
         let field = |at: usize| {
-            let mut field = [0; 8];
-            field.copy_from_slice(&bytes[at * 8..at * 8 + 8]);
-            i64::from_be_bytes(field)
+            let field = bytes.get(at * 8..at * 8 + 8).and_then(|field| field.try_into().ok());
+            field.map_or(0, i64::from_be_bytes)
         };
-        Ok(Self {
+        Self {
             physic_timestamp: field(0),
             logics_timestamp: field(1),
             index_timestamp: field(2),
             master_flushed_offset: field(3),
             confirm_offset: field(4),
             logics_offset: field(5),
-        })
+            queues: field(6),
+            index_files: field(7),
+        }
     }
 
-    /// Writes the file and makes it durable. The fields share a sector: they are all old or all new.
+    /// Writes the file and makes it durable. The fields share a sector, and so does the
+    /// copy: each is all old or all new.
     pub fn write(&self, disk: &dyn Disk, path: &Path) -> io::Result<()> {
         let fields = [
             self.physic_timestamp,
@@ -58,14 +87,19 @@ impl Checkpoint {
             self.master_flushed_offset,
             self.confirm_offset,
             self.logics_offset,
+            self.queues,
+            self.index_files,
         ];
         let bytes: Vec<u8> = fields.iter().flat_map(|field| field.to_be_bytes()).collect();
+        let copy = [COPY_MAGIC, &bytes[..]].concat();
+        let sum = crc32fast::hash(&copy).to_be_bytes();
         let new = !disk.exists(path);
         let file = disk.open(path, true)?;
         if new {
             file.set_len(FILE_SIZE)?;
         }
-        file.write_at(&mut [IoSlice::new(&bytes)], 0)?;
+        file.write_at(&mut [IoSlice::new(&copy), IoSlice::new(&sum)], COPY_AT)?;
+        file.write_at(&mut [IoSlice::new(&bytes[..FIELDS * 8])], 0)?;
         file.sync()?;
         if new {
             disk.sync_folder(path.parent().unwrap_or(Path::new(".")))?;

@@ -7,8 +7,9 @@
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
-use apogee_message::record::{HEAD_LENGTH, PHYSICAL_OFFSET_AT, QUEUE_ID_AT, QUEUE_OFFSET_AT, Record};
-use bytes::{Buf, Bytes};
+use apogee_message::names::LMQ_PREFIX;
+use apogee_message::record::Record;
+use bytes::Bytes;
 
 use crate::log::file_name;
 use crate::queue::{Queue, Unit};
@@ -100,15 +101,9 @@ impl Store {
 
     /// A unit as it should be; blank when its message is damaged. Looks at the head of its record only.
     pub(crate) fn righted(&self, queue: &Queue, offset: i64, unit: Unit) -> Unit {
-        let at = unit.physical_offset;
-        let fits = || {
-            let head = self.log.slice(at, HEAD_LENGTH)?;
-            let light = is_light(queue);
-            let place = (&head[QUEUE_ID_AT..]).get_i32() == queue.id && (&head[QUEUE_OFFSET_AT..]).get_i64() == offset;
-            let own = (&head[..]).get_u32() == unit.size && (&head[PHYSICAL_OFFSET_AT..]).get_i64() == at;
-            Some(own && (light || place))
-        };
-        if unit.is_blank() || fits() == Some(true) {
+        let is_published = unit.end_offset() <= self.log.written();
+        let fits = is_published && self.log.leads_to(&unit, &queue.topic, queue.id, offset) == Some(true);
+        if unit.is_blank() || fits {
             return unit;
         }
         match self.led_to(queue, offset, unit) {
@@ -173,10 +168,7 @@ impl Store {
 
 /// Whether a record is the one of a place in a queue.
 fn is_of(record: &Record<'_>, queue: &Queue, offset: i64) -> bool {
-    is_light(queue) || (record.queue_offset == offset && record.queue_id == queue.id && record.topic == &*queue.topic)
-}
-
-/// Whether it is named among the properties of its records, not by their topic.
-fn is_light(queue: &Queue) -> bool {
-    queue.topic.starts_with(apogee_message::names::LMQ_PREFIX)
+    // A light queue is named among the properties of its records, not by their topic.
+    let is_light = queue.topic.starts_with(LMQ_PREFIX);
+    is_light || (record.queue_offset == offset && record.queue_id == queue.id && record.topic == &*queue.topic)
 }

@@ -194,7 +194,7 @@ impl Store {
                     result.next_offset += 1;
                     continue;
                 }
-                let cold = log_end - unit.physical_offset > self.options.hot_bytes as i64;
+                let cold = log_end.saturating_sub(unit.physical_offset) > self.options.hot_bytes as i64;
                 let (messages, bytes) =
                     if cold { (limits.cold_messages, limits.cold_bytes) } else { (limits.messages, limits.bytes) };
                 let messages = messages.min(limits.messages).max(1);
@@ -263,7 +263,7 @@ impl Store {
             return false;
         }
         let unit = self.unit(topic, queue_id, offset);
-        unit.is_some_and(|unit| self.log.written() - unit.physical_offset > self.options.hot_bytes as i64)
+        unit.is_some_and(|unit| self.log.written().saturating_sub(unit.physical_offset) > self.options.hot_bytes as i64)
     }
 
     /// First and end offset of a queue; `None` when there is no such queue.

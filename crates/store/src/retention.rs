@@ -7,6 +7,7 @@
 
 use apogee_message::record::Record;
 
+use crate::checkpoint::Checkpoint;
 use crate::error::{Context, StoreError};
 use crate::store::Store;
 
@@ -113,7 +114,9 @@ impl Store {
                 });
             }
         }
-        if let Some(index) = self.index() {
+        if let Some(index) = self.index().filter(|index| index.begins_before(start)) {
+            let mut checkpoint = self.lock_checkpoint();
+            self.expect(Checkpoint { index_files: 0, ..*checkpoint }, &mut checkpoint)?;
             removed += index.remove_before(start).context("cannot remove old files of the index in", self.root())?;
         }
         Ok(removed)

@@ -76,6 +76,8 @@ impl Store {
         let clean = left.is_none();
         let checkpoint_path = root.join("checkpoint");
         let checkpoint = Checkpoint::read(&*disk, &checkpoint_path).context("cannot read", &checkpoint_path)?;
+        let had_checkpoint = checkpoint.is_some();
+        let mut checkpoint = checkpoint.unwrap_or_default();
 
         let log_folder = options.log_folder.clone().unwrap_or_else(|| root.join("commitlog"));
         let log = Arc::new(Log::open(Arc::clone(&disk), log_folder, options.log_file_size)?);
@@ -85,6 +87,27 @@ impl Store {
             files.and_then(|files| QueueTable::open(files, options.hot_bytes)).context("cannot open", &queue_root)?;
         let queues = Arc::new(queues);
         let index_folder = root.join("index");
+        let log_end = log.all_segments().last().map_or(0, |last| last.base + options.log_file_size as i64);
+        let index_files = Index::names(&*disk, &index_folder).context("cannot list", &index_folder)?.len() as i64;
+        let anew = match &checkpoint {
+            _ if log_end == 0 => None,
+            _ if !had_checkpoint => Some("there is no checkpoint"),
+            point if !(0..=log_end).contains(&point.logics_offset) => Some("the checkpoint is damaged"),
+            point if queues.folders() < point.queues => Some("folders of queues are missing"),
+            point if options.index && index_files < point.index_files => Some("files of the index are missing"),
+            _ => None,
+        };
+        if let Some(reason) = anew {
+            tracing::warn!(reason, "all queues and the index are made anew from the commit log");
+            checkpoint = Checkpoint::default();
+            // First of all: a crash before the end shall begin here again.
+            if had_checkpoint {
+                disk.remove(&checkpoint_path).context("cannot remove", &checkpoint_path)?;
+                disk.sync_folder(&root).context("cannot flush", &root)?;
+            }
+            queues.wipe_after(0).context("cannot write", &queue_root)?;
+            disk.remove_folder(&index_folder).context("cannot remove", &index_folder)?;
+        }
         let index = options.index.then(|| {
             Index::open(Arc::clone(&disk), index_folder.clone(), options.index_slots, options.index_entries, clean)
         });
@@ -95,7 +118,7 @@ impl Store {
         let (mark, marked) = Mark::open(&*disk, &root).context("cannot open the file `flushed` in", &root)?;
         // Before this place queues and index are complete and durable.
         let mut dispatched_to = match checkpoint.logics_offset {
-            0 if clean => queues.last_end().context("cannot read", &queue_root)?,
+            0 if clean && anew.is_none() => queues.last_end().context("cannot read", &queue_root)?,
             offset => offset,
         };
         let recovery = Recovery {
@@ -118,6 +141,7 @@ impl Store {
         } else {
             queues.set_log(log.min_offset(), dispatched_to);
         }
+        queues.know_log(&log);
         dispatcher.set_end(dispatched_to.max(log.min_offset()));
         let end = recovery.run(dispatched_to)?;
         if end < dispatched_to {
@@ -252,7 +276,10 @@ impl Store {
 
     /// Forgets the queues of a topic. Before the next checkpoint a crash can bring them back.
     pub fn delete_topic(&self, topic: &str) -> Result<(), StoreError> {
-        let _one_at_a_time = self.lock_checkpoint();
+        let mut checkpoint = self.lock_checkpoint();
+        let folders = self.queues.folders_of(topic).context("cannot list the queues in", &self.root)?;
+        let queues = checkpoint.queues - folders;
+        self.expect(Checkpoint { queues, ..*checkpoint }, &mut checkpoint)?;
         self.queues.delete_topic(topic).context("cannot remove the queues in", &self.root)
     }
 
@@ -353,10 +380,11 @@ impl Store {
         if let Some(reason) = self.health.failure() {
             return Err(StoreError::ReadOnly(reason.to_owned()));
         }
-        if end == checkpoint.logics_offset {
+        let index_files = self.index.as_ref().map_or(0, |index| index.file_count());
+        let mut next = Checkpoint { queues: self.queues.folders(), index_files, ..*checkpoint };
+        if end == checkpoint.logics_offset && next == *checkpoint {
             return Ok(());
         }
-        let mut next = *checkpoint;
         if let Some(index) = &self.index {
             next.index_timestamp = index.flush().context("cannot write the index in", &self.root)?;
         }
@@ -370,6 +398,17 @@ impl Store {
         let path = self.root.join("checkpoint");
         next.write(&*self.disk, &path).context("cannot write", &path)?;
         *checkpoint = next;
+        Ok(())
+    }
+
+    /// Notes durably that fewer files are to be expected, before they are removed: what is missing
+    /// without that was lost, and is made anew.
+    pub(crate) fn expect(&self, fewer: Checkpoint, checkpoint: &mut Checkpoint) -> Result<(), StoreError> {
+        if fewer != *checkpoint && checkpoint.queues > 0 {
+            let path = self.root.join("checkpoint");
+            fewer.write(&*self.disk, &path).context("cannot write", &path)?;
+            *checkpoint = fewer;
+        }
         Ok(())
     }
 

@@ -4,7 +4,7 @@
 //! them in memory until it is flushed. Queries see both.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ impl Index {
     pub fn open(disk: Arc<dyn Disk>, folder: PathBuf, slots: u32, entries: u32, clean: bool) -> io::Result<Self> {
         disk.create_folder(&folder)?;
         let mut files = Vec::new();
-        for name in disk.list(&folder)?.iter().filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())) {
+        for name in &Self::names(&*disk, &folder)? {
             match IndexFile::open(&*disk, &folder.join(name), slots, entries, clean) {
                 Ok(file) => files.push(Arc::new(file)),
                 Err(error) => {
@@ -61,6 +61,18 @@ impl Index {
         }
         let (waiting, work, putting) = (Mutex::default(), Condvar::new(), Mutex::default());
         Ok(Self { disk, folder, slots, entries, files: RwLock::new(files), waiting, work, putting })
+    }
+
+    /// Names of the files that are there.
+    pub fn names(disk: &dyn Disk, folder: &Path) -> io::Result<Vec<String>> {
+        let mut names = disk.list(folder)?;
+        names.retain(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
+        Ok(names)
+    }
+
+    /// Files in use.
+    pub fn file_count(&self) -> i64 {
+        self.files().len() as i64
     }
 
     /// Takes a record over.
@@ -159,6 +171,11 @@ impl Index {
             removed += 1;
         }
         Ok(removed)
+    }
+
+    /// Whether a file that is not the newest ends before a place of the log.
+    pub fn begins_before(&self, offset: i64) -> bool {
+        self.files().split_last().is_some_and(|(_, older)| older.iter().any(|file| file.range().end_offset < offset))
     }
 
     /// Newest store time and physical offset in the index.

@@ -7,9 +7,12 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use apogee_base::disk::{Disk, DiskFile};
+use apogee_message::names::LMQ_PREFIX;
+use apogee_message::record::{HEAD_LENGTH, PHYSICAL_OFFSET_AT, QUEUE_ID_AT, QUEUE_OFFSET_AT};
 use bytes::{Buf, Bytes};
 
 use crate::error::{Context, StoreError};
+use crate::queue::Unit;
 
 mod append;
 mod confirm;
@@ -178,6 +181,17 @@ impl Log {
     pub fn slice_unpublished(&self, offset: i64, length: usize) -> Option<Bytes> {
         let segment = self.segment(offset)?;
         segment.file.slice((offset - segment.base) as u64, length).ok()
+    }
+
+    /// Whether the head of the record that a unit leads to, published or not, says that it is the one of
+    /// its place in its queue. `None` when nothing stands there.
+    pub fn leads_to(&self, unit: &Unit, topic: &str, id: i32, offset: i64) -> Option<bool> {
+        let head = self.slice_unpublished(unit.physical_offset, HEAD_LENGTH)?;
+        // A light queue is named among the properties of its records: their heads tell of another one.
+        let place = topic.starts_with(LMQ_PREFIX)
+            || ((&head[QUEUE_ID_AT..]).get_i32() == id && (&head[QUEUE_OFFSET_AT..]).get_i64() == offset);
+        let own = (&head[..]).get_u32() == unit.size && (&head[PHYSICAL_OFFSET_AT..]).get_i64() == unit.physical_offset;
+        Some(own && place)
     }
 
     /// The record at an offset.

@@ -1,14 +1,15 @@
 //! The files of consume queues: `consumequeue/<topic>/<queue id>/<offset of the first byte>`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use apogee_base::disk::{Disk, DiskFile};
 
 use super::{Queue, UNIT, Unit};
-use crate::log::{file_name, offset_of};
+use crate::log::{Log, file_name, offset_of};
 
 /// Files kept open: enough for what is busy, few enough for the limit of open files.
 const MOST_OPEN: usize = 512;
@@ -19,6 +20,9 @@ pub(crate) struct QueueFiles {
     /// Bytes of a file.
     size: u64,
     open: Mutex<Open>,
+    log: OnceLock<Arc<Log>>,
+    /// Folders of queues.
+    folders: AtomicI64,
 }
 
 #[derive(Default)]
@@ -41,7 +45,14 @@ pub(crate) struct Contents {
 impl QueueFiles {
     pub fn new(disk: Arc<dyn Disk>, root: PathBuf, size: u64) -> io::Result<Self> {
         disk.create_folder(&root)?;
-        Ok(Self { disk, root, size: size.div_ceil(UNIT) * UNIT, open: Mutex::default() })
+        Ok(Self {
+            disk,
+            root,
+            size: size.div_ceil(UNIT) * UNIT,
+            open: Mutex::default(),
+            log: OnceLock::new(),
+            folders: AtomicI64::new(0),
+        })
     }
 
     /// Topics with the ids of their queues.
@@ -49,7 +60,11 @@ impl QueueFiles {
         let mut topics = Vec::new();
         for topic in self.disk.list(&self.root)? {
             match self.disk.list(&self.root.join(&topic)) {
-                Ok(ids) => topics.push((topic, ids.iter().filter_map(|id| id.parse().ok()).collect())),
+                Ok(ids) => {
+                    let ids: Vec<i32> = ids.iter().filter_map(|id| id.parse().ok()).collect();
+                    self.folders.fetch_add(ids.len() as i64, Ordering::Relaxed);
+                    topics.push((topic, ids));
+                }
                 // Not ours.
                 Err(error) if error.kind() == io::ErrorKind::NotADirectory => {}
                 Err(error) => return Err(error),
@@ -67,13 +82,10 @@ impl QueueFiles {
         if let Some(pair) = bases.windows(2).find(|pair| (pair[1] - pair[0]) % self.size as i64 != 0) {
             return Err(self.wrong_size(&folder, (pair[1] - pair[0]) as u64));
         }
-        // A crash can lose the name of a file and keep that of the one after it.
-        let gap = bases.windows(2).position(|pair| pair[1] - pair[0] != self.size as i64);
-        bases.truncate(gap.map_or(bases.len(), |at| at + 1));
         let (Some(&first), per_file) = (bases.first(), (self.size / UNIT) as i64) else {
             return Ok(Contents::default());
         };
-        let mut files = Vec::with_capacity(bases.len());
+        let mut files = BTreeMap::new();
         for base in &bases {
             let file = self.disk.open(&folder.join(file_name(*base)), false)?;
             // A crash can leave a file short.
@@ -81,26 +93,51 @@ impl QueueFiles {
             if length > self.size {
                 return Err(self.wrong_size(&folder, length));
             }
-            files.push(file);
+            files.insert((base - first) / self.size as i64, file);
         }
         let unit = |at: i64| -> io::Result<Option<Unit>> {
-            let mut bytes = [0; UNIT as usize];
-            let read = files[(at / per_file) as usize].read_at(&mut bytes, (at % per_file) as u64 * UNIT)?;
-            Ok((read == bytes.len()).then(|| Unit::decode(&bytes)))
+            let Some(file) = files.get(&(at / per_file)) else { return Ok(None) };
+            Ok(read_units(&**file, at % per_file, 1)?.first().copied())
         };
-        let total = files.len() as i64 * per_file;
+        let total = files.last_key_value().map_or(0, |(last, _)| (last + 1) * per_file);
         // Of what follows the units sought, a crash may have kept some and lost others: a place there
-        // is empty, or its record lies at or after `end`.
+        // is empty, or its record lies at or after `end`. A unit that is damaged has others behind it.
         let is_valid = |unit: Unit| unit.size > 0 && unit.physical_offset >= 0 && unit.end_offset() <= end;
-        let valid = partition(0, total, |at| Ok(unit(at)?.is_some_and(is_valid)))?;
+        let is_before_valid = |at: i64| -> io::Result<bool> {
+            // In place of a file that is missing the next one tells: a crash, too, can lose the name of a
+            // file and keep that of the one after it.
+            let present = files.range(at / per_file..).next().map_or(0, |(index, _)| index * per_file);
+            let at = at.max(present);
+            for at in at..total.min(at + AROUND) {
+                if unit(at)?.is_some_and(is_valid) {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        };
+        let mut valid = partition(0, total, is_before_valid)?;
+        if let Some(missing) = (0..(valid - 1).max(0) / per_file).find(|index| !files.contains_key(index)) {
+            let path = folder.join(file_name(first + missing * self.size as i64));
+            tracing::error!(file = %path.display(), "a file of a queue is missing: its messages are passed over; remove the store's file `checkpoint` while the broker is stopped, and the next start makes all queues anew from the log");
+        }
+        if !wipe
+            && valid < total
+            && unit(valid)?.is_some_and(|unit| self.is_damaged(unit, topic, id, first / UNIT as i64 + valid, end))
+        {
+            // Its place must not be given again.
+            valid += 1;
+        }
         let units = |at: i64, count: usize| -> io::Result<Vec<Unit>> {
             let count = count.min((per_file - at % per_file) as usize);
-            read_units(&*files[(at / per_file) as usize], at % per_file, count)
+            match files.get(&(at / per_file)) {
+                Some(file) => read_units(&**file, at % per_file, count),
+                None => Ok(vec![Unit::BLANK; count]),
+            }
         };
         let kept = first_kept(0, valid, start, units)?;
         if wipe {
-            for (index, file) in files.iter().enumerate() {
-                let from = (valid - index as i64 * per_file).clamp(0, per_file);
+            for (index, file) in &files {
+                let from = (valid - index * per_file).clamp(0, per_file);
                 if from < per_file {
                     file.set_len(from as u64 * UNIT)?;
                     file.set_len(self.size)?;
@@ -111,9 +148,36 @@ impl QueueFiles {
             // Where the queue begins is told by the first record that is dispatched to it.
             return Ok(Contents::default());
         }
-        let log_end = unit(valid - 1)?.map_or(0, |unit| unit.end_offset());
+        let mut log_end = 0;
+        for at in (0..valid).rev() {
+            let last = unit(at)?.filter(|unit| !unit.is_blank() && is_valid(*unit));
+            if let Some(last) = last {
+                log_end = last.end_offset();
+                break;
+            }
+        }
         let first = first / UNIT as i64;
         Ok(Contents { min: first + kept, max: first + valid, log_end })
+    }
+
+    /// Whether a unit is neither that of a record before `end` of the log nor one that a crash left of
+    /// what came behind.
+    fn is_damaged(&self, unit: Unit, topic: &str, id: i32, offset: i64, end: i64) -> bool {
+        let Some(log) = self.log.get() else { return false };
+        let is_empty = unit.physical_offset == 0 && unit.size == 0;
+        let is_behind = unit.physical_offset >= end && log.leads_to(&unit, topic, id, offset) == Some(true);
+        !is_empty && !is_behind
+    }
+
+    /// From now on damaged units at the ends of queues are told from others, by this log.
+    pub fn set_log(&self, log: &Arc<Log>) {
+        // Set once, when the store is opened.
+        let _ = self.log.set(Arc::clone(log));
+    }
+
+    /// Folders of queues.
+    pub fn folders(&self) -> i64 {
+        self.folders.load(Ordering::Relaxed)
     }
 
     fn wrong_size(&self, folder: &Path, found: u64) -> io::Error {
@@ -169,12 +233,20 @@ impl QueueFiles {
         Ok(())
     }
 
+    /// Folders of a topic's queues.
+    pub fn folders_of(&self, topic: &str) -> io::Result<i64> {
+        let names = self.disk.list(&self.root.join(topic))?;
+        Ok(names.iter().filter(|name| name.parse::<i32>().is_ok()).count() as i64)
+    }
+
     /// Removes all files of a topic, durably.
     pub fn remove(&self, topic: &str, keys: &[u64]) -> io::Result<()> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.files.retain(|(key, _), _| !keys.contains(key));
         drop(open);
+        let folders = self.folders_of(topic)?;
         self.disk.remove_folder(&self.root.join(topic))?;
+        self.folders.fetch_sub(folders, Ordering::Relaxed);
         self.disk.sync_folder(&self.root)
     }
 
@@ -208,7 +280,11 @@ impl QueueFiles {
     /// Removes the files of one queue.
     pub fn remove_queue(&self, queue: &Queue) -> io::Result<()> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).files.retain(|(key, _), _| *key != queue.key);
-        self.disk.remove_folder(&self.folder(&queue.topic, queue.id))
+        let folder = self.folder(&queue.topic, queue.id);
+        if self.disk.exists(&folder) {
+            self.folders.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.disk.remove_folder(&folder)
     }
 
     fn folder(&self, topic: &str, id: i32) -> PathBuf {
@@ -243,7 +319,10 @@ impl QueueFiles {
         if !create || self.disk.exists(&path) {
             return self.disk.open(&path, false);
         }
-        self.disk.create_folder(folder)?;
+        if !self.disk.exists(folder) {
+            self.disk.create_folder(folder)?;
+            self.folders.fetch_add(1, Ordering::Relaxed);
+        }
         let file = self.disk.open(&path, true)?;
         file.set_len(self.size)?;
         Ok(file)
@@ -256,6 +335,8 @@ fn read_units(file: &dyn DiskFile, at: i64, count: usize) -> io::Result<Vec<Unit
     Ok(bytes[..read].chunks_exact(UNIT as usize).map(Unit::decode).collect())
 }
 
+/// So many units in a row may be damaged without hiding those behind them.
+const AROUND: i64 = 4;
 /// Units looked at together where there are blanks.
 const BLOCK: i64 = 1024;
 
@@ -266,6 +347,22 @@ pub(crate) fn first_kept(
     to: i64,
     start: i64,
     mut units: impl FnMut(i64, usize) -> io::Result<Vec<Unit>>,
+) -> io::Result<i64> {
+    let mut kept = first_behind(from, to, start, &mut units)?;
+    // One unit that is damaged may have led past those before it.
+    while kept - from >= 2
+        && units(kept - 2, 1)?.first().is_some_and(|unit| !unit.is_blank() && unit.physical_offset >= start)
+    {
+        kept = first_behind(from, kept - 2, start, &mut units)?;
+    }
+    Ok(kept)
+}
+
+fn first_behind(
+    from: i64,
+    to: i64,
+    start: i64,
+    units: &mut impl FnMut(i64, usize) -> io::Result<Vec<Unit>>,
 ) -> io::Result<i64> {
     partition(from, to, |at| {
         // A blank tells nothing: it is where the message before it is.

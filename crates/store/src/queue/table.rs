@@ -5,6 +5,8 @@ use std::io;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
+use crate::log::Log;
+
 use super::{MARKS, Pushed, Queue, QueueFiles, Unit, first_kept};
 
 /// Queue ids that a topic may have.
@@ -57,6 +59,22 @@ impl QueueTable {
     pub fn set_log(&self, start: i64, end: i64) {
         self.start.store(start, Ordering::Relaxed);
         self.end.store(end, Ordering::Relaxed);
+    }
+
+    /// From now on damaged units at the ends of queues are told from others, by this log. Before any
+    /// queue is opened.
+    pub fn know_log(&self, log: &Arc<Log>) {
+        self.files.set_log(log);
+    }
+
+    /// Queues that have a folder.
+    pub fn folders(&self) -> i64 {
+        self.files.folders()
+    }
+
+    /// Queues of a topic that have a folder.
+    pub fn folders_of(&self, topic: &str) -> io::Result<i64> {
+        self.files.folders_of(topic)
     }
 
     /// End of the last record that any queue's files know.
