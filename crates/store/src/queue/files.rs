@@ -379,7 +379,7 @@ fn first_behind(
                 last = read.into_iter().rfind(|unit| !unit.is_blank()).or(last);
             }
             match last {
-                Some(unit) => return Ok(unit.physical_offset < start && unit.size > 0),
+                Some(unit) => return Ok((0..start).contains(&unit.physical_offset) && unit.size > 0),
                 None if first == from => return Ok(true),
                 None => (first, end) = ((first - BLOCK).max(from), first),
             }
