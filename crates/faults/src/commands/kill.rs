@@ -1,0 +1,27 @@
+//! `kill`: SIGKILL under load.
+
+use std::time::Duration;
+
+use crate::error::Failure;
+use crate::session::Session;
+use crate::verify::Scope;
+
+/// Kills the server at a moment, starts it again, looks.
+pub fn run(session: &mut Session) -> Result<(), Failure> {
+    session.run(|session| {
+        if session.is_stale() {
+            session.renew(Session::clear_data)?;
+            session.start()?;
+        }
+        let running = session.load()?;
+        std::thread::sleep(Duration::from_millis(session.rng.within(20..300)));
+        if let Some(process) = &mut session.process {
+            process.kill();
+        }
+        let told = running.finish();
+        session.take(&told)?;
+        session.start()?;
+        session.verify(&Scope::default())?;
+        Ok(())
+    })
+}

@@ -1,0 +1,3 @@
+//! The faults, one command each.
+
+pub mod kill;
