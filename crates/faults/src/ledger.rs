@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
-use crate::load::{Place, Told};
+use crate::load::{Place, Read, Told};
 
 /// A message that the server said it has.
 #[derive(Debug, Clone, Copy)]
@@ -26,10 +26,12 @@ pub struct QueueLedger {
 }
 
 /// Where the consumer group is in a queue.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default)]
 pub struct Committed {
-    /// The last that was acknowledged.
-    pub acknowledged: i64,
+    /// Found after the last start: it stays.
+    pub floor: i64,
+    /// Acknowledged since.
+    pub acknowledged: Vec<(Instant, i64)>,
     /// The last that was asked for.
     pub asked: i64,
 }
@@ -73,7 +75,7 @@ impl Ledger {
                 }
             }
         }
-        for (place, offset, id) in &told.read {
+        for Read { place, offset, id, .. } in &told.read {
             match id {
                 Some(id) => _ = self.queues.entry(place.clone()).or_default().read.insert(*offset, *id),
                 None => wrong.push(format!("{}: the consumer read wrong bytes at offset {offset}", show(place))),
@@ -82,9 +84,7 @@ impl Ledger {
         for (place, offset, acknowledged) in &told.commits {
             let commit = self.commits.entry(place.clone()).or_default();
             commit.asked = commit.asked.max(*offset);
-            if *acknowledged {
-                commit.acknowledged = commit.acknowledged.max(*offset);
-            }
+            commit.acknowledged.extend(acknowledged.map(|at| (at, *offset)));
         }
         wrong
     }

@@ -65,6 +65,19 @@ pub struct Refused {
     pub at: Instant,
 }
 
+/// A message that the consumer read.
+#[derive(Debug, Clone)]
+pub struct Read {
+    /// Its queue.
+    pub place: Place,
+    /// Its offset.
+    pub offset: i64,
+    /// Which it is; `None` when the body was wrong.
+    pub id: Option<u64>,
+    /// When.
+    pub at: Instant,
+}
+
 /// What the threads were told.
 #[derive(Debug, Default)]
 pub struct Told {
@@ -76,10 +89,22 @@ pub struct Told {
     pub refused: Vec<Refused>,
     /// Sends without an answer on a connection that stayed open.
     pub unanswered: usize,
-    /// Messages that the consumer read: queue, offset, id; no id when the body was wrong.
-    pub read: Vec<(Place, i64, Option<u64>)>,
-    /// Offsets that the consumer committed, and whether that was acknowledged.
-    pub commits: Vec<(Place, i64, bool)>,
+    /// Messages that the consumer read.
+    pub read: Vec<Read>,
+    /// Offsets that the consumer committed, and when that was acknowledged.
+    pub commits: Vec<(Place, i64, Option<Instant>)>,
+}
+
+impl Told {
+    /// Forgets that anything was promised from a moment on. While a file system loses its power, a sync that
+    /// is under way may succeed and yet leave nothing behind; a machine without power would not tell of it.
+    pub fn unpromise_since(&mut self, moment: Instant) {
+        self.acknowledged.retain(|answer| answer.at < moment);
+        self.read.retain(|read| read.at < moment);
+        for commit in &mut self.commits {
+            commit.2 = commit.2.filter(|at| *at < moment);
+        }
+    }
 }
 
 /// Counters for who watches the load while it runs.
@@ -300,17 +325,19 @@ impl Consumer {
                 continue;
             }
             let before = self.told.read.len();
+            let at_once = Instant::now();
             for found in record::iter(&pulled.body).map_while(Result::ok) {
-                self.told.read.push((place.clone(), found.queue_offset, body::check(found.body)));
+                let (offset, id) = (found.queue_offset, body::check(found.body));
+                self.told.read.push(Read { place: place.clone(), offset, id, at: at_once });
             }
             self.watch.read.fetch_add((self.told.read.len() - before) as u64, Ordering::Relaxed);
             self.positions[at] = pulled.next;
             // Noted before it is asked for: an answer that is lost leaves it unknown.
-            self.told.commits.push((place.clone(), pulled.next, false));
+            self.told.commits.push((place.clone(), pulled.next, None));
             if peer.commit(&place.0, place.1, pulled.next)?
                 && let Some(last) = self.told.commits.last_mut()
             {
-                last.2 = true;
+                last.2 = Some(Instant::now());
             }
         }
         Ok(())

@@ -3,6 +3,7 @@
 
 mod body;
 mod commands;
+mod disk;
 mod error;
 mod ledger;
 mod load;
@@ -32,6 +33,14 @@ struct Arguments {
 enum Fault {
     /// SIGKILL under load
     Kill(Common),
+    /// The file system loses its power under load (needs root)
+    Power {
+        #[command(flatten)]
+        common: Common,
+        /// With ASYNC_FLUSH: what was acknowledged in the last 50 ms may be lost
+        #[arg(long)]
+        asynchronous: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -56,6 +65,10 @@ fn run(command: Fault) -> Result<bool, Failure> {
         Fault::Kill(common) => {
             session = Session::new("kill", &common)?;
             commands::kill::run(&mut session)?;
+        }
+        Fault::Power { common, asynchronous } => {
+            session = Session::new("power", &common)?;
+            commands::power::run(&mut session, asynchronous)?;
         }
     }
     std::io::stdout().write_all(session.summary().as_bytes())?;

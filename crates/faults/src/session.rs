@@ -110,6 +110,8 @@ pub struct Report {
     pub unacknowledged: u64,
     /// Acknowledged messages that were gone, or consumers' reads.
     pub lost: u64,
+    /// Consumer offsets that went back behind what was acknowledged within the last moments.
+    pub offsets_back: u64,
     /// Findings in all.
     pub findings: u64,
     /// Longest start of the server.
@@ -207,6 +209,7 @@ impl Session {
             format!("maxHashSlotNum={}", entries / 4),
             format!("maxIndexNum={entries}"),
             "defaultTopicQueueNums=4".to_owned(),
+            "flushConsumerOffsetInterval=100".to_owned(),
         ];
         crate::target::empty(&self.server_log())
     }
@@ -269,6 +272,7 @@ impl Session {
         let mut outcome = verify(self.address()?, &mut self.ledger, scope, &mut self.rng)?;
         self.report.unacknowledged += outcome.unacknowledged;
         self.report.lost += outcome.lost;
+        self.report.offsets_back += outcome.offsets_back;
         self.found(std::mem::take(&mut outcome.findings))?;
         Ok(outcome)
     }
@@ -362,7 +366,8 @@ impl Session {
         let mut value = json!({
             "command": self.name, "server": server, "seed": self.seed, "rounds": report.rounds,
             "failedRounds": report.failed_rounds, "acknowledged": report.acknowledged, "refused": report.refused,
-            "storedWithoutAcknowledgement": report.unacknowledged, "lost": report.lost, "findings": report.findings,
+            "storedWithoutAcknowledgement": report.unacknowledged, "lost": report.lost,
+            "recentOffsetsGoneBack": report.offsets_back, "findings": report.findings,
             "longestStartMs": report.longest_start.as_millis() as u64, "seconds": self.began.elapsed().as_secs(),
         });
         if let Some(all) = value.as_object_mut() {

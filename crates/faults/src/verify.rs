@@ -15,6 +15,9 @@ use crate::rng::Rng;
 
 /// How long what is promised may take to appear after a start.
 const APPEARS: Duration = Duration::from_secs(5);
+/// Age at which an acknowledged consumer offset must be on disk: the harness has the server save them every
+/// 100 ms, the least there is, and a save takes its time.
+const OFFSETS_SAVED: Duration = Duration::from_millis(300);
 /// Offsets before what is new that are read again in each verification.
 const OVERLAP: usize = 8;
 /// Messages that are looked for by their keys in each verification.
@@ -25,12 +28,12 @@ const SAMPLE: usize = 4;
 pub struct Scope {
     /// Everything, not only what is new.
     pub full: bool,
-    /// A power cut at this moment may have taken what was promised shortly before it.
-    pub async_cut: Option<Instant>,
+    /// When the server was ended; `None`: it was not, or it stopped by itself.
+    pub ended: Option<Instant>,
+    /// It was ended by a power cut, which may have taken what was promised shortly before it.
+    pub async_cut: bool,
     /// Messages that a damage may have taken: their places in the queues are passed over.
     pub damaged: usize,
-    /// Consumer offsets are not looked at.
-    pub without_commits: bool,
 }
 
 /// What was found.
@@ -48,6 +51,8 @@ pub struct Outcome {
     pub damaged: u64,
     /// Messages read.
     pub read: u64,
+    /// Consumer offsets that went back to one that was acknowledged shortly before the end.
+    pub offsets_back: u64,
 }
 
 /// Looks at the store, and takes what is seen into the ledger.
@@ -65,9 +70,7 @@ pub fn verify(address: SocketAddr, ledger: &mut Ledger, scope: &Scope, rng: &mut
         outcome.findings.push(text);
         outcome.lost += outcome.damaged;
     }
-    if outcome.lost_ages.is_empty() && !scope.without_commits {
-        commits(&mut peer, ledger, &mut outcome)?;
-    }
+    commits(&mut peer, ledger, scope, &mut outcome)?;
     // Not after a damage: it may have taken just those.
     if scope.damaged == 0 {
         lookups(&mut peer, &sample, &mut outcome)?;
@@ -141,7 +144,7 @@ impl Check<'_> {
 
     /// End and begin of the queue, the end once it is where it must be, if it comes to that.
     fn bounds(&mut self, end: i64) -> io::Result<(i64, i64)> {
-        let deadline = Instant::now() + if self.scope.async_cut.is_some() { Duration::ZERO } else { APPEARS };
+        let deadline = Instant::now() + if self.scope.async_cut { Duration::ZERO } else { APPEARS };
         loop {
             let found = self.peer.max_offset(&self.place.0, self.place.1)?;
             if found >= end || Instant::now() >= deadline {
@@ -171,7 +174,7 @@ impl Check<'_> {
             }
             let next = next.max(last + 1);
             if next <= at {
-                if found.last().is_none_or(|(offset, _)| offset + 1 < end) && self.scope.async_cut.is_none() {
+                if found.last().is_none_or(|(offset, _)| offset + 1 < end) && !self.scope.async_cut {
                     self.finding(&format!("a pull at offset {at} of {end} gets no further: code {code}"));
                 }
                 break;
@@ -208,15 +211,19 @@ impl Check<'_> {
             self.outcome.damaged += 1;
             return;
         }
-        if let Some((cut, promise)) = self.scope.async_cut.zip(promised.get(&offset)) {
-            self.outcome.lost_ages.push(cut.saturating_duration_since(promise.at));
-            return;
-        }
-        if self.scope.async_cut.is_some() && (offset as usize) >= seen.len() {
+        if self.scope.async_cut && (offset as usize) >= seen.len() {
+            let ended = self.scope.ended.zip(promised.get(&offset));
+            self.outcome.lost_ages.extend(ended.map(|(ended, promise)| ended.saturating_duration_since(promise.at)));
             return;
         }
         let what = match (promised.get(&offset), read.get(&offset), seen.get(offset as usize)) {
-            (Some(promise), _, _) => format!("message {:x}, acknowledged, is not there", promise.id),
+            (Some(promise), _, _) => {
+                let before = self.scope.ended.map_or(0.0, |ended| {
+                    let before = ended.saturating_duration_since(promise.at).as_secs_f64();
+                    (before - promise.at.saturating_duration_since(ended).as_secs_f64()) * 1e3
+                });
+                format!("message {:x}, acknowledged {before:.1} ms before the end, is not there", promise.id)
+            }
             (_, Some(id), _) => format!("message {id:x}, which the consumer had read, is not there"),
             (_, _, Some(id)) => format!("message {id:x}, seen after an earlier start, is not there"),
             _ => "a hole".to_owned(),
@@ -247,18 +254,23 @@ impl Check<'_> {
     }
 }
 
-/// No acknowledged consumer offset has gone back.
-fn commits(peer: &mut Peer, ledger: &Ledger, outcome: &mut Outcome) -> io::Result<()> {
-    for (place, commit) in &ledger.commits {
+/// No consumer offset has gone back behind one that was acknowledged [`OFFSETS_SAVED`] before the end.
+fn commits(peer: &mut Peer, ledger: &mut Ledger, scope: &Scope, outcome: &mut Outcome) -> io::Result<()> {
+    for (place, commit) in &mut ledger.commits {
         let found = peer.committed(&place.0, place.1)?.unwrap_or(0);
-        if found < commit.acknowledged || found > commit.asked {
-            outcome.findings.push(format!(
-                "{}: the group's offset is {found}; {} was acknowledged, {} asked for",
-                show(place),
-                commit.acknowledged,
-                commit.asked
-            ));
+        let latest = |acknowledged: &[(Instant, i64)], age: Duration| {
+            let counts = |at: &Instant| scope.ended.is_none_or(|ended| *at + age <= ended);
+            acknowledged.iter().filter(|(at, _)| counts(at)).map(|(_, offset)| *offset).max().unwrap_or(0)
+        };
+        let saved = latest(&commit.acknowledged, OFFSETS_SAVED).max(commit.floor);
+        if found < saved || found > commit.asked {
+            let asked = commit.asked;
+            let text = format!("the group's offset is {found}; {saved} was acknowledged, {asked} asked for");
+            outcome.findings.push(format!("{}: {text}", show(place)));
         }
+        outcome.offsets_back += u64::from(found < latest(&commit.acknowledged, Duration::ZERO));
+        commit.floor = found;
+        commit.acknowledged.clear();
     }
     Ok(())
 }

@@ -15,13 +15,14 @@ pub fn run(session: &mut Session) -> Result<(), Failure> {
         }
         let running = session.load()?;
         std::thread::sleep(Duration::from_millis(session.rng.within(20..300)));
+        let ended = Some(std::time::Instant::now());
         if let Some(process) = &mut session.process {
             process.kill();
         }
         let told = running.finish();
         session.take(&told)?;
         session.start()?;
-        session.verify(&Scope::default())?;
+        session.verify(&Scope { ended, ..Scope::default() })?;
         Ok(())
     })
 }

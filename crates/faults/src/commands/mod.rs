@@ -1,3 +1,4 @@
 //! The faults, one command each.
 
 pub mod kill;
+pub mod power;
