@@ -7,6 +7,11 @@ use crate::rng::Rng;
 /// Least bytes of a body.
 pub const LEAST: usize = 12;
 
+/// The user's flag of every single message.
+pub const FLAG: i32 = 0;
+/// When every message was made, in milliseconds since 1970.
+pub const BORN: i64 = 1_700_000_000_000;
+
 /// The body of the message with this id, in so many bytes, [`LEAST`] at least.
 pub fn make(id: u64, length: usize) -> Bytes {
     let length = length.max(LEAST);
@@ -30,6 +35,11 @@ pub fn check(body: &[u8]) -> Option<u64> {
 /// The unique key of the message with this id, in the length that clients give theirs.
 pub fn key(id: u64) -> String {
     format!("7F000001{id:024X}")
+}
+
+/// The tag of the message with this id.
+pub fn tag(id: u64) -> &'static str {
+    if id.is_multiple_of(2) { "even" } else { "odd" }
 }
 
 #[cfg(test)]

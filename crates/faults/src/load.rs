@@ -37,6 +37,8 @@ pub struct Plan {
     pub depth: usize,
     /// Most bytes of a body.
     pub largest: usize,
+    /// Most bodies are large, to fill a disk.
+    pub heavy: bool,
 }
 
 /// A send that was answered with success: messages `first_id..first_id + count`.
@@ -234,7 +236,7 @@ impl Sender {
             let mut out = BytesMut::new();
             for id in first..first + count {
                 let properties = Bytes::from(properties_of(id));
-                batch::push(&mut out, &BatchMessage { flag: 0, body: self.body(id), properties });
+                batch::push(&mut out, &BatchMessage { flag: body::FLAG, body: self.body(id), properties });
             }
             command.body = out.freeze();
         }
@@ -245,8 +247,8 @@ impl Sender {
             default_topic_queue_nums: 4,
             queue_id,
             sys_flag: 0,
-            born_timestamp: 1_700_000_000_000,
-            flag: 0,
+            born_timestamp: body::BORN,
+            flag: body::FLAG,
             properties: Some(&own),
             reconsume_times: Some(0),
             unit_mode: Some(false),
@@ -264,8 +266,8 @@ impl Sender {
     /// Mostly small, some large: so that records end anywhere in a file.
     fn body(&mut self, id: u64) -> Bytes {
         let limit = match self.rng.below(100) {
-            0..80 => 600,
-            80..98 => 6_000,
+            0..80 if !self.plan.heavy => 600,
+            80..98 if !self.plan.heavy => 6_000,
             _ => self.plan.largest as u64,
         };
         body::make(id, self.rng.below(limit.min(self.plan.largest as u64)) as usize)
@@ -293,7 +295,7 @@ impl Sender {
 fn properties_of(id: u64) -> String {
     let mut out = Vec::new();
     properties::push(&mut out, property::UNIQ_KEY, &body::key(id));
-    properties::push(&mut out, property::TAGS, if id.is_multiple_of(2) { "even" } else { "odd" });
+    properties::push(&mut out, property::TAGS, body::tag(id));
     String::from_utf8_lossy(&out).into_owned()
 }
 

@@ -41,6 +41,14 @@ enum Fault {
         #[arg(long)]
         asynchronous: bool,
     },
+    /// One sync fails, then the power goes (needs root)
+    SyncError(Common),
+    /// A small disk fills up under load and gets room again (needs root)
+    Full(Common),
+    /// A bit of a file changes between two runs
+    Flip(Common),
+    /// Files and folders that can be made again go between two runs
+    Delete(Common),
 }
 
 fn main() -> ExitCode {
@@ -60,16 +68,22 @@ fn main() -> ExitCode {
 
 /// Whether nothing was found that must not be.
 fn run(command: Fault) -> Result<bool, Failure> {
-    let mut session;
+    let (name, common) = match &command {
+        Fault::Kill(common) => ("kill", common),
+        Fault::Power { common, .. } => ("power", common),
+        Fault::SyncError(common) => ("sync-error", common),
+        Fault::Full(common) => ("full", common),
+        Fault::Flip(common) => ("flip", common),
+        Fault::Delete(common) => ("delete", common),
+    };
+    let mut session = Session::new(name, common)?;
     match command {
-        Fault::Kill(common) => {
-            session = Session::new("kill", &common)?;
-            commands::kill::run(&mut session)?;
-        }
-        Fault::Power { common, asynchronous } => {
-            session = Session::new("power", &common)?;
-            commands::power::run(&mut session, asynchronous)?;
-        }
+        Fault::Kill(_) => commands::kill::run(&mut session)?,
+        Fault::Power { asynchronous, .. } => commands::power::run(&mut session, asynchronous)?,
+        Fault::SyncError(_) => commands::sync_error::run(&mut session)?,
+        Fault::Full(_) => commands::full::run(&mut session)?,
+        Fault::Flip(_) => commands::flip::run(&mut session)?,
+        Fault::Delete(_) => commands::delete::run(&mut session)?,
     }
     std::io::stdout().write_all(session.summary().as_bytes())?;
     Ok(session.report.findings == 0)

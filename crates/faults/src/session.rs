@@ -214,6 +214,15 @@ impl Session {
         crate::target::empty(&self.server_log())
     }
 
+    /// Ends the server as a crash does, or, when `clean`, as an operator does.
+    pub fn end(&mut self, clean: bool) -> Result<(), Failure> {
+        match self.process.take() {
+            Some(process) if clean => process.stop(),
+            // Dropped, which kills it.
+            _ => Ok(()),
+        }
+    }
+
     /// Where the server's own words are.
     pub fn server_log(&self) -> PathBuf {
         self.folder.join("server.log")
@@ -238,6 +247,18 @@ impl Session {
         Ok(())
     }
 
+    /// Adds to a figure of the command's own.
+    pub fn count(&mut self, name: &str, by: u64) {
+        let figure = self.report.more.entry(name).or_insert(json!(0));
+        *figure = json!(figure.as_u64().unwrap_or(0) + by);
+    }
+
+    /// Raises a figure of the command's own to the most seen.
+    pub fn most(&mut self, name: &str, value: u64) {
+        let figure = self.report.more.entry(name).or_insert(json!(0));
+        *figure = json!(figure.as_u64().unwrap_or(0).max(value));
+    }
+
     /// The address of the running server.
     pub fn address(&self) -> Result<std::net::SocketAddr, Failure> {
         let stopped = || Failure::Tool("the harness asks a server that it has not started".to_owned());
@@ -246,6 +267,11 @@ impl Session {
 
     /// Starts the load of a round.
     pub fn load(&mut self) -> Result<Running, Failure> {
+        self.load_of(false)
+    }
+
+    /// Starts a load of large messages if `heavy`.
+    pub fn load_of(&mut self, heavy: bool) -> Result<Running, Failure> {
         let mut places = Vec::new();
         // Some topics stay, and now and then one is new.
         for topic in ["Orders", "Payments", "Shipments"] {
@@ -255,7 +281,7 @@ impl Session {
         places.extend((0..2).map(|queue| (Arc::clone(&young), queue)));
         let positions = places.iter().map(|place| self.ledger.position(place)).collect();
         let (connections, depth) = (self.common.connections, self.common.depth);
-        let plan = Plan { places, positions, connections, depth, largest: 100_000 };
+        let plan = Plan { places, positions, connections, depth, largest: 100_000, heavy };
         Ok(Running::start(self.address()?, &plan, &self.ids, &mut self.rng))
     }
 
@@ -399,6 +425,9 @@ fn program(common: &Common) -> Result<PathBuf, Failure> {
         Kind::Apogee => std::env::current_exe()?.with_file_name("apogee"),
     };
     path.canonicalize().map_err(|error| {
-        Failure::Tool(format!("{}: {error}; build it (cargo build -p apogee-server), or name it with --binary", path.display()))
+        Failure::Tool(format!(
+            "{}: {error}; build it (cargo build -p apogee-server), or name it with --binary",
+            path.display()
+        ))
     })
 }

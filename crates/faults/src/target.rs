@@ -132,11 +132,6 @@ impl Process {
         }
         Ok(())
     }
-
-    /// Whether it has ended.
-    pub fn has_ended(&mut self) -> bool {
-        !matches!(self.child.try_wait(), Ok(None))
-    }
 }
 
 impl Drop for Process {

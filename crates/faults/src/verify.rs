@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use apogee_message::names::property;
 use apogee_message::record::{self, Record};
 
 use crate::body;
@@ -34,6 +35,8 @@ pub struct Scope {
     pub async_cut: bool,
     /// Messages that a damage may have taken: their places in the queues are passed over.
     pub damaged: usize,
+    /// Where the consumers are was taken away.
+    pub without_commits: bool,
 }
 
 /// What was found.
@@ -70,7 +73,9 @@ pub fn verify(address: SocketAddr, ledger: &mut Ledger, scope: &Scope, rng: &mut
         outcome.findings.push(text);
         outcome.lost += outcome.damaged;
     }
-    commits(&mut peer, ledger, scope, &mut outcome)?;
+    if !scope.without_commits {
+        commits(&mut peer, ledger, scope, &mut outcome)?;
+    }
     // Not after a damage: it may have taken just those.
     if scope.damaged == 0 {
         lookups(&mut peer, &sample, &mut outcome)?;
@@ -133,10 +138,9 @@ impl Check<'_> {
             self.missing(hole, &seen, &promised, &read);
         }
         seen.truncate(seen.len().min(next.max(0) as usize));
-        if let Some(last) = promised.range(..next).nth((rng.next() as usize) % promised.len().max(1)) {
-            if sample.len() < SAMPLE {
-                sample.push((self.place.clone(), last.1.id));
-            }
+        let nth = rng.next() as usize % promised.len().max(1);
+        if let Some(last) = promised.range(..next).nth(nth).filter(|_| sample.len() < SAMPLE) {
+            sample.push((self.place.clone(), last.1.id));
         }
         self.ledger.queues.entry(self.place.clone()).or_default().seen = seen;
         Ok(())
@@ -191,7 +195,15 @@ impl Check<'_> {
             self.finding(&format!("offset {offset} is a message of topic {} queue {}", record.topic, record.queue_id));
         }
         match body::check(record.body) {
-            Some(id) => found.push((offset, id)),
+            Some(id) => {
+                let as_sent = record.property(property::UNIQ_KEY) == Some(&body::key(id))
+                    && record.property(property::TAGS) == Some(body::tag(id))
+                    && (record.flag, record.born_timestamp) == (body::FLAG, body::BORN);
+                if !as_sent {
+                    self.finding(&format!("offset {offset}, message {id:x}, has other properties than were sent"));
+                }
+                found.push((offset, id));
+            }
             None => self.finding(&format!("offset {offset} has a wrong body of {} bytes", record.body.len())),
         }
     }

@@ -22,8 +22,7 @@ const WINDOW: Duration = Duration::from_millis(1_000);
 pub fn run(session: &mut Session, asynchronous: bool) -> Result<(), Failure> {
     let mut disk = LoopDisk::new(&session.folder, SIZE)?;
     session.data = disk.folder.join("data");
-    session.own_settings =
-        vec![format!("flushDiskType={}", if asynchronous { "ASYNC_FLUSH" } else { "SYNC_FLUSH" })];
+    session.own_settings = vec![format!("flushDiskType={}", if asynchronous { "ASYNC_FLUSH" } else { "SYNC_FLUSH" })];
     let (mut ages, mut cuts_with_loss) = (Vec::new(), 0);
     let outcome = session.run(|session| {
         if session.is_stale() {
