@@ -285,6 +285,13 @@ impl Session {
         Ok(Running::start(self.address()?, &plan, &self.ids, &mut self.rng))
     }
 
+    /// Lets the load work for a moment: a short one, so that many rounds fit in, and now and then one that is
+    /// long enough for what is done in the background.
+    pub fn wait(&mut self) {
+        let range = if self.rng.chance(5) { 1_200..2_000 } else { 20..300 };
+        std::thread::sleep(Duration::from_millis(self.rng.within(range)));
+    }
+
     /// Takes what a load was told.
     pub fn take(&mut self, told: &Told) -> Result<(), Failure> {
         self.report.acknowledged += told.acknowledged.iter().map(|answer| answer.count).sum::<u64>();

@@ -1,7 +1,5 @@
 //! `kill`: SIGKILL under load.
 
-use std::time::Duration;
-
 use crate::error::Failure;
 use crate::session::Session;
 use crate::verify::Scope;
@@ -14,7 +12,7 @@ pub fn run(session: &mut Session) -> Result<(), Failure> {
             session.start()?;
         }
         let running = session.load()?;
-        std::thread::sleep(Duration::from_millis(session.rng.within(20..300)));
+        session.wait();
         let ended = Some(std::time::Instant::now());
         if let Some(process) = &mut session.process {
             process.kill();

@@ -30,7 +30,7 @@ pub fn run(session: &mut Session, asynchronous: bool) -> Result<(), Failure> {
             session.start()?;
         }
         let running = session.load()?;
-        std::thread::sleep(Duration::from_millis(session.rng.within(20..300)));
+        session.wait();
         let cut = Instant::now();
         disk.cut()?;
         if let Some(process) = &mut session.process {
