@@ -345,10 +345,11 @@ impl Store {
         self.queues.units_in_memory() >= MOST_UNITS_IN_MEMORY
     }
 
-    /// Writes queue units to their files. Call every second.
+    /// Writes the units of busy queues to their files, and those of all when too many are in memory.
+    /// Call every second.
     pub fn queues_step(&self) -> Result<(), StoreError> {
         let _one_at_a_time = self.lock_checkpoint();
-        self.write_queues().map(drop)
+        self.write_queues(self.queues_are_urgent()).map(drop)
     }
 
     /// Waits for messages to be indexed, or for `timeout`.
@@ -376,7 +377,7 @@ impl Store {
     /// brings it back.
     pub fn checkpoint_step(&self) -> Result<(), StoreError> {
         let mut checkpoint = self.lock_checkpoint();
-        let (end, timestamp) = self.write_queues()?;
+        let (end, timestamp) = self.write_queues(true)?;
         if let Some(reason) = self.health.failure() {
             return Err(StoreError::ReadOnly(reason.to_owned()));
         }
@@ -430,12 +431,13 @@ impl Store {
 
     /// Writes the units of what is durable in the log. Returns up to where queues are complete in
     /// their files, and the store time there.
-    fn write_queues(&self) -> Result<(i64, i64), StoreError> {
+    fn write_queues(&self, all: bool) -> Result<(i64, i64), StoreError> {
         // What is dispatched later than this flush may not be durable yet.
         let flushed = self.confirmer.flush().unwrap_or_else(|_| self.log.flushed());
         let (dispatched, timestamp) = self.dispatcher.progress();
         let end = dispatched.min(flushed);
-        self.queues.write(end).context("cannot write the queues in", &self.root)?;
+        let written = if all { self.queues.write(end) } else { self.queues.write_ripe(end) };
+        written.context("cannot write the queues in", &self.root)?;
         Ok((end, timestamp))
     }
 

@@ -31,6 +31,9 @@ struct Open {
     tick: u64,
 }
 
+/// Units at the beginning of a queue's files that are read together: a page of the disk.
+const HEAD: i64 = 4096 / UNIT as i64;
+
 /// What the files of a queue hold.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Contents {
@@ -95,7 +98,15 @@ impl QueueFiles {
             }
             files.insert((base - first) / self.size as i64, file);
         }
+        // Most of many queues are short: one read tells all of them.
+        let head = match files.get(&0) {
+            Some(file) => read_units(&**file, 0, per_file.min(HEAD) as usize)?,
+            None => Vec::new(),
+        };
         let unit = |at: i64| -> io::Result<Option<Unit>> {
+            if let Some(unit) = head.get(at as usize) {
+                return Ok(Some(*unit));
+            }
             let Some(file) = files.get(&(at / per_file)) else { return Ok(None) };
             Ok(read_units(&**file, at % per_file, 1)?.first().copied())
         };
@@ -115,7 +126,11 @@ impl QueueFiles {
             }
             Ok(false)
         };
-        let mut valid = partition(0, total, is_before_valid)?;
+        let split = (head.len() as i64 - AROUND).max(0);
+        let mut valid = match is_before_valid(split)? {
+            true => partition(split, total, is_before_valid)?,
+            false => partition(0, split, is_before_valid)?,
+        };
         if let Some(missing) = (0..(valid - 1).max(0) / per_file).find(|index| !files.contains_key(index)) {
             let path = folder.join(file_name(first + missing * self.size as i64));
             tracing::error!(file = %path.display(), "a file of a queue is missing: its messages are passed over; remove the store's file `checkpoint` while the broker is stopped, and the next start makes all queues anew from the log");
@@ -128,6 +143,9 @@ impl QueueFiles {
             valid += 1;
         }
         let units = |at: i64, count: usize| -> io::Result<Vec<Unit>> {
+            if let Some(known) = head.get(at as usize..).filter(|known| !known.is_empty()) {
+                return Ok(known[..known.len().min(count)].to_vec());
+            }
             let count = count.min((per_file - at % per_file) as usize);
             match files.get(&(at / per_file)) {
                 Some(file) => read_units(&**file, at % per_file, count),
@@ -316,8 +334,9 @@ impl QueueFiles {
 
     fn open_file(&self, folder: &Path, base: i64, create: bool) -> io::Result<Arc<dyn DiskFile>> {
         let path = folder.join(file_name(base));
-        if !create || self.disk.exists(&path) {
-            return self.disk.open(&path, false);
+        match self.disk.open(&path, false) {
+            Err(error) if create && error.kind() == io::ErrorKind::NotFound => {}
+            opened => return opened,
         }
         if !self.disk.exists(folder) {
             self.disk.create_folder(folder)?;

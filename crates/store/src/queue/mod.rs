@@ -16,6 +16,8 @@ pub(crate) use table::{QueueTable, is_folder_name};
 pub(crate) const UNIT: u64 = 20;
 /// Messages that may be missing in a row; more are a sign that the record itself is damaged.
 const MOST_MISSING: i64 = 1 << 20;
+/// Units in memory that make a queue worth writing before the next checkpoint.
+const RIPE: usize = 128;
 /// Marks of where the log was that a queue keeps: how finely it knows what is hot.
 const MARKS: usize = 16;
 /// Size of units that fill the place of offsets which were never there.
@@ -92,8 +94,9 @@ struct Units {
 /// What became of a unit that was to be added.
 #[derive(Debug, PartialEq, Eq)]
 enum Pushed {
-    /// So many units are in memory now that were not: more than one when a gap was filled.
-    Added(usize),
+    /// So many units are in memory now that were not, more than one when a gap was filled; and whether
+    /// the queue has become worth writing.
+    Added { units: usize, ripe: bool },
     /// The queue has it, as recovery may bring it again, or was deleted.
     Needless,
     /// The record is later in the log than all that the queue knows, and yet the first of its queue: the topic was deleted and made again between the two.
@@ -157,7 +160,8 @@ impl Queue {
         }
         units.in_memory.push(unit);
         units.log_end = units.log_end.max(unit.end_offset());
-        Pushed::Added(units.in_memory.len() - before)
+        let after = units.in_memory.len();
+        Pushed::Added { units: after - before, ripe: before < RIPE && after >= RIPE }
     }
 
     /// Forgets all units, to begin with the one at an offset. Says how many were in memory.
@@ -214,7 +218,10 @@ impl Queue {
             }
             units.marks.push((to, log));
         }
-        units.in_memory.shrink_to(16);
+        if units.in_memory.is_empty() {
+            // There may be a million queues.
+            units.in_memory = Vec::new();
+        }
         units.in_files = to;
     }
 
@@ -227,6 +234,10 @@ impl Queue {
 
     fn is_clean(&self) -> bool {
         self.read().in_memory.is_empty()
+    }
+
+    fn is_ripe(&self) -> bool {
+        self.read().in_memory.len() >= RIPE
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Units> {
@@ -257,7 +268,7 @@ mod tests {
     fn grow(queue: &Queue, from: i64, to: i64, apart: i64) {
         for offset in from..to {
             let unit = Unit { physical_offset: offset * 100, size: 100, tag_code: 0 };
-            assert_eq!(queue.push(offset, unit), Pushed::Added(1));
+            assert_eq!(queue.push(offset, unit), Pushed::Added { units: 1, ripe: false });
             queue.written(offset + 1, apart);
         }
     }

@@ -17,6 +17,8 @@ pub(crate) struct QueueTable {
     topics: RwLock<HashMap<Arc<str>, Topic>>,
     /// Queues with units in memory.
     dirty: Mutex<Vec<Arc<Queue>>>,
+    /// Those of them with so many that they are worth writing.
+    ripe: Mutex<Vec<Arc<Queue>>>,
     /// Units in memory.
     in_memory: AtomicUsize,
     next_key: AtomicU64,
@@ -46,6 +48,7 @@ impl QueueTable {
             files,
             topics: RwLock::new(topics),
             dirty: Mutex::default(),
+            ripe: Mutex::default(),
             in_memory: AtomicUsize::new(0),
             next_key: AtomicU64::new(1),
             marks_apart: (hot_bytes / MARKS as u64) as i64,
@@ -163,11 +166,14 @@ impl QueueTable {
             }
             pushed = queue.push(offset, unit);
         }
-        if let Pushed::Added(units) = pushed {
+        if let Pushed::Added { units, ripe } = pushed {
             self.in_memory.fetch_add(units, Ordering::Relaxed);
             queue.next.fetch_max(offset + 1, Ordering::Relaxed);
             if !queue.dirty.swap(true, Ordering::AcqRel) {
                 self.dirty.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(queue));
+            }
+            if ripe {
+                self.ripe.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(queue));
             }
         }
     }
@@ -226,20 +232,32 @@ impl QueueTable {
         Ok(())
     }
 
-    /// Writes to files what is in memory of records before `end` of the log. One caller at a time.
+    /// Writes to files what is in memory of records before `end` of the log, of queues that have much:
+    /// opening a file for each message would cost more than all else. One caller at a time.
+    pub fn write_ripe(&self, end: i64) -> io::Result<()> {
+        let ripe = std::mem::take(&mut *self.ripe.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut left = Vec::new();
+        let mut outcome = Ok(());
+        for queue in ripe {
+            if outcome.is_ok() {
+                outcome = self.write_queue(&queue, end);
+            }
+            if queue.is_ripe() {
+                left.push(queue);
+            }
+        }
+        self.ripe.lock().unwrap_or_else(PoisonError::into_inner).append(&mut left);
+        outcome
+    }
+
+    /// The same of all queues.
     pub fn write(&self, end: i64) -> io::Result<()> {
         let dirty = std::mem::take(&mut *self.dirty.lock().unwrap_or_else(PoisonError::into_inner));
         let mut left = Vec::new();
         let mut outcome = Ok(());
         for queue in dirty {
-            if outcome.is_ok()
-                && let Some((offset, units)) = queue.to_write(end)
-            {
-                outcome = self.files.write(&queue, offset, &units);
-                if outcome.is_ok() {
-                    queue.written(offset + units.len() as i64, self.marks_apart);
-                    self.in_memory.fetch_sub(units.len(), Ordering::Relaxed);
-                }
+            if outcome.is_ok() {
+                outcome = self.write_queue(&queue, end);
             }
             queue.dirty.store(false, Ordering::Release);
             // A unit that came meanwhile saw the mark still set.
@@ -249,6 +267,14 @@ impl QueueTable {
         }
         self.dirty.lock().unwrap_or_else(PoisonError::into_inner).append(&mut left);
         outcome
+    }
+
+    fn write_queue(&self, queue: &Queue, end: i64) -> io::Result<()> {
+        let Some((offset, units)) = queue.to_write(end) else { return Ok(()) };
+        self.files.write(queue, offset, &units)?;
+        queue.written(offset + units.len() as i64, self.marks_apart);
+        self.in_memory.fetch_sub(units.len(), Ordering::Relaxed);
+        Ok(())
     }
 
     /// Forgets a topic and removes its files. Its messages stay in the log. Not while another caller
@@ -286,4 +312,39 @@ impl QueueTable {
 /// Whether a topic can have a folder. A name that leads elsewhere must come from a damaged record.
 pub(crate) fn is_folder_name(topic: &str) -> bool {
     !matches!(topic, "" | "." | "..") && topic.len() <= 255 && !topic.contains(['/', '\0'])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use apogee_base::disk::{Disk, SimDisk};
+
+    use super::*;
+
+    #[test]
+    fn a_queue_with_little_opens_no_file_before_the_checkpoint() {
+        let disk = SimDisk::new(1);
+        let open =
+            || QueueTable::open(QueueFiles::new(Arc::new(disk.clone()), "/q".into(), 6_000_000).unwrap(), 1 << 20);
+        let table = open().unwrap();
+        let unit = |at: i64| Unit { physical_offset: at * 100, size: 100, tag_code: at };
+        let queues = ["Rare", "Busy"].map(|topic| table.get_or_create(&topic.into(), 3).unwrap());
+        for at in 0..1_000 {
+            table.push(&queues[1], at, unit(at));
+        }
+        table.push(&queues[0], 0, unit(1_000));
+        table.write_ripe(i64::MAX).unwrap();
+        let has_file = |topic: &str| disk.exists(&Path::new("/q").join(topic).join("3/00000000000000000000"));
+        assert!(has_file("Busy") && !has_file("Rare"));
+        assert_eq!(table.units_in_memory(), 1);
+        assert_eq!(table.read(&queues[0], 0, 9).unwrap(), [unit(1_000)]);
+        assert_eq!(table.read(&queues[1], 999, 9).unwrap(), [unit(999)]);
+        table.write(i64::MAX).unwrap();
+        assert!(has_file("Rare"));
+        let table = open().unwrap();
+        for (topic, max) in [("Rare", 1), ("Busy", 1_000)] {
+            assert_eq!(table.get(topic, 3).unwrap().unwrap().range(), (0, max), "{topic}");
+        }
+    }
 }
