@@ -39,6 +39,65 @@ pub enum Command {
     Broker(BrokerArgs),
     /// Commands for administrators, with the names and flags of upstream's mqadmin.
     Admin(AdminArgs),
+    /// Look at a store's folder, of this broker or of Apache's, that no broker has open.
+    Store {
+        #[command(subcommand)]
+        command: StoreCommand,
+    },
+}
+
+/// What to do with a store.
+#[derive(Subcommand, Debug)]
+pub enum StoreCommand {
+    /// Check every record, queue and index entry. Ends with 2 when there is damage, with 1 when the
+    /// store cannot be read.
+    Check {
+        #[command(flatten)]
+        store: StoreArgs,
+        /// Print the result as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print records, queues, index and checkpoint; all of it unless a part is named.
+    Dump(StoreDumpArgs),
+}
+
+/// Which store.
+#[derive(Args, Debug)]
+pub struct StoreArgs {
+    /// The store: the folder that `commitlog` and `consumequeue` are in.
+    pub folder: PathBuf,
+    /// Folder of the commit log, where it is not in the store's (storePathCommitLog).
+    #[arg(long, value_name = "DIR")]
+    pub log_folder: Option<PathBuf>,
+    /// Hash slots of an index file (maxHashSlotNum).
+    #[arg(long, value_name = "N", default_value_t = 5_000_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub index_slots: u32,
+    /// Entries of an index file (maxIndexNum).
+    #[arg(long, value_name = "N", default_value_t = 20_000_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub index_entries: u32,
+}
+
+/// Options of `apogee store dump`.
+#[derive(Args, Debug)]
+pub struct StoreDumpArgs {
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// The records of the commit log.
+    #[arg(long)]
+    pub log: bool,
+    /// The units of one queue.
+    #[arg(long, num_args = 2, value_names = ["TOPIC", "ID"])]
+    pub queue: Option<Vec<String>>,
+    /// The entries of the index.
+    #[arg(long)]
+    pub index: bool,
+    /// The checkpoint.
+    #[arg(long)]
+    pub checkpoint: bool,
+    /// One JSON object for each line.
+    #[arg(long)]
+    pub json: bool,
 }
 
 impl Cli {

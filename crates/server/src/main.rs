@@ -9,6 +9,7 @@ use clap::Parser;
 mod address;
 mod args;
 mod run;
+mod store;
 
 use args::{Cli, Command, MqAdmin, MqBroker, MqNamesrv};
 

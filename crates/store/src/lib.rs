@@ -10,6 +10,7 @@
 //! | consume queues: memory, files | `queue/` |
 //! | index by key | `index/` |
 //! | reading from a queue | `reader.rs` |
+//! | a store that no broker has: checking it, showing it | `offline.rs` |
 //! | which files of the log may go, and what goes with them | `retention.rs` |
 //! | what is served is checked; damaged units are put right | `integrity.rs`, `scan.rs` |
 //! | what happens at start | `recovery.rs`, `checkpoint.rs`, `mark.rs` |
@@ -30,6 +31,7 @@ mod index;
 mod integrity;
 mod log;
 mod mark;
+mod offline;
 mod options;
 mod queue;
 mod reader;
@@ -41,6 +43,7 @@ mod store;
 pub use dispatch::ArrivalListener;
 pub use error::{AppendError, StoreError};
 pub use log::{Append, AppendDone, Appended};
+pub use offline::{IndexEntry, Offline, Problem, Report, Stands};
 pub use options::StoreOptions;
 pub use queue::Unit;
 pub use reader::{Boundary, Filter, ReadLimits, ReadResult, ReadStatus, Verdict};

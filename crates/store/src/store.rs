@@ -450,7 +450,7 @@ impl Store {
     }
 }
 
-fn lock(disk: &dyn Disk, root: &Path) -> Result<Box<dyn Lock>, StoreError> {
+pub(crate) fn lock(disk: &dyn Disk, root: &Path) -> Result<Box<dyn Lock>, StoreError> {
     let path = root.join("lock");
     match disk.lock(&path) {
         Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Err(StoreError::Locked(root.to_owned())),

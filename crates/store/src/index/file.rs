@@ -15,6 +15,8 @@ use apogee_base::date::Date;
 use apogee_base::disk::{Disk, DiskFile};
 use bytes::Buf;
 
+use crate::offline::IndexEntry;
+
 const HEADER: u64 = 40;
 const SLOT: u64 = 4;
 const ENTRY: u64 = 20;
@@ -25,7 +27,7 @@ const MOST_PAGES: usize = 1024;
 
 /// What times and offsets a file covers.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Range {
+pub(crate) struct Range {
     pub begin_timestamp: i64,
     pub end_timestamp: i64,
     pub begin_offset: i64,
@@ -40,7 +42,7 @@ impl Range {
     }
 }
 
-pub(super) struct IndexFile {
+pub(crate) struct IndexFile {
     file: Arc<dyn DiskFile>,
     path: PathBuf,
     slots: u32,
@@ -234,6 +236,26 @@ impl IndexFile {
         Ok(Some(Entry { hash, offset, seconds: bytes.get_i32(), previous: bytes.get_u32() }))
     }
 
+    /// Where an entry stands in a file with so many slots.
+    pub fn place(slots: u32, number: u32) -> u64 {
+        HEADER + u64::from(slots) * SLOT + u64::from(number) * ENTRY
+    }
+
+    /// An entry as it stands in the file; `None` behind the last one.
+    pub fn entry_at_number(&self, number: u32) -> io::Result<Option<IndexEntry>> {
+        let (count, begin) = {
+            let state = self.lock();
+            (state.count, state.range.begin_timestamp)
+        };
+        if number >= count {
+            return Ok(None);
+        }
+        let Some(entry) = self.entry(number)? else { return Ok(None) };
+        let timestamp = begin.saturating_add(i64::from(entry.seconds) * 1000);
+        let Entry { hash, offset: physical_offset, previous, .. } = entry;
+        Ok(Some(IndexEntry { number, hash, physical_offset, timestamp, previous }))
+    }
+
     /// Brings a page of slots into memory.
     fn load(&self, number: u32) -> io::Result<()> {
         if self.lock().pages.contains_key(&number) {
@@ -259,7 +281,7 @@ impl IndexFile {
     }
 
     fn entry_at(&self, number: u32) -> u64 {
-        HEADER + u64::from(self.slots) * SLOT + u64::from(number) * ENTRY
+        Self::place(self.slots, number)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

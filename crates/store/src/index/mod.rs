@@ -17,7 +17,7 @@ use crate::dispatch::Dispatch;
 
 mod file;
 
-use file::IndexFile;
+pub(crate) use file::IndexFile;
 
 /// Entries in memory that make a flush due before the next checkpoint.
 const MOST_IN_MEMORY: usize = 200_000;

@@ -56,7 +56,7 @@ impl Unit {
         bytes
     }
 
-    fn decode(bytes: &[u8]) -> Self {
+    pub(crate) fn decode(bytes: &[u8]) -> Self {
         use bytes::Buf;
         let mut bytes = bytes;
         Self { physical_offset: bytes.get_i64(), size: bytes.get_u32(), tag_code: bytes.get_i64() }
