@@ -121,6 +121,9 @@ impl Store {
             0 if clean && anew.is_none() => queues.last_end().context("cannot read", &queue_root)?,
             offset => offset,
         };
+        // What lay before the log's beginning is in no log to be dispatched again, and still tells where
+        // its queue goes on.
+        dispatched_to = dispatched_to.max(log.min_offset());
         let recovery = Recovery {
             log: &log,
             queues: &queues,
@@ -157,7 +160,12 @@ impl Store {
         }
         let marker = disk.open(&abort, true).context("cannot create", &abort)?;
         let content = [OURS, b" ", std::process::id().to_string().as_bytes()].concat();
-        let marked = marker.set_len(0).and_then(|()| marker.write_at(&mut [IoSlice::new(&content)], 0));
+        // Never empty in between: that would be another broker's, and for want of room it might stay so.
+        let marked = marker.write_at(&mut [IoSlice::new(&content)], 0);
+        if marked.is_err() && left.is_none() {
+            let _ = disk.remove(&abort);
+        }
+        let marked = marked.and_then(|()| marker.set_len(content.len() as u64));
         marked.and_then(|()| marker.sync()).and_then(|()| disk.sync_folder(&root)).context("cannot write", &abort)?;
 
         let health = Arc::new(Health::default());

@@ -297,9 +297,12 @@ fn page_at(number: u32) -> u64 {
     HEADER + u64::from(number * PAGE) * SLOT
 }
 
-/// A name that no file has: a time as upstream writes it, `from` or soon after.
-pub(super) fn free_name(disk: &dyn Disk, folder: &Path, from: i64) -> PathBuf {
-    (from..).map(|time| folder.join(time_name(time))).find(|path| !disk.exists(path)).unwrap_or_default()
+/// A name after all that files have: a time as upstream writes it, `from` or later, where the clock was
+/// put back since the last file was made.
+pub(super) fn free_name(disk: &dyn Disk, folder: &Path, from: i64, last: Option<&Path>) -> PathBuf {
+    let times = std::iter::once(from).chain((0..40).map(|step| from + (1 << step)));
+    let mut paths = times.map(|time| folder.join(time_name(time)));
+    paths.find(|path| last.is_none_or(|last| path > last) && !disk.exists(path)).unwrap_or_default()
 }
 
 /// `yyyyMMddHHmmssSSS` of a time in milliseconds since 1970, UTC.

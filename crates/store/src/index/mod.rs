@@ -51,8 +51,11 @@ impl Index {
     pub fn open(disk: Arc<dyn Disk>, folder: PathBuf, slots: u32, entries: u32, clean: bool) -> io::Result<Self> {
         disk.create_folder(&folder)?;
         let mut files = Vec::new();
-        for name in &Self::names(&*disk, &folder)? {
-            match IndexFile::open(&*disk, &folder.join(name), slots, entries, clean) {
+        let names = Self::names(&*disk, &folder)?;
+        for (at, name) in names.iter().enumerate() {
+            // Those before the newest may have been left by a crash before the last clean stop.
+            let writable = clean && at + 1 == names.len();
+            match IndexFile::open(&*disk, &folder.join(name), slots, entries, writable) {
                 Ok(file) => files.push(Arc::new(file)),
                 Err(error) => {
                     tracing::warn!(file = name, %error, "an index file cannot be used; its keys are not found")
@@ -185,8 +188,12 @@ impl Index {
 
     fn put_waiting(&self) -> io::Result<usize> {
         let requests = std::mem::take(&mut *self.lock_waiting());
-        for request in &requests {
-            self.put(request)?;
+        for (at, request) in requests.iter().enumerate() {
+            if let Err(error) = self.put(request) {
+                // They wait on: a disk that is full gets room again.
+                self.lock_waiting().splice(..0, requests.into_iter().skip(at));
+                return Err(error);
+            }
         }
         Ok(requests.len())
     }
@@ -223,8 +230,9 @@ impl Index {
             }
             newest.flush()?;
         }
+        let last = newest.as_ref().map(|file| file.path().to_owned());
         let after = newest.map_or(0, |file| file.range().end_timestamp + 1);
-        let path = file::free_name(&*self.disk, &self.folder, now.max(after));
+        let path = file::free_name(&*self.disk, &self.folder, now.max(after), last.as_deref());
         let file = Arc::new(IndexFile::create(&*self.disk, &path, self.slots, self.entries)?);
         self.files.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&file));
         Ok(file)

@@ -234,9 +234,7 @@ impl QueueFiles {
         let mut at = offset as u64 * UNIT;
         if offset == queue.range().0 && !at.is_multiple_of(self.size) {
             // A queue whose first file begins before its first message.
-            let base = at - at % self.size;
-            let blanks = Unit::BLANK.encoded().repeat(((at - base) / UNIT) as usize);
-            self.file(queue, base as i64, true)?.write_at(&mut [IoSlice::new(&blanks)], 0)?;
+            self.fill_front(queue, at)?;
         }
         let mut rest = units;
         while !rest.is_empty() {
@@ -255,6 +253,18 @@ impl QueueFiles {
     pub fn folders_of(&self, topic: &str) -> io::Result<i64> {
         let names = self.disk.list(&self.root.join(topic))?;
         Ok(names.iter().filter(|name| name.parse::<i32>().is_ok()).count() as i64)
+    }
+
+    /// Puts blanks where no unit is, from the beginning of a file to the place `at` in it.
+    fn fill_front(&self, queue: &Queue, at: u64) -> io::Result<()> {
+        let base = at - at % self.size;
+        let file = self.file(queue, base as i64, true)?;
+        let mut front = vec![0; (at - base) as usize];
+        file.read_at(&mut front, 0)?;
+        for unit in front.chunks_exact_mut(UNIT as usize).filter(|unit| Unit::decode(unit).size == 0) {
+            unit.copy_from_slice(&Unit::BLANK.encoded());
+        }
+        file.write_at(&mut [IoSlice::new(&front)], 0)
     }
 
     /// Removes all files of a topic, durably.

@@ -147,8 +147,8 @@ impl Queue {
         let before = units.in_memory.len();
         if offset > max {
             let missing = offset - max;
-            if max == 0 {
-                // The queue's files are gone and its first messages with them.
+            if max == units.min {
+                // It has no messages: its files are gone, or those before are removed from the log.
                 (units.min, units.in_files) = (offset, offset);
             } else if missing > MOST_MISSING {
                 tracing::error!(topic = %self.topic, queue = self.id, offset, max, "a record's offset cannot be right: it is not served");
