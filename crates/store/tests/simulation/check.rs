@@ -14,8 +14,9 @@ fn places() -> impl Iterator<Item = Place> {
 }
 
 impl World {
-    /// Reads all queues to their ends: offsets without holes, every message whole and where it was
-    /// promised to be, nothing seen before has changed, and nothing is gone but what was to go.
+    /// Reads all queues to their ends: every message whole and where it was promised to be, nothing seen
+    /// before has changed, and nothing is gone but what was to go. Where a power cut took one record that
+    /// nobody was promised and left those behind it, an offset may have no message.
     pub fn consume(&mut self) {
         for place in places() {
             let messages = self.read(&place);
@@ -54,6 +55,7 @@ impl World {
                 ReadStatus::NoMatchedLogicQueue | ReadStatus::NoMessageInQueue if messages.is_empty() => {
                     return messages;
                 }
+                ReadStatus::NoMatchedMessage => assert!(read.next_offset > offset, "seed {seed}: {read:?}"),
                 ReadStatus::OffsetOverflowOne => {
                     assert_eq!(offset, read.max_offset, "seed {seed}: {read:?}");
                     return messages;
@@ -65,9 +67,8 @@ impl World {
                     let record = record.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
                     assert!(record.body_is_intact(), "seed {seed}");
                     assert_eq!((record.topic, record.queue_id), (&**topic, *queue), "seed {seed}");
-                    if let Some((last, _)) = messages.last_key_value() {
-                        assert_eq!(record.queue_offset, last + 1, "seed {seed}: a hole in {topic} {queue}");
-                    }
+                    let after = messages.last_key_value().is_none_or(|(last, _)| *last < record.queue_offset);
+                    assert!(after, "seed {seed}: {topic} {queue} is out of order");
                     messages.insert(record.queue_offset, message(&record));
                 }
             }
@@ -81,7 +82,9 @@ impl World {
         for place in places() {
             let Some((min, max)) = self.store().queue_range(&place.0, place.1) else { continue };
             let messages = self.read(&place);
-            let is_ordered = messages.values().is_sorted_by_key(|message| message.time);
+            let (first, last) = (messages.keys().next().copied(), messages.keys().next_back().copied());
+            let is_whole = first.zip(last).is_none_or(|(first, last)| last - first + 1 == messages.len() as i64);
+            let is_ordered = is_whole && messages.values().is_sorted_by_key(|message| message.time);
             for boundary in [Boundary::Lower, Boundary::Upper] {
                 let found = self.store().offset_by_time(&place.0, place.1, time, boundary).unwrap();
                 let (mut before, mut after) = (None, None);
