@@ -105,7 +105,8 @@ impl Store {
                 disk.remove(&checkpoint_path).context("cannot remove", &checkpoint_path)?;
                 disk.sync_folder(&root).context("cannot flush", &root)?;
             }
-            queues.wipe_after(0).context("cannot write", &queue_root)?;
+            // What is before the beginning of the log still tells where its queue goes on.
+            queues.wipe_after(log.min_offset()).context("cannot write", &queue_root)?;
             disk.remove_folder(&index_folder).context("cannot remove", &index_folder)?;
         }
         let index = options.index.then(|| {

@@ -41,6 +41,8 @@ pub(crate) struct Contents {
     pub min: i64,
     /// End offset.
     pub max: i64,
+    /// The offset that the next message gets.
+    pub next: i64,
     /// End of the last unit's record in the log.
     pub log_end: i64,
 }
@@ -127,7 +129,7 @@ impl QueueFiles {
             Ok(false)
         };
         let split = (head.len() as i64 - AROUND).max(0);
-        let mut valid = match is_before_valid(split)? {
+        let valid = match is_before_valid(split)? {
             true => partition(split, total, is_before_valid)?,
             false => partition(0, split, is_before_valid)?,
         };
@@ -135,13 +137,8 @@ impl QueueFiles {
             let path = folder.join(file_name(first + missing * self.size as i64));
             tracing::error!(file = %path.display(), "a file of a queue is missing: its messages are passed over; remove the store's file `checkpoint` while the broker is stopped, and the next start makes all queues anew from the log");
         }
-        if !wipe
-            && valid < total
-            && unit(valid)?.is_some_and(|unit| self.is_damaged(unit, topic, id, first / UNIT as i64 + valid, end))
-        {
-            // Its place must not be given again.
-            valid += 1;
-        }
+        let follows = if valid < total { unit(valid)? } else { None };
+        let is_damaged = follows.is_some_and(|unit| self.is_damaged(unit, topic, id, first / UNIT as i64 + valid, end));
         let units = |at: i64, count: usize| -> io::Result<Vec<Unit>> {
             if let Some(known) = head.get(at as usize..).filter(|known| !known.is_empty()) {
                 return Ok(known[..known.len().min(count)].to_vec());
@@ -164,7 +161,8 @@ impl QueueFiles {
         }
         if valid == 0 {
             // Where the queue begins is told by the first record that is dispatched to it.
-            return Ok(Contents::default());
+            let next = if is_damaged { first / UNIT as i64 + 1 } else { 0 };
+            return Ok(Contents { next, ..Contents::default() });
         }
         let mut log_end = 0;
         for at in (0..valid).rev() {
@@ -175,7 +173,10 @@ impl QueueFiles {
             }
         }
         let first = first / UNIT as i64;
-        Ok(Contents { min: first + kept, max: first + valid, log_end })
+        // The place of a damaged unit must not be given again. If the log still has its record, it comes
+        // back to it.
+        let next = first + valid + i64::from(is_damaged);
+        Ok(Contents { min: first + kept, max: first + valid, next, log_end })
     }
 
     /// Whether a unit is neither that of a record before `end` of the log nor one that a crash left of

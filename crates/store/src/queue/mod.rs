@@ -105,7 +105,7 @@ enum Pushed {
 
 impl Queue {
     fn new(topic: Arc<str>, id: i32, key: u64, contents: Contents, log_start: i64) -> Self {
-        let Contents { min, max, log_end } = contents;
+        let Contents { min, max, next, log_end } = contents;
         let units = Units {
             min,
             in_files: max,
@@ -114,7 +114,7 @@ impl Queue {
             marks: vec![(min, log_start), (max, log_end)],
             deleted: false,
         };
-        Self { topic, id, next: AtomicI64::new(max), key, dirty: AtomicBool::new(false), units: RwLock::new(units) }
+        Self { topic, id, next: AtomicI64::new(next), key, dirty: AtomicBool::new(false), units: RwLock::new(units) }
     }
 
     /// Names the queue as long as the process lives; never 0.
@@ -261,7 +261,7 @@ mod tests {
 
     /// A queue of so many units of 100 bytes in files, as a restart finds it.
     fn queue(units: i64) -> Queue {
-        Queue::new("T".into(), 0, 0, Contents { min: 0, max: units, log_end: units * 100 }, 0)
+        Queue::new("T".into(), 0, 0, Contents { min: 0, max: units, next: units, log_end: units * 100 }, 0)
     }
 
     /// Adds units of 100 bytes and writes each.
