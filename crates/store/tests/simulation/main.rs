@@ -20,24 +20,25 @@ use apogee_message::record::Record;
 use apogee_store::AppendError;
 use world::World;
 
-fn seeds() -> std::ops::Range<u64> {
+/// The seeds asked for, else so many.
+fn seeds(usual: u64) -> std::ops::Range<u64> {
     let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse().ok());
     match number("STORE_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("STORE_SEEDS").unwrap_or(100),
+        None => 0..number("STORE_SEEDS").unwrap_or(usual),
     }
 }
 
 #[test]
 fn everything_at_once() {
     // All of them, so that one run tells how many fail.
-    let failed: Vec<u64> = seeds().filter(|seed| std::panic::catch_unwind(|| chaos::run(*seed)).is_err()).collect();
+    let failed: Vec<u64> = seeds(150).filter(|seed| std::panic::catch_unwind(|| chaos::run(*seed)).is_err()).collect();
     assert!(failed.is_empty(), "{} seeds failed: {failed:?}", failed.len());
 }
 
 #[test]
 fn what_was_promised_survives_power_cuts() {
-    for seed in seeds() {
+    for seed in seeds(25) {
         let mut world = World::new(seed, true);
         for _ in 0..150 {
             world.step();
@@ -51,7 +52,7 @@ fn what_was_promised_survives_power_cuts() {
 
 #[test]
 fn what_was_written_survives_the_process() {
-    for seed in seeds() {
+    for seed in seeds(25) {
         let mut world = World::new(seed, false);
         for _ in 0..150 {
             if world.random.below(40) == 0 {
@@ -75,7 +76,7 @@ fn what_was_written_survives_the_process() {
 
 #[test]
 fn every_promised_message_is_found_by_its_key() {
-    for seed in seeds().take(50) {
+    for seed in seeds(25) {
         let mut world = World::new(seed, true);
         for _ in 0..100 {
             world.step();
@@ -96,7 +97,7 @@ fn every_promised_message_is_found_by_its_key() {
 
 #[test]
 fn after_a_failed_flush_nothing_is_promised() {
-    for seed in seeds().take(50) {
+    for seed in seeds(25) {
         let mut world = World::new(seed, true);
         for _ in 0..20 {
             world.append();
@@ -121,7 +122,7 @@ fn after_a_failed_flush_nothing_is_promised() {
 
 #[test]
 fn a_failed_checkpoint_is_not_followed_by_one_that_hides_it() {
-    for seed in seeds() {
+    for seed in seeds(25) {
         let mut world = World::new(seed, true);
         // The index would fail before the queues do.
         world.options.index = false;
@@ -147,7 +148,7 @@ fn a_failed_checkpoint_is_not_followed_by_one_that_hides_it() {
 
 #[test]
 fn a_topic_that_is_deleted_and_made_again_begins_anew_whatever_happens() {
-    for seed in seeds() {
+    for seed in seeds(25) {
         let mut world = World::new(seed, true);
         for _ in 0..150 {
             if world.random.below(15) == 0 {
@@ -165,7 +166,7 @@ fn a_topic_that_is_deleted_and_made_again_begins_anew_whatever_happens() {
 
 #[test]
 fn a_full_disk_refuses_and_recovers_by_itself() {
-    for seed in seeds() {
+    for seed in seeds(25) {
         let mut world = World::new(seed, true);
         world.append();
         world.store().flush_step().unwrap();
