@@ -1,5 +1,6 @@
 //! A store that no broker has open: checking all of it, and showing what is in it.
 
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -36,6 +37,9 @@ pub struct Offline {
     index_sizes: (u32, u32),
     _lock: Box<dyn Lock>,
 }
+
+/// Folders of queues by topic and id, and the size of their files.
+type QueueFolders = HashMap<(String, i32), (PathBuf, u64)>;
 
 /// Something that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -288,8 +292,8 @@ impl Offline {
     }
 
     /// Folders of the queues, and the size of their files.
-    fn queue_files(&self) -> Result<std::collections::HashMap<(String, i32), (PathBuf, u64)>, StoreError> {
-        let mut files = std::collections::HashMap::new();
+    fn queue_files(&self) -> Result<QueueFolders, StoreError> {
+        let mut files = QueueFolders::new();
         for (topic, id) in self.queues()? {
             let folder = self.root.join("consumequeue").join(&topic).join(id.to_string());
             let names = self.disk.list(&folder).context("cannot list", &folder)?;

@@ -79,7 +79,7 @@ impl Recovery<'_> {
         let mut scan = self.from(0);
         scan.at = self.start(dispatched_to, &scan);
         let mut damages = Vec::new();
-        while let Some(found) = scan.next() {
+        for found in scan.by_ref() {
             match found {
                 Found::Record(bytes) => {
                     let record = Record::read(&bytes).map_err(|error| StoreError::Damaged {
