@@ -50,7 +50,7 @@ async fn fill(running: &Running, conn: &Conn) -> i64 {
     for _ in 0..10 {
         last = send(conn, "T", &[7; 1_000], "").await;
     }
-    running.broker.store.queues_step().unwrap();
+    running.broker.store.checkpoint_step().unwrap();
     assert!(running.broker.store.may_wait("T", 0, 0));
     last
 }
