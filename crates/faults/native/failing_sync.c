@@ -11,11 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
 static long syncs;
-static char broken[4096];
+static dev_t broken_device;
+static ino_t broken_inode;
 
 static void report(const char *word, const char *path) {
     char line[4200];
@@ -31,15 +33,17 @@ static void report(const char *word, const char *path) {
 /* -1: the sync fails; 1: it is left out; 0: it goes on. */
 static int judge(const char *path) {
     const char *under = getenv("FAULT_UNDER"), *at = getenv("FAULT_AT");
+    struct stat file;
     int verdict = 0;
-    if (!under || !at || strncmp(path, under, strlen(under)) != 0) {
+    if (!under || !at || strncmp(path, under, strlen(under)) != 0 || stat(path, &file) != 0) {
         return 0;
     }
     pthread_mutex_lock(&turn);
-    if (broken[0]) {
-        verdict = strcmp(broken, path) == 0;
+    if (broken_inode) {
+        verdict = file.st_dev == broken_device && file.st_ino == broken_inode;
     } else if (++syncs == atol(at)) {
-        snprintf(broken, sizeof broken, "%s", path);
+        broken_device = file.st_dev;
+        broken_inode = file.st_ino;
         verdict = -1;
     }
     pthread_mutex_unlock(&turn);

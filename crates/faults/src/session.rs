@@ -202,7 +202,7 @@ impl Session {
         // Small files, so that their borders are met often.
         let log = *self.rng.pick(&[262_144u64, 1 << 20, 8 << 20]);
         let queue = *self.rng.pick(&[2_000u64, 20_000, 6_000_000]);
-        let entries = *self.rng.pick(&[500u64, 4_000, 100_000]);
+        let entries = *self.rng.pick(&[5_000u64, 20_000, 100_000]);
         self.store_settings = vec![
             format!("mappedFileSizeCommitLog={log}"),
             format!("mappedFileSizeConsumeQueue={queue}"),
