@@ -296,6 +296,8 @@ impl Session {
     pub fn take(&mut self, told: &Told) -> Result<(), Failure> {
         self.report.acknowledged += told.acknowledged.iter().map(|answer| answer.count).sum::<u64>();
         self.report.refused += told.refused.len() as u64;
+        // Such a round shows nothing: the figure says so.
+        self.count("roundsWithoutAcknowledgement", u64::from(told.acknowledged.is_empty()));
         let wrong = self.ledger.take(told);
         self.found(wrong)
     }

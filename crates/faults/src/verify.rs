@@ -178,7 +178,10 @@ impl Check<'_> {
             }
             let next = next.max(last + 1);
             if next <= at {
-                if found.last().is_none_or(|(offset, _)| offset + 1 < end) && !self.scope.async_cut {
+                if found.last().is_none_or(|(offset, _)| offset + 1 < end)
+                    && !self.scope.async_cut
+                    && self.scope.damaged == 0
+                {
                     self.finding(&format!("a pull at offset {at} of {end} gets no further: code {code}"));
                 }
                 break;

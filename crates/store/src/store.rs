@@ -372,7 +372,18 @@ impl Store {
     /// Indexes what waits for it.
     pub fn index_step(&self) -> Result<(), StoreError> {
         let Some(index) = &self.index else { return Ok(()) };
-        index.step().map(drop).context("cannot write the index in", &self.root)
+        self.of_index(index, index.step().map(drop))
+    }
+
+    /// A failed sync of the index ends the taking of messages as one of the log does.
+    fn of_index<T>(&self, index: &Index, outcome: std::io::Result<T>) -> Result<T, StoreError> {
+        if let Err(error) = &outcome
+            && index.is_broken()
+            && self.health.failure().is_none()
+        {
+            self.health.fail(format!("cannot flush the index in {}: {error}", self.root.display()));
+        }
+        outcome.context("cannot write the index in", &self.root)
     }
 
     /// Whether so much was written since the last checkpoint that the next is due before its time.
@@ -396,7 +407,7 @@ impl Store {
             return Ok(());
         }
         if let Some(index) = &self.index {
-            next.index_timestamp = index.flush().context("cannot write the index in", &self.root)?;
+            next.index_timestamp = self.of_index(index, index.flush())?;
         }
         if let Err(error) = self.lock.sync_all() {
             self.health.fail(format!("cannot flush the queues and the index in {}: {error}", self.root.display()));

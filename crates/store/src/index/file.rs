@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use apogee_base::date::Date;
@@ -47,6 +48,8 @@ pub(crate) struct IndexFile {
     path: PathBuf,
     slots: u32,
     writable: bool,
+    /// A sync failed: what the file holds is unknown, and no other sync would tell.
+    is_broken: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -106,7 +109,14 @@ impl IndexFile {
 
     fn new(file: Arc<dyn DiskFile>, path: &Path, slots: u32, range: Range, count: u32, writable: bool) -> Self {
         let state = State { range, count, in_file: count, in_memory: Vec::new(), pages: HashMap::new() };
-        Self { file, path: path.to_owned(), slots, writable, state: Mutex::new(state) }
+        Self {
+            file,
+            path: path.to_owned(),
+            slots,
+            writable,
+            is_broken: AtomicBool::new(false),
+            state: Mutex::new(state),
+        }
     }
 
     pub fn path(&self) -> &Path {
@@ -119,6 +129,11 @@ impl IndexFile {
 
     pub fn is_writable(&self) -> bool {
         self.writable
+    }
+
+    /// Whether a sync of it failed.
+    pub fn is_broken(&self) -> bool {
+        self.is_broken.load(Ordering::Relaxed)
     }
 
     pub fn is_full(&self, entries: u32) -> bool {
@@ -172,8 +187,11 @@ impl IndexFile {
             bytes.extend(entry.seconds.to_be_bytes());
             bytes.extend(entry.previous.to_be_bytes());
         }
+        if self.is_broken() {
+            return Err(io::Error::other(format!("a flush of {} failed before", self.path.display())));
+        }
         self.file.write_at(&mut [IoSlice::new(&bytes)], self.entry_at(from))?;
-        self.file.sync()?;
+        self.file.sync().inspect_err(|_| self.is_broken.store(true, Ordering::Relaxed))?;
         for (number, slots) in &pages {
             let bytes: Vec<u8> = slots.iter().flat_map(|slot| slot.to_be_bytes()).collect();
             self.file.write_at(&mut [IoSlice::new(&bytes)], page_at(*number))?;

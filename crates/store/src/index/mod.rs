@@ -181,6 +181,11 @@ impl Index {
         self.files().split_last().is_some_and(|(_, older)| older.iter().any(|file| file.range().end_offset < offset))
     }
 
+    /// Whether a sync of the newest file failed: only a recovery makes the index whole again.
+    pub fn is_broken(&self) -> bool {
+        self.files().last().is_some_and(|file| file.is_broken())
+    }
+
     /// Newest store time and physical offset in the index.
     pub fn newest(&self) -> (i64, i64) {
         self.files().last().map_or((0, 0), |file| (file.range().end_timestamp, file.range().end_offset))
