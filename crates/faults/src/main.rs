@@ -46,7 +46,13 @@ enum Fault {
     /// A small disk fills up under load and gets room again (needs root)
     Full(Common),
     /// A bit of a file changes between two runs
-    Flip(Common),
+    Flip {
+        #[command(flatten)]
+        common: Common,
+        /// In files of this folder of the store only: commitlog, consumequeue, index, config
+        #[arg(long)]
+        only: Option<String>,
+    },
     /// Files and folders that can be made again go between two runs
     Delete(Common),
 }
@@ -73,7 +79,7 @@ fn run(command: Fault) -> Result<bool, Failure> {
         Fault::Power { common, .. } => ("power", common),
         Fault::SyncError(common) => ("sync-error", common),
         Fault::Full(common) => ("full", common),
-        Fault::Flip(common) => ("flip", common),
+        Fault::Flip { common, .. } => ("flip", common),
         Fault::Delete(common) => ("delete", common),
     };
     let mut session = Session::new(name, common)?;
@@ -82,7 +88,7 @@ fn run(command: Fault) -> Result<bool, Failure> {
         Fault::Power { asynchronous, .. } => commands::power::run(&mut session, asynchronous)?,
         Fault::SyncError(_) => commands::sync_error::run(&mut session)?,
         Fault::Full(_) => commands::full::run(&mut session)?,
-        Fault::Flip(_) => commands::flip::run(&mut session)?,
+        Fault::Flip { only, .. } => commands::flip::run(&mut session, only.as_deref())?,
         Fault::Delete(_) => commands::delete::run(&mut session)?,
     }
     std::io::stdout().write_all(session.summary().as_bytes())?;

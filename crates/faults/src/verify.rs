@@ -102,7 +102,8 @@ impl Check<'_> {
         let known = queue.seen.len();
         let end = promised.keys().next_back().map_or(known as i64, |last| (last + 1).max(known as i64));
         let (found_end, begin) = self.bounds(end)?;
-        if begin > 0 {
+        // A damage may have taken the first.
+        if begin > self.scope.damaged as i64 {
             self.finding(&format!("it begins at offset {begin}: what is before it was deleted"));
         }
         let from = if self.scope.full { 0 } else { known.saturating_sub(OVERLAP) } as i64;

@@ -12,7 +12,7 @@ use crate::verify::Scope;
 
 /// Loads, ends the server, flips a bit, starts again, looks: at most one message may be gone, and the
 /// server's log must tell of it.
-pub fn run(session: &mut Session) -> Result<(), Failure> {
+pub fn run(session: &mut Session, only: Option<&str>) -> Result<(), Failure> {
     session.run(|session| {
         session.renew(Session::clear_data)?;
         session.start()?;
@@ -30,7 +30,7 @@ pub fn run(session: &mut Session) -> Result<(), Failure> {
             running.finish()
         };
         session.take(&told)?;
-        let Some((path, at, bit)) = flip(session)? else { return Ok(()) };
+        let Some((path, at, bit)) = flip(session, only)? else { return Ok(()) };
         let kind = kind_of(&path);
         session.count(&format!("flipsOf {kind}"), 1);
         let what = format!("bit {bit} of byte {at} of {} was flipped", path.display());
@@ -63,9 +63,10 @@ pub fn run(session: &mut Session) -> Result<(), Failure> {
 }
 
 /// Flips a bit of a file that has one: which file, byte and bit.
-fn flip(session: &mut Session) -> Result<Option<(PathBuf, u64, u64)>, Failure> {
+fn flip(session: &mut Session, only: Option<&str>) -> Result<Option<(PathBuf, u64, u64)>, Failure> {
     let files = files_below(&session.data.join("store"))?;
-    let kind = *session.rng.pick(&["commitlog", "commitlog", "commitlog", "consumequeue", "index", "config", "others"]);
+    let kinds = ["commitlog", "commitlog", "commitlog", "consumequeue", "index", "config", "others"];
+    let kind = only.unwrap_or(*session.rng.pick::<&str>(&kinds));
     let chosen: Vec<_> = files.into_iter().filter(|path| kind_of(path) == kind).collect();
     if chosen.is_empty() {
         return Ok(None);
