@@ -41,8 +41,8 @@ pub(crate) struct Contents {
     pub min: i64,
     /// End offset.
     pub max: i64,
-    /// The offset that the next message gets.
-    pub next: i64,
+    /// The last unit's offset, if the unit is damaged.
+    pub doubtful: Option<i64>,
     /// End of the last unit's record in the log.
     pub log_end: i64,
 }
@@ -161,8 +161,7 @@ impl QueueFiles {
         }
         if valid == 0 {
             // Where the queue begins is told by the first record that is dispatched to it.
-            let next = if is_damaged { first / UNIT as i64 + 1 } else { 0 };
-            return Ok(Contents { next, ..Contents::default() });
+            return Ok(Contents::default());
         }
         let mut log_end = 0;
         for at in (0..valid).rev() {
@@ -173,10 +172,9 @@ impl QueueFiles {
             }
         }
         let first = first / UNIT as i64;
-        // The place of a damaged unit must not be given again. If the log still has its record, it comes
-        // back to it.
-        let next = first + valid + i64::from(is_damaged);
-        Ok(Contents { min: first + kept, max: first + valid, next, log_end })
+        // The place of a damaged unit must not be given again. If the log brings its record, it is put back.
+        let max = first + valid + i64::from(is_damaged);
+        Ok(Contents { min: first + kept, max, doubtful: is_damaged.then_some(max - 1), log_end })
     }
 
     /// Whether a unit is neither that of a record before `end` of the log nor one that a crash left of

@@ -83,6 +83,8 @@ struct Units {
     in_files: i64,
     /// The units from there on.
     in_memory: Vec<Unit>,
+    /// The last unit in files, while it is damaged and the log may bring it back.
+    doubtful: Option<i64>,
     /// End of the last unit's record in the log.
     log_end: i64,
     /// Places before which the queue was written: an offset, and where the log was. The oldest first.
@@ -105,16 +107,17 @@ enum Pushed {
 
 impl Queue {
     fn new(topic: Arc<str>, id: i32, key: u64, contents: Contents, log_start: i64) -> Self {
-        let Contents { min, max, next, log_end } = contents;
+        let Contents { min, max, doubtful, log_end } = contents;
         let units = Units {
             min,
             in_files: max,
+            doubtful,
             in_memory: Vec::new(),
             log_end,
             marks: vec![(min, log_start), (max, log_end)],
             deleted: false,
         };
-        Self { topic, id, next: AtomicI64::new(next), key, dirty: AtomicBool::new(false), units: RwLock::new(units) }
+        Self { topic, id, next: AtomicI64::new(max), key, dirty: AtomicBool::new(false), units: RwLock::new(units) }
     }
 
     /// Names the queue as long as the process lives; never 0.
@@ -131,10 +134,13 @@ impl Queue {
     /// Adds a unit. A gap before it is filled with blanks: those messages are lost.
     fn push(&self, offset: i64, unit: Unit) -> Pushed {
         let mut units = self.write();
-        let max = units.max();
         if units.deleted {
             return Pushed::Needless;
         }
+        if units.doubtful.take_if(|doubtful| offset >= *doubtful) == Some(offset) && offset + 1 == units.max() {
+            units.in_files = offset;
+        }
+        let max = units.max();
         if offset < max {
             if unit.physical_offset >= units.log_end && offset == 0 {
                 return Pushed::BeginsAnew;
@@ -261,7 +267,7 @@ mod tests {
 
     /// A queue of so many units of 100 bytes in files, as a restart finds it.
     fn queue(units: i64) -> Queue {
-        Queue::new("T".into(), 0, 0, Contents { min: 0, max: units, next: units, log_end: units * 100 }, 0)
+        Queue::new("T".into(), 0, 0, Contents { min: 0, max: units, doubtful: None, log_end: units * 100 }, 0)
     }
 
     /// Adds units of 100 bytes and writes each.
