@@ -4,7 +4,8 @@
 //! A file is expired when all its messages are older than `fileReservedTime`. Expired files go at the
 //! hour of `deleteWhen`, when an administrator asks for it, and at any time while the disk is used
 //! above `diskMaxUsedSpaceRatio`. What is not expired goes only where `cleanFileForciblyEnable` allows
-//! it and only while the disk is used above `diskSpaceCleanForciblyRatio`.
+//! it and only while the disk is used above `diskSpaceCleanForciblyRatio`. That, and that messages are
+//! refused above `diskSpaceWarningLevelRatio`, needs the room to be less than a few files of the log, too.
 //!
 //! Invariant: what still waits in the log, for its time or for a decision, is never removed.
 
@@ -13,6 +14,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use apogee_base::date::Date;
+use apogee_base::disk::Space;
 use apogee_base::settings::{SettingError, Value};
 use apogee_store::{Removal, StoreError, new_beginning};
 
@@ -23,6 +25,9 @@ use crate::settings::BrokerSettings;
 
 /// How often it is looked how full the disk is.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// With room for so many files of the log no message is refused, and none removed that is not expired.
+const SPARE_FILES: u64 = 4;
 
 /// Hours of the day, UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,14 +113,14 @@ impl Retention {
     pub fn step(&self, broker: &Broker) -> Duration {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let (settings, now) = (broker.settings.load(), broker.now());
-        let used = match broker.store.disk_usage() {
-            Ok(used) => used * 100.0,
+        let space = match broker.store.disk_space() {
+            Ok(space) => space,
             Err(error) => {
                 tracing::error!(%error, "how full the disk is cannot be found out; trying again");
                 return LOOK;
             }
         };
-        let level = level(&settings, used);
+        let (used, level) = (space.usage() * 100.0, level(&settings, space));
         let refused = (level == Level::Full).then(|| (used as u16, settings.disk_space_warning_level_ratio as u16));
         broker.store.refuse_for_room(refused);
         let rises = level > state.level;
@@ -149,7 +154,14 @@ impl Retention {
     }
 }
 
-fn level(settings: &BrokerSettings, used: f64) -> Level {
+fn level(settings: &BrokerSettings, space: Space) -> Level {
+    let used = space.usage() * 100.0;
+    // A tenth of a large disk is much room: what costs messages waits until it is little.
+    if used > settings.disk_max_used_space_ratio as f64
+        && space.free / settings.mapped_file_size_commit_log >= SPARE_FILES
+    {
+        return Level::Short;
+    }
     let limits = [
         (settings.disk_space_warning_level_ratio, Level::Full),
         (settings.disk_space_clean_forcibly_ratio, Level::VeryShort),

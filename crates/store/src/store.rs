@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use apogee_base::clock::Clock;
-use apogee_base::disk::{Disk, Lock};
+use apogee_base::disk::{Disk, Lock, Space};
 use apogee_message::names::property;
 use apogee_message::record::{Draft, Record};
 use bytes::Bytes;
@@ -328,9 +328,10 @@ impl Store {
         self.health.set_short(used_and_limit);
     }
 
-    /// How much of the disks is used on which log and queues are: 0 to 1, the higher figure.
-    pub fn disk_usage(&self) -> std::io::Result<f64> {
-        Ok(self.disk.usage(&self.root)?.max(self.disk.usage(self.log.folder())?))
+    /// The room of the disk on which log and queues are; of two, of the one that is used more.
+    pub fn disk_space(&self) -> std::io::Result<Space> {
+        let (queues, log) = (self.disk.space(&self.root)?, self.disk.space(self.log.folder())?);
+        Ok(if queues.usage() > log.usage() { queues } else { log })
     }
 
     /// Why the store takes no messages any more; `None` while it does.

@@ -35,11 +35,27 @@ pub trait Disk: Send + Sync {
     fn remove_folder(&self, folder: &Path) -> io::Result<()>;
     /// Makes what was created, renamed and removed in a folder durable.
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
-    /// How much of the file system of a folder is used: 0 to 1.
-    fn usage(&self, folder: &Path) -> io::Result<f64>;
+    /// How much room the file system of a folder has.
+    fn space(&self, folder: &Path) -> io::Result<Space>;
     /// Takes an exclusive lock on a file, creating it; it lasts until the returned value is
     /// dropped. [`io::ErrorKind::WouldBlock`] when another process has it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>>;
+}
+
+/// The room of a file system.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes that are used.
+    pub used: u64,
+    /// Bytes that can be written yet.
+    pub free: u64,
+}
+
+impl Space {
+    /// How much of it is used: 0 to 1.
+    pub fn usage(self) -> f64 {
+        self.used as f64 / ((self.used + self.free) as f64).max(1.0)
+    }
 }
 
 /// Holds a lock until dropped.

@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use rustix::fs::{FlockOperation, fcntl_lock, flock, statvfs, syncfs};
 
-use super::{Disk, DiskFile, Lock, map};
+use super::{Disk, DiskFile, Lock, Space, map};
 
 /// Pieces that one system call takes (IOV_MAX).
 const MOST_PIECES: usize = 1024;
@@ -65,11 +65,11 @@ impl Disk for RealDisk {
         File::open(folder)?.sync_all()
     }
 
-    fn usage(&self, folder: &Path) -> io::Result<f64> {
+    fn space(&self, folder: &Path) -> io::Result<Space> {
         let figures = statvfs(folder)?;
         // As `df` has it: what only the superuser may use doesn't count as room.
-        let used = (figures.f_blocks - figures.f_bfree) as f64;
-        Ok(used / (used + figures.f_bavail as f64).max(1.0))
+        let bytes = |blocks: u64| blocks.saturating_mul(figures.f_frsize);
+        Ok(Space { used: bytes(figures.f_blocks - figures.f_bfree), free: bytes(figures.f_bavail) })
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {

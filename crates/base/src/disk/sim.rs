@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use super::{Disk, DiskFile, Lock};
+use super::{Disk, DiskFile, Lock, Space};
 
 /// A disk in memory, with a live image and a durable one. [`SimDisk::crash`] makes the durable image
 /// live: what was not synced is lost, or survives by parts, as the seed has it.
@@ -239,10 +239,10 @@ impl Disk for SimDisk {
     }
 
     /// What files take of it and of the room; nothing while that is without end.
-    fn usage(&self, _: &Path) -> io::Result<f64> {
+    fn space(&self, _: &Path) -> io::Result<Space> {
         let state = self.state();
-        let used: u64 = state.live.values().map(|inode| lock(inode).allocated).sum();
-        Ok(state.room.map_or(0.0, |room| if room == 0 { 1.0 } else { used as f64 / (used + room) as f64 }))
+        let used = state.live.values().map(|inode| lock(inode).allocated).sum();
+        Ok(state.room.map_or(Space { used: 0, free: u64::MAX }, |free| Space { used, free }))
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use apogee_base::disk::Space;
 use apogee_message::names;
 use apogee_net::Conn;
 use apogee_wire::Command;
@@ -168,7 +169,7 @@ pub(crate) fn runtime(broker: &Broker, _: &Arc<Conn>, request: &Command) -> Answ
     put_value("runtime", span((broker.now() - broker.started_ms).max(0)));
     put_value("commitLogMinOffset", store.log_min_offset().to_string());
     put_value("commitLogMaxOffset", store.log_max_offset().to_string());
-    let usage = broker.disk.usage(store.root()).unwrap_or(-1.0);
+    let usage = broker.disk.space(store.root()).map_or(-1.0, Space::usage);
     put_value("commitLogDiskRatio", format!("{usage:.4}"));
     put_value("consumeQueueDiskRatio", format!("{usage:.4}"));
     put_value("dispatchBehindBytes", store.dispatch_behind_bytes().to_string());

@@ -22,9 +22,16 @@ fn hours_are_read_and_told() {
 #[test]
 fn each_limit_has_its_level() {
     let settings = BrokerSettings::default();
-    let levels = [0.0, 75.0, 75.1, 85.0, 85.1, 90.0, 90.1, 100.0].map(|used| level(&settings, used));
+    let of = |disk: u64, used: f64| {
+        let used = (disk as f64 * used / 100.0) as u64;
+        level(&settings, Space { used, free: disk - used })
+    };
     use Level::{Enough, Full, Short, VeryShort};
-    assert_eq!(levels, [Enough, Enough, Short, Short, VeryShort, VeryShort, Full, Full]);
+    let levels = [0.0, 75.0, 75.1, 85.0, 85.1, 90.0, 90.1, 100.0];
+    assert_eq!(levels.map(|used| of(16 << 30, used)), [Enough, Enough, Short, Short, VeryShort, VeryShort, Full, Full]);
+    // 40 GiB are 40 files of the log; 3 GiB are three.
+    assert_eq!(levels.map(|used| of(400 << 30, used)), [Enough, Enough, Short, Short, Short, Short, Short, Full]);
+    assert_eq!(of(400 << 30, 99.3), Full);
 }
 
 const MEMORY: u64 = 1 << 30;
@@ -50,9 +57,8 @@ async fn until(what: &str, holds: impl Fn() -> bool) {
 /// Leaves so much room that so many per cent of the disk are used.
 fn use_to(disk: &SimDisk, percent: f64) {
     disk.set_room(Some(1 << 20));
-    let usage = disk.usage("/store".as_ref()).unwrap();
-    let used = usage / (1.0 - usage) * f64::from(1 << 20);
-    disk.set_room(Some((used * (100.0 / percent - 1.0)) as u64));
+    let used = disk.space("/store".as_ref()).unwrap().used;
+    disk.set_room(Some((used as f64 * (100.0 / percent - 1.0)) as u64));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -101,7 +107,10 @@ async fn where_it_is_allowed_the_oldest_files_make_room() {
     }
     use_to(&disk, 87.0);
     let store = &running.broker.store;
-    until("room", || disk.usage("/store".as_ref()).unwrap() <= 0.85 && store.queue_range("T", 0).unwrap().0 > 0).await;
+    until("room", || {
+        disk.space("/store".as_ref()).unwrap().usage() <= 0.85 && store.queue_range("T", 0).unwrap().0 > 0
+    })
+    .await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     let (min, max) = store.queue_range("T", 0).unwrap();
     assert!((1..=40).contains(&min) && max == 80, "no more than it takes: {min}..{max}");

@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use apogee_base::disk::{Disk, DiskFile, Lock, SimDisk};
+use apogee_base::disk::{Disk, DiskFile, Lock, SimDisk, Space};
 use bytes::Bytes;
 
 /// See the module.
@@ -79,8 +79,8 @@ impl Disk for Mortal {
         self.sim.sync_folder(folder)
     }
 
-    fn usage(&self, folder: &Path) -> io::Result<f64> {
-        self.sim.usage(folder)
+    fn space(&self, folder: &Path) -> io::Result<Space> {
+        self.sim.space(folder)
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
