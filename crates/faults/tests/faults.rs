@@ -24,7 +24,6 @@ fn holds(arguments: &[&str]) {
         .output()
         .expect("the harness runs");
     let (said, noted) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    println!("{said}{noted}");
     assert!(output.status.success(), "{arguments:?}: {}\n{said}{noted}", output.status);
 }
 
