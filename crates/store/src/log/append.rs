@@ -263,9 +263,13 @@ impl Appender {
             for placed in placed.iter().rev() {
                 placed.take_back();
             }
-            let error = self.failed("cannot write to the commit log", &error);
+            let mut error = self.failed("cannot write to the commit log", &error);
             if error == AppendError::DiskFull {
                 self.erase(&segment, start, end);
+                // What could not be erased may be found at the next start: nobody is told that it was refused.
+                if let Some(reason) = self.health.failure() {
+                    error = AppendError::Failed(reason.to_owned());
+                }
             }
             return refuse(batch.drain(..), &error);
         }

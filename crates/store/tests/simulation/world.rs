@@ -236,9 +236,6 @@ impl World {
                 messages.retain(|_, message| message.physical < flushed);
             }
         }
-        // Of a write that failed for want of room a part may have reached the disk: it was not acknowledged, and may
-        // be there or not.
-        self.refused.clear();
         self.disk.crash();
         self.store = None;
         self.open();
