@@ -54,7 +54,7 @@ func firstMessage(e *env) error {
 			return fmt.Errorf("received %q", body)
 		}
 		return nil
-	case <-time.After(30 * time.Second):
+	case <-time.After(60 * time.Second):
 		return fmt.Errorf("nothing received")
 	}
 }

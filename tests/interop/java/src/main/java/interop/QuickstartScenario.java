@@ -32,7 +32,7 @@ final class QuickstartScenario {
             return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
         });
         consumer.start();
-        Env.equal("received", "hello", received.get(30, TimeUnit.SECONDS));
+        Env.equal("received", "hello", received.get(60, TimeUnit.SECONDS));
         consumer.shutdown();
     }
 }
