@@ -151,8 +151,15 @@ impl Store {
             None => self.log.segment(to - 1)?.base,
         };
         let checks = Checks { sums: true, whole_sum: self.options.require_sums };
-        let scan =
-            Scan { log: &self.log, checks, at: from, to: to.min(from + MOST_SEARCHED), known: to, ends_from: i64::MAX };
+        let scan = Scan {
+            log: &self.log,
+            checks,
+            at: from,
+            to: to.min(from + MOST_SEARCHED),
+            ahead: 0,
+            known: to,
+            ends_from: i64::MAX,
+        };
         for found in scan {
             let Found::Record(bytes) = found else { continue };
             let Ok(record) = Record::read(&bytes) else { continue };

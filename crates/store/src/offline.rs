@@ -150,7 +150,7 @@ impl Offline {
         let known = marked.max(self.checkpoint.map_or(0, |point| point.logics_offset));
         let ends_from = if self.complete_to == i64::MAX { i64::MAX } else { known };
         let checks = Checks { sums: true, whole_sum: false };
-        Scan { log: &self.log, checks, at: self.log.min_offset(), to: i64::MAX, known, ends_from }
+        Scan { log: &self.log, checks, at: self.log.min_offset(), to: i64::MAX, ahead: 0, known, ends_from }
     }
 
     /// Fields of the checkpoint with their names in upstream's order; `None` when there is no file.

@@ -124,6 +124,11 @@ pub enum Boundary {
     Upper,
 }
 
+/// Bytes of the log that are asked for together when cold messages are read: few enough that a sync that
+/// is waiting behind them does not wait long.
+const READ_AHEAD: i64 = 256 << 10;
+/// The same of one record, however long its unit says that it is.
+const MOST_OF_ONE: i64 = 4 << 20;
 /// Units looked at in one go.
 const STEP: usize = 256;
 /// Messages in a row without a time that a search by time looks over.
@@ -169,7 +174,7 @@ impl Store {
         }
         let mut result = ended(ReadStatus::NoMatchedMessage, offset, min, max);
         let log_end = self.log.written();
-        let mut looked_at = 0;
+        let (mut looked_at, mut fetched) = (0, 0);
         let mut last = Unit { physical_offset: log_end, size: 0, tag_code: 0 };
         'looking: while result.next_offset < max && looked_at < MOST_LOOKED_AT.max(limits.messages * 20) {
             // A read with few messages left to take needs few units.
@@ -188,7 +193,7 @@ impl Store {
                     break;
                 }
             };
-            for unit in units.into_iter().take((max - result.next_offset) as usize) {
+            for (index, unit) in units.iter().copied().enumerate().take((max - result.next_offset) as usize) {
                 looked_at += 1;
                 if unit.is_blank() || !filter.by_unit(unit.tag_code) {
                     result.next_offset += 1;
@@ -201,6 +206,9 @@ impl Store {
                 let full = result.messages >= messages || result.bytes + unit.size as usize > bytes;
                 if result.messages > 0 && full {
                     break 'looking;
+                }
+                if cold && unit.end_offset() > fetched {
+                    fetched = self.prefetch(&units[index..]);
                 }
                 let (slice, unit) = match self.led_to(&queue, result.next_offset, unit) {
                     Led::Record(slice, unit) => (slice, unit),
@@ -235,6 +243,18 @@ impl Store {
         }
         result.behind_bytes = log_end - last.end_offset();
         result
+    }
+
+    /// Has the record of the first unit read into memory, with those that follow it closely. Returns up to
+    /// where.
+    fn prefetch(&self, units: &[Unit]) -> i64 {
+        let Some(first) = units.first() else { return 0 };
+        // A damaged unit may say anything.
+        let within = |bytes| first.physical_offset.saturating_add(bytes);
+        let near = units.iter().map(|unit| unit.end_offset()).take_while(|end| *end <= within(READ_AHEAD));
+        let end = near.fold(first.end_offset().min(within(MOST_OF_ONE)), i64::max);
+        self.log.prefetch(first.physical_offset, end);
+        end
     }
 
     /// Adds a record's slice, as a longer last slice when the record follows the one before it.
@@ -323,7 +343,7 @@ impl Store {
         let to = self.confirmed_offset();
         let checks = Checks { sums: true, whole_sum: self.options.require_sums };
         let at = from.max(self.log_min_offset());
-        let scan = Scan { log: &self.log, checks, at, to, known: to, ends_from: i64::MAX };
+        let scan = Scan { log: &self.log, checks, at, to, ahead: 0, known: to, ends_from: i64::MAX };
         scan.filter_map(|found| match found {
             Found::Record(bytes) => Some(bytes),
             Found::Damaged(damaged) => {

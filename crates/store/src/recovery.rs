@@ -106,7 +106,7 @@ impl Recovery<'_> {
     /// A scan of all that follows a place.
     fn from(&self, at: i64) -> Scan<'_> {
         let ends_from = if self.clean { i64::MAX } else { self.durable_to };
-        Scan { log: self.log, checks: self.checks, at, to: i64::MAX, known: self.durable_to, ends_from }
+        Scan { log: self.log, checks: self.checks, at, to: i64::MAX, ahead: 0, known: self.durable_to, ends_from }
     }
 
     /// The place of a damaged message in its queue is not given again, if it was the last one; between

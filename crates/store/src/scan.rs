@@ -7,6 +7,8 @@ use crate::log::{Log, Segment};
 
 /// Bytes that are searched at a time.
 const STEP: usize = 4 << 10;
+/// Bytes of the log that are asked for before they are needed.
+const READ_AHEAD: i64 = 2 << 20;
 /// So many zeros are the unused end of the log, and no hole in it: more than a record is long.
 const MOST_ZEROS: usize = 8 << 20;
 
@@ -79,6 +81,8 @@ pub(crate) struct Scan<'l> {
     pub at: i64,
     /// It goes no further.
     pub to: i64,
+    /// Up to here the log was asked for before it is needed. 0 at first.
+    pub ahead: i64,
     /// The log is known to have been written up to here: zeros before it are damage, not the end.
     pub known: i64,
     /// From here on the log ends before the first place that is not whole.
@@ -92,6 +96,11 @@ impl Iterator for Scan<'_> {
         while self.at < self.to {
             let segment = self.log.segment(self.at)?;
             let end = segment.base + self.log.segment_size as i64;
+            if self.at + READ_AHEAD > self.ahead {
+                let from = self.at.max(self.ahead);
+                self.ahead = from + 2 * READ_AHEAD;
+                self.log.prefetch(from, self.ahead);
+            }
             match self.look(&segment, self.at) {
                 Ok(Stands::Record(bytes)) => {
                     self.at += bytes.len() as i64;

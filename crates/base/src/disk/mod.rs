@@ -79,6 +79,8 @@ pub trait DiskFile: Send + Sync {
     /// A part of a file that is never cut while it is in use. On a real disk this is the mapped
     /// file, not a copy. An error when the file is shorter.
     fn slice(&self, offset: u64, length: usize) -> io::Result<Bytes>;
+    /// Has a part read into memory soon. Only a hint: it does not wait, and cannot fail.
+    fn prefetch(&self, offset: u64, length: u64);
     /// Makes what was written durable.
     fn sync(&self) -> io::Result<()>;
 }

@@ -2,13 +2,14 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice};
+use std::num::NonZeroU64;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use rustix::fs::{FlockOperation, fcntl_lock, flock, statvfs, syncfs};
+use rustix::fs::{Advice, FlockOperation, fadvise, fcntl_lock, flock, statvfs, syncfs};
 
 use super::{Disk, DiskFile, Lock, Space, map};
 
@@ -157,6 +158,11 @@ impl DiskFile for RealFile {
         let end = (offset as usize).checked_add(length).filter(|end| *end <= map.len());
         let end = end.ok_or(io::ErrorKind::UnexpectedEof)?;
         Ok(map.slice(offset as usize..end))
+    }
+
+    fn prefetch(&self, offset: u64, length: u64) {
+        // A file system that cannot do it reads when the bytes are touched.
+        let _ = fadvise(&self.file, offset, NonZeroU64::new(length), Advice::WillNeed);
     }
 
     fn sync(&self) -> io::Result<()> {

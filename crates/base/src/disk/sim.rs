@@ -372,6 +372,8 @@ impl DiskFile for SimFile {
         Ok(bytes.into())
     }
 
+    fn prefetch(&self, _: u64, _: u64) {}
+
     fn sync(&self) -> io::Result<()> {
         let state = self.alive()?;
         let mut inode = lock(&self.inode);

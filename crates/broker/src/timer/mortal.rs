@@ -111,6 +111,10 @@ impl DiskFile for MortalFile {
         self.file.slice(offset, length)
     }
 
+    fn prefetch(&self, offset: u64, length: u64) {
+        self.file.prefetch(offset, length);
+    }
+
     fn sync(&self) -> io::Result<()> {
         count(&self.sim, &self.left)?;
         self.file.sync()

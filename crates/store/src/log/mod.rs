@@ -177,6 +177,16 @@ impl Log {
         self.slice_unpublished(offset, length)
     }
 
+    /// Has a part of the log read into memory soon; only a hint.
+    pub fn prefetch(&self, mut from: i64, to: i64) {
+        while from < to {
+            let Some(segment) = self.segment(from) else { return };
+            let end = (segment.base + self.segment_size as i64).min(to);
+            segment.file.prefetch((from - segment.base) as u64, (end - from) as u64);
+            from = end;
+        }
+    }
+
     /// Bytes of the log, published or not: for recovery.
     pub fn slice_unpublished(&self, offset: i64, length: usize) -> Option<Bytes> {
         let segment = self.segment(offset)?;
