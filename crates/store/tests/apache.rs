@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use apogee_base::clock::SystemClock;
 use apogee_base::disk::RealDisk;
-use apogee_message::record::{Draft, NewMessage, Record};
+use apogee_message::record::{Draft, Record};
 use apogee_store::{ReadLimits, ReadStatus, Store, StoreOptions};
-use bytes::{Bytes, BytesMut};
 use serde_json::Value;
 use tempfile::TempDir;
+
+mod common;
 
 const ALL: ReadLimits = ReadLimits { messages: 32, bytes: 1 << 20, cold_messages: 32, cold_bytes: 1 << 20 };
 
@@ -117,20 +118,7 @@ impl Sample {
 }
 
 fn draft(topic: &str) -> Draft {
-    let message = NewMessage {
-        topic: topic.into(),
-        queue_id: 0,
-        flag: 0,
-        sys_flag: 0,
-        born_timestamp: 1,
-        born_host: ([127, 0, 0, 1], 1).into(),
-        store_host: ([127, 0, 0, 1], 2).into(),
-        reconsume_times: 0,
-        prepared_transaction_offset: 0,
-        body: Bytes::from_static(b"new"),
-        properties: Bytes::from_static(b"KEYS\x01mine\x02"),
-    };
-    Draft::new(&message, &mut BytesMut::new()).unwrap()
+    common::draft(topic, 0, "new", "KEYS\x01mine\x02")
 }
 
 #[test]

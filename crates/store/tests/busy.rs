@@ -7,9 +7,11 @@ use std::sync::{Arc, Mutex};
 
 use apogee_base::clock::ManualClock;
 use apogee_base::disk::SimDisk;
-use apogee_message::record::{Draft, NewMessage};
+use apogee_message::record::Draft;
 use apogee_store::{Append, AppendDone, AppendError, Appended, Store, StoreOptions};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+
+mod common;
 
 const NOW: i64 = 1_700_000_000_000;
 
@@ -24,20 +26,7 @@ impl AppendDone for Outcomes {
 }
 
 fn draft(bytes: usize) -> Draft {
-    let message = NewMessage {
-        topic: "T".into(),
-        queue_id: 0,
-        flag: 0,
-        sys_flag: 0,
-        born_timestamp: NOW,
-        born_host: ([127, 0, 0, 1], 1).into(),
-        store_host: ([127, 0, 0, 1], 2).into(),
-        reconsume_times: 0,
-        prepared_transaction_offset: 0,
-        body: vec![b'x'; bytes].into(),
-        properties: Bytes::new(),
-    };
-    Draft::new(&message, &mut BytesMut::new()).unwrap()
+    common::draft("T", 0, vec![b'x'; bytes], Bytes::new())
 }
 
 /// A store without a thread that flushes, and its clock.

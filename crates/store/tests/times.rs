@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use apogee_base::clock::ManualClock;
 use apogee_base::disk::SimDisk;
-use apogee_message::record::{Draft, NewMessage, Record};
+use apogee_message::record::Record;
 use apogee_store::{Boundary, Store, StoreOptions};
-use bytes::{Bytes, BytesMut};
+
+mod common;
 
 const START: i64 = 1_700_000_000_000;
 const HOUR: i64 = 3_600_000;
@@ -38,20 +39,8 @@ impl World {
     /// Stores a message at a time.
     fn put(&self, time: i64) {
         self.clock.set(time);
-        let message = NewMessage {
-            topic: "T".into(),
-            queue_id: 0,
-            flag: 0,
-            sys_flag: 0,
-            born_timestamp: time,
-            born_host: ([127, 0, 0, 1], 1).into(),
-            store_host: ([127, 0, 0, 1], 2).into(),
-            reconsume_times: 0,
-            prepared_transaction_offset: 0,
-            body: Bytes::from(time.to_string()),
-            properties: Bytes::from_static(b"KEYS\x01k\x02"),
-        };
-        self.store.append_now([Draft::new(&message, &mut BytesMut::new()).unwrap()]).unwrap();
+        let draft = common::draft("T", 0, time.to_string(), "KEYS\x01k\x02");
+        self.store.append_now([draft]).unwrap();
     }
 
     fn lower(&self, time: i64) -> i64 {

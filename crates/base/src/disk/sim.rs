@@ -31,6 +31,7 @@ struct State {
     fail_writes: bool,
     fail_syncs: bool,
     random: u64,
+    bytes_read: u64,
 }
 
 #[derive(Default, Clone)]
@@ -128,6 +129,11 @@ impl SimDisk {
     /// Leaves room for so many bytes of further writes. A file that is removed gives its room back.
     pub fn set_room(&self, room: Option<u64>) {
         self.state().room = room;
+    }
+
+    /// Bytes that were read from files so far.
+    pub fn bytes_read(&self) -> u64 {
+        self.state().bytes_read
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -355,10 +361,11 @@ impl DiskFile for SimFile {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let _state = self.alive()?;
+        let mut state = self.alive()?;
         let inode = lock(&self.inode);
         let rest = inode.live.get(offset as usize..).unwrap_or_default();
         let read = rest.len().min(buffer.len());
+        state.bytes_read += read as u64;
         buffer[..read].copy_from_slice(&rest[..read]);
         Ok(read)
     }
