@@ -109,7 +109,8 @@ pub(crate) fn start_threads(broker: &Arc<Broker>) -> io::Result<Vec<thread::Join
             }
         },
         FlushDiskType::Async => |broker| {
-            thread::sleep(Duration::from_millis(broker.settings.load().flush_interval_commit_log));
+            let window = Duration::from_millis(broker.settings.load().flush_interval_commit_log);
+            broker.store.wait_for_flush_work(window / 2);
             let _ = broker.store.flush_step();
         },
     };

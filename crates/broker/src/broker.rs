@@ -531,6 +531,7 @@ fn options(settings: &BrokerSettings, delays: &[i64], memory: u64) -> StoreOptio
         log_file_size: settings.mapped_file_size_commit_log,
         queue_file_size: settings.mapped_file_size_consume_queue,
         sync_flush: settings.flush_disk_type == FlushDiskType::Sync,
+        flush_window_ms: settings.flush_interval_commit_log as i64,
         stall_ms: settings.sync_flush_timeout,
         check_crc_on_recover: settings.check_crc_on_recover,
         record_sums: settings.enabled_append_prop_crc,

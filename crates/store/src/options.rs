@@ -11,6 +11,9 @@ pub struct StoreOptions {
     pub queue_file_size: u64,
     /// Whether a message is confirmed when it is flushed (true) or when it is written.
     pub sync_flush: bool,
+    /// Milliseconds within which all was confirmed that a power cut can take, when messages are confirmed
+    /// once they are written. Flush every half of it.
+    pub flush_window_ms: i64,
     /// Check the CRC of each record that is recovered.
     pub check_crc_on_recover: bool,
     /// Give each record a sum over all of it (upstream `enabledAppendPropCRC`).
@@ -42,6 +45,7 @@ impl Default for StoreOptions {
             log_file_size: 1 << 30,
             queue_file_size: 6_000_000,
             sync_flush: true,
+            flush_window_ms: 50,
             check_crc_on_recover: true,
             record_sums: true,
             require_sums: false,

@@ -16,7 +16,7 @@ use crate::dispatch::{ArrivalListener, Dispatcher, Tagger};
 use crate::error::{AppendError, Context, StoreError};
 use crate::index::Index;
 use crate::integrity::Told;
-use crate::log::{Append, AppendDone, Appended, Appender, Confirmer, Health, Limits, Log};
+use crate::log::{Append, AppendDone, Appended, Appender, Confirmer, Health, Limits, Log, SendersTold};
 use crate::mark::Mark;
 use crate::options::StoreOptions;
 use crate::queue::{QueueFiles, QueueTable};
@@ -175,7 +175,12 @@ impl Store {
             Arc::clone(&dispatcher),
             Arc::clone(&health),
             mark,
-            options.sync_flush,
+            Arc::clone(&clock),
+            if options.sync_flush {
+                SendersTold::Durable
+            } else {
+                SendersTold::Ahead { window_ms: options.flush_window_ms }
+            },
         ));
         let appender = Appender::new(
             Arc::clone(&log),
@@ -344,8 +349,8 @@ impl Store {
         self.confirmer.wait_for_work(timeout)
     }
 
-    /// Flushes the log and confirms what waited for it. Call when work waits, and every few
-    /// milliseconds with asynchronous flush.
+    /// Flushes the log and confirms what waited for it. Call when work waits; with asynchronous flush
+    /// every half window at least.
     pub fn flush_step(&self) -> Result<(), AppendError> {
         self.confirmer.flush().map(drop)
     }

@@ -14,7 +14,11 @@ use super::{Disk, DiskFile, Lock, Space};
 #[derive(Clone, Default)]
 pub struct SimDisk {
     state: Arc<Mutex<State>>,
+    during_sync: Arc<Mutex<Option<Meanwhile>>>,
 }
+
+/// What happens while the disk works.
+type Meanwhile = Arc<dyn Fn() + Send + Sync>;
 
 #[derive(Default)]
 struct State {
@@ -124,6 +128,12 @@ impl SimDisk {
     /// counts as lost.
     pub fn fail_syncs(&self, fail: bool) {
         self.state().fail_syncs = fail;
+    }
+
+    /// Lets syncs of files take their time: `meanwhile` is called in each, before anything is durable. It may
+    /// use the disk, and crash it.
+    pub fn slow_syncs(&self, meanwhile: impl Fn() + Send + Sync + 'static) {
+        *lock(&self.during_sync) = Some(Arc::new(meanwhile));
     }
 
     /// Leaves room for so many bytes of further writes. A file that is removed gives its room back.
@@ -382,6 +392,8 @@ impl DiskFile for SimFile {
     fn prefetch(&self, _: u64, _: u64) {}
 
     fn sync(&self) -> io::Result<()> {
+        let meanwhile = lock(&self.disk.during_sync).clone();
+        meanwhile.iter().for_each(|meanwhile| meanwhile());
         let state = self.alive()?;
         let mut inode = lock(&self.inode);
         if state.fail_syncs {

@@ -1,9 +1,15 @@
-//! Confirming: a written record becomes visible and its sender is told, at once or after the flush.
+//! Confirming: a written record becomes visible and its sender is told, after the flush or ahead of it.
+//!
+//! With asynchronous flush senders are told ahead of it, and a power cut takes what was not flushed. How
+//! much that is does not depend on the disk: nobody is told any more once the oldest record that is not
+//! durable is so old; who comes then waits for the flush.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use apogee_base::clock::Clock;
 
 use super::append::{AppendDone, Appended, Health};
 use super::{Log, Segment};
@@ -24,33 +30,55 @@ pub(crate) struct Written {
     pub waits: bool,
 }
 
+/// When senders are told.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Told {
+    /// After the flush.
+    Durable,
+    /// Ahead of it, as long as what a power cut would take was told within so many milliseconds.
+    Ahead { window_ms: i64 },
+}
+
 pub(crate) struct Confirmer {
     log: Arc<Log>,
     dispatcher: Arc<Dispatcher>,
     health: Arc<Health>,
     mark: Mark,
-    sync_flush: bool,
-    /// Records in order of the log.
+    clock: Arc<dyn Clock>,
+    told: Told,
+    /// Records that wait for a flush, in order of the log.
     unconfirmed: Mutex<VecDeque<Written>>,
     bytes: AtomicUsize,
-    /// When the first of them was stored; [`NEVER`] when there is none.
+    /// Since when something waits for a flush: records with [`Told::Durable`], else anything in the log that
+    /// is not durable. [`NEVER`] when nothing does. Written under the lock of `unconfirmed`.
     oldest: AtomicI64,
+    /// Milliseconds that the last flush took.
+    pace: AtomicI64,
     /// Held by the one who flushes: flushing and confirming keep to the order of the log.
     flushing: Mutex<()>,
     work: Condvar,
 }
 
 impl Confirmer {
-    pub fn new(log: Arc<Log>, dispatcher: Arc<Dispatcher>, health: Arc<Health>, mark: Mark, sync_flush: bool) -> Self {
+    pub fn new(
+        log: Arc<Log>,
+        dispatcher: Arc<Dispatcher>,
+        health: Arc<Health>,
+        mark: Mark,
+        clock: Arc<dyn Clock>,
+        told: Told,
+    ) -> Self {
         Self {
             log,
             dispatcher,
             health,
             mark,
-            sync_flush,
+            clock,
+            told,
             unconfirmed: Mutex::default(),
             bytes: AtomicUsize::new(0),
             oldest: AtomicI64::new(NEVER),
+            pace: AtomicI64::new(0),
             flushing: Mutex::default(),
             work: Condvar::new(),
         }
@@ -61,17 +89,26 @@ impl Confirmer {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Milliseconds that a record waits for its flush.
+    /// Milliseconds that something has waited for its flush.
     pub fn waiting_ms(&self, now_ms: i64) -> i64 {
         now_ms.saturating_sub(self.oldest.load(Ordering::Relaxed))
     }
 
     /// Takes records that were just written, in order of the log. One caller at a time.
     pub fn written(&self, records: impl Iterator<Item = Written>) {
-        if !self.sync_flush {
+        if let Told::Ahead { window_ms } = self.told {
+            let ahead = self.may_tell_ahead(window_ms);
             for record in records {
                 self.dispatcher.dispatch(&record.dispatch);
-                record.done.done(record.token, &Ok(record.appended));
+                if ahead || !record.waits {
+                    record.done.done(record.token, &Ok(record.appended));
+                } else {
+                    self.bytes.fetch_add(record.appended.size as usize, Ordering::Relaxed);
+                    self.lock().push_back(record);
+                }
+            }
+            if !ahead {
+                self.work.notify_one();
             }
             return;
         }
@@ -86,7 +123,7 @@ impl Confirmer {
                 self.bytes.fetch_add(record.appended.size as usize, Ordering::Relaxed);
                 unconfirmed.push_back(record);
             }
-            self.note_oldest(&unconfirmed);
+            self.note_oldest(&unconfirmed, NEVER);
             was_empty
         };
         if was_empty {
@@ -95,6 +132,23 @@ impl Confirmer {
         for (done, token, appended) in told {
             done.done(token, &Ok(appended));
         }
+    }
+
+    /// Whether senders of records that were just published may be told ahead of the flush. Not once
+    /// something has waited for four fifths of the window: the rest is for the answer's way. And only
+    /// while flushes take less than half of it: then what is told is durable within the window, too,
+    /// for who flushes every half window.
+    fn may_tell_ahead(&self, window_ms: i64) -> bool {
+        // Held against a flush that ends: it either leaves these records behind, or does not see them.
+        let _unconfirmed = self.lock();
+        let now = self.clock.now_ms();
+        if self.oldest.load(Ordering::Relaxed) == NEVER {
+            self.oldest.store(now, Ordering::Relaxed);
+        }
+        // Below 0 when the clock was put back: nobody knows how long it has been.
+        (0..=window_ms * 4 / 5).contains(&self.waiting_ms(now))
+            && self.pace.load(Ordering::Relaxed) <= window_ms / 2
+            && self.health.failure().is_none()
     }
 
     /// Waits until records wait for a flush, or for `timeout`. Says whether there are any.
@@ -122,6 +176,8 @@ impl Confirmer {
             // Held while the disk works: that is what those behind wait for.
             let _flushing = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
             let before = self.log.flushed();
+            // What is published later than that is not older.
+            let began = self.clock.now_ms();
             let flushed = match self.health.failure() {
                 Some(reason) => Err(reason.to_owned()),
                 None => self.log.flush(segment).map_err(|error| {
@@ -133,15 +189,18 @@ impl Confirmer {
             match flushed {
                 Ok(end) => {
                     if end > before {
+                        self.pace.store(self.clock.now_ms().saturating_sub(began), Ordering::Relaxed);
                         self.mark.put(end);
                     }
-                    self.take(end, &mut told);
-                    // In order of the log: so before the next who flushes.
-                    told.iter().for_each(|record| self.dispatcher.dispatch(&record.dispatch));
+                    self.take(end, began, &mut told);
+                    if matches!(self.told, Told::Durable) {
+                        // In order of the log: so before the next who flushes.
+                        told.iter().for_each(|record| self.dispatcher.dispatch(&record.dispatch));
+                    }
                     Ok(end)
                 }
                 Err(reason) => {
-                    self.take(i64::MAX, &mut told);
+                    self.take(i64::MAX, NEVER, &mut told);
                     Err(AppendError::Failed(reason))
                 }
             }
@@ -153,18 +212,23 @@ impl Confirmer {
         flushed
     }
 
-    /// Takes the records that end before a place in the log.
-    fn take(&self, end: i64, taken: &mut Vec<Written>) {
+    /// Takes the records that end before a place in the log, up to which it was flushed since `began`;
+    /// [`NEVER`]: it was not, and will not be.
+    fn take(&self, end: i64, began: i64, taken: &mut Vec<Written>) {
         let mut unconfirmed = self.lock();
         let count = unconfirmed.partition_point(|record| record.dispatch.end() <= end);
         taken.extend(unconfirmed.drain(..count));
-        self.note_oldest(&unconfirmed);
+        self.note_oldest(&unconfirmed, began);
         let bytes = taken.iter().map(|record| record.appended.size as usize).sum();
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    fn note_oldest(&self, unconfirmed: &VecDeque<Written>) {
-        let oldest = unconfirmed.front().map_or(NEVER, |record| record.appended.store_timestamp);
+    fn note_oldest(&self, unconfirmed: &VecDeque<Written>, began: i64) {
+        let oldest = match self.told {
+            Told::Durable => unconfirmed.front().map_or(NEVER, |record| record.appended.store_timestamp),
+            Told::Ahead { .. } if self.log.written() > self.log.flushed() => began,
+            Told::Ahead { .. } => NEVER,
+        };
         self.oldest.store(oldest, Ordering::Relaxed);
     }
 

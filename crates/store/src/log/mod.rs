@@ -19,7 +19,7 @@ mod confirm;
 
 pub use append::{Append, AppendDone, Appended};
 pub(crate) use append::{Appender, Health, Limits};
-pub(crate) use confirm::Confirmer;
+pub(crate) use confirm::{Confirmer, Told as SendersTold};
 
 /// Name of the file that begins at an offset.
 pub(crate) fn file_name(offset: i64) -> String {

@@ -14,6 +14,7 @@
 
 mod chaos;
 mod check;
+mod window;
 mod world;
 
 use apogee_message::record::Record;
