@@ -35,6 +35,9 @@ enum Lane {
     Here(Handler),
     /// On a thread that may wait for the disk.
     Blocking(Handler),
+    /// A consumer's offset: noted here, and on disk before it is answered. To those who don't want to know,
+    /// one-way, it is as good as noted.
+    Commit,
     /// Passed on to a consumer, whose answer is waited for.
     Relayed,
     /// Passed on to a producer that asked for it; its answer and the store's are waited for.
@@ -43,7 +46,7 @@ enum Lane {
 
 /// The lane of each code.
 fn lane(code: i32) -> Option<Lane> {
-    use Lane::{Blocking, Here, Pull, Relayed, Reply, Send};
+    use Lane::{Blocking, Commit, Here, Pull, Relayed, Reply, Send};
     Some(match code {
         code::SEND_MESSAGE | code::SEND_MESSAGE_V2 | code::SEND_BATCH_MESSAGE => Send,
         code::SEND_REPLY_MESSAGE | code::SEND_REPLY_MESSAGE_V2 => Reply,
@@ -66,7 +69,7 @@ fn lane(code: i32) -> Option<Lane> {
         | code::GET_ALL_PRODUCER_INFO
         | code::QUERY_TOPIC_CONSUME_BY_WHO
         | code::QUERY_SUBSCRIPTION_BY_CONSUMER => Here(clients),
-        code::UPDATE_CONSUMER_OFFSET => Here(offset::update),
+        code::UPDATE_CONSUMER_OFFSET => Commit,
         code::GET_MAX_OFFSET => Here(offset::max),
         code::GET_MIN_OFFSET => Here(offset::min),
         code::QUERY_CONSUMER_OFFSET => Blocking(offset::query),
@@ -216,6 +219,13 @@ impl Service for Requests {
             Some(Lane::Pull) => pull::pull(&self.broker, conn, request),
             Some(Lane::Here(handler)) => answer(conn, request, handler(&self.broker, conn, request)),
             Some(Lane::Blocking(handler)) => spawn(&self.broker, conn, request, handler),
+            Some(Lane::Commit) => match offset::update(&self.broker, conn, request) {
+                Ok(done) if !request.is_oneway() => spawn(&self.broker, conn, request, move |broker, _, _| {
+                    broker.offsets.save(broker.now())?;
+                    Ok(done)
+                }),
+                noted => answer(conn, request, noted),
+            },
             Some(Lane::Relayed) => {
                 let (broker, conn, request) = (Arc::clone(&self.broker), Arc::clone(conn), request.clone());
                 tokio::spawn(async move {

@@ -343,9 +343,9 @@ fn topics_groups_and_offsets_survive_a_kill_as_soon_as_they_are_answered() {
         let mut peer = server.connect();
         create(&mut peer, &format!("T{round}"), &[("readQueueNums", round)], response::SUCCESS);
         create_group(&mut peer, &format!("G{round}"));
-        commit(&mut peer, &format!("G{round}"), &format!("T{round}"), "0", round, response::SUCCESS);
         let copied = [("srcGroup", "nobody"), ("destGroup", "H"), ("offline", "true")];
         call(&mut peer, request::CLONE_GROUP_OFFSET, &copied, response::SUCCESS);
+        commit(&mut peer, &format!("G{round}"), &format!("T{round}"), "0", round, response::SUCCESS);
         server.kill();
         server = Server::start_in(folder.path(), &[]);
         let mut peer = server.connect();
