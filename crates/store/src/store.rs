@@ -19,7 +19,7 @@ use crate::integrity::Told;
 use crate::log::{Append, AppendDone, Appended, Appender, Confirmer, Health, Limits, Log, SendersTold};
 use crate::mark::Mark;
 use crate::options::StoreOptions;
-use crate::queue::{QueueFiles, QueueTable};
+use crate::queue::{QueueFiles, QueueTable, Source};
 use crate::recovery::Recovery;
 use crate::scan::Checks;
 
@@ -86,15 +86,23 @@ impl Store {
         let queues =
             files.and_then(|files| QueueTable::open(files, options.hot_bytes)).context("cannot open", &queue_root)?;
         let queues = Arc::new(queues);
+        let tagger = Tagger::new(&options.delays);
+        let sums = Checks { sums: true, whole_sum: options.require_sums };
+        queues.know_source(Source { log: Arc::clone(&log), tagger: tagger.clone(), checks: sums });
         let index_folder = root.join("index");
         let log_end = log.all_segments().last().map_or(0, |last| last.base + options.log_file_size as i64);
         let index_files = Index::names(&*disk, &index_folder).context("cannot list", &index_folder)?.len() as i64;
+        let foreign = left.as_ref().is_some_and(|left| !left.starts_with(OURS));
+        let mend = |to: i64| queues.mend(log.min_offset(), to).context("cannot make files anew in", &queue_root);
         let anew = match &checkpoint {
             _ if log_end == 0 => None,
             _ if !had_checkpoint => Some("there is no checkpoint"),
             point if !(0..=log_end).contains(&point.logics_offset) => Some("the checkpoint is damaged"),
             point if queues.folders() < point.queues => Some("folders of queues are missing"),
             point if options.index && index_files < point.index_files => Some("files of the index are missing"),
+            point if point.logics_offset > 0 && !foreign && !mend(point.logics_offset)? => {
+                Some("files of many queues are missing")
+            }
             _ => None,
         };
         if let Some(reason) = anew {
@@ -114,7 +122,6 @@ impl Store {
         });
         let index = index.transpose().context("cannot open", &index_folder)?.map(Arc::new);
         let dispatcher = Arc::new(Dispatcher::new(Arc::clone(&queues), index.clone()));
-        let tagger = Tagger::new(&options.delays);
 
         let (mark, marked) = Mark::open(&*disk, &root).context("cannot open the file `flushed` in", &root)?;
         // Before this place queues and index are complete and durable.
@@ -134,7 +141,6 @@ impl Store {
             durable_to: marked.max(checkpoint.logics_offset),
             clean,
         };
-        let foreign = left.as_ref().is_some_and(|left| !left.starts_with(OURS));
         if foreign {
             // Another broker's queues may lack records from before the checkpoint, and know of some
             // that the log lost. It goes back to the beginning of a log file; so does this.
@@ -145,7 +151,6 @@ impl Store {
         } else {
             queues.set_log(log.min_offset(), dispatched_to);
         }
-        queues.know_log(&log);
         dispatcher.set_end(dispatched_to.max(log.min_offset()));
         let end = recovery.run(dispatched_to)?;
         if end < dispatched_to {

@@ -205,3 +205,39 @@ fn a_topic_that_was_deleted_does_not_count_as_lost() {
     drop(store);
     assert!(readable(&open(&disk), "deleted").is_empty(), "it came back");
 }
+
+/// Every file of a queue, of several queues and of all, is gone, or cut short, once each.
+#[test]
+fn files_of_queues_that_are_gone_or_cut_short_are_made_anew() {
+    for (seed, clean) in [(1, true), (2, false)] {
+        let whole = filled(seed, clean);
+        let mut queue_files = Vec::new();
+        files(&whole, Path::new("/store/consumequeue"), &mut queue_files);
+        assert_eq!(queue_files.len(), if clean { 9 } else { 6 }, "each queue has several files");
+        let sets = queue_files.iter().map(|path| vec![path.clone()]);
+        let of_queue = |id: &str| queue_files.iter().filter(|path| path.starts_with(id)).cloned().collect::<Vec<_>>();
+        let queues = ["/store/consumequeue/T/0", "/store/consumequeue/T/1", "/store/consumequeue/T/2"];
+        let sets = sets.chain(queues.iter().map(|queue| of_queue(queue)));
+        let sets = sets.chain(queues.iter().map(|queue| of_queue(queue)[1..].to_vec()));
+        let sets = sets.chain(queues.iter().map(|queue| of_queue(queue)[..2].to_vec())).chain([queue_files.clone()]);
+        for (gone, length) in
+            sets.flat_map(|gone| [None, Some(0), Some(200), Some(30)].map(|length| (gone.clone(), length)))
+        {
+            let of = format!("{gone:?} cut to {length:?}, clean: {clean}");
+            let disk = filled(seed, clean);
+            for path in &gone {
+                match length {
+                    None => disk.remove(path).unwrap(),
+                    Some(length) => disk.open(path, false).unwrap().set_len(length).unwrap(),
+                }
+            }
+            let store = open(&disk);
+            assert_eq!(readable(&store, &of).len(), 150, "{of}");
+            let appended = store.append_now((150..153).map(draft)).unwrap();
+            assert!(appended.iter().all(|appended| appended.queue_offset == 50), "{of}: {appended:?}");
+            store.close().unwrap();
+            drop(store);
+            assert_eq!(readable(&open(&disk), &of).len(), 153, "{of}, after another start");
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! The files of consume queues: `consumequeue/<topic>/<queue id>/<offset of the first byte>`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -8,19 +8,22 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use apogee_base::disk::{Disk, DiskFile};
 
+use apogee_message::names::LMQ_PREFIX;
+
+use super::mend::{Gap, Kind, Source};
 use super::{Queue, UNIT, Unit};
-use crate::log::{Log, file_name, offset_of};
+use crate::log::{file_name, offset_of};
 
 /// Files kept open: enough for what is busy, few enough for the limit of open files.
 const MOST_OPEN: usize = 512;
 
 pub(crate) struct QueueFiles {
-    disk: Arc<dyn Disk>,
-    root: PathBuf,
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) root: PathBuf,
     /// Bytes of a file.
-    size: u64,
+    pub(super) size: u64,
     open: Mutex<Open>,
-    log: OnceLock<Arc<Log>>,
+    source: OnceLock<Source>,
     /// Folders of queues.
     folders: AtomicI64,
 }
@@ -35,7 +38,7 @@ struct Open {
 const HEAD: i64 = 4096 / UNIT as i64;
 
 /// What the files of a queue hold.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Contents {
     /// First offset.
     pub min: i64,
@@ -45,6 +48,8 @@ pub(crate) struct Contents {
     pub doubtful: Option<i64>,
     /// End of the last unit's record in the log.
     pub log_end: i64,
+    /// What the files may lack, once the log is known.
+    pub gaps: Vec<Gap>,
 }
 
 impl QueueFiles {
@@ -55,7 +60,7 @@ impl QueueFiles {
             root,
             size: size.div_ceil(UNIT) * UNIT,
             open: Mutex::default(),
-            log: OnceLock::new(),
+            source: OnceLock::new(),
             folders: AtomicI64::new(0),
         })
     }
@@ -87,10 +92,15 @@ impl QueueFiles {
         if let Some(pair) = bases.windows(2).find(|pair| (pair[1] - pair[0]) % self.size as i64 != 0) {
             return Err(self.wrong_size(&folder, (pair[1] - pair[0]) as u64));
         }
-        let (Some(&first), per_file) = (bases.first(), (self.size / UNIT) as i64) else {
-            return Ok(Contents::default());
+        let may_mend = !wipe && self.source.get().is_some() && !topic.starts_with(LMQ_PREFIX);
+        let all_of_it = || Gap { kind: Kind::End, offsets: 0..i64::MAX, log: start..end };
+        let (Some(&first), per_file) = (bases.first(), self.per_file()) else {
+            // Its folder is there, so its files were.
+            let gaps = if may_mend && self.disk.exists(&folder) { vec![all_of_it()] } else { Vec::new() };
+            return Ok(Contents { gaps, ..Contents::default() });
         };
         let mut files = BTreeMap::new();
+        let mut short = BTreeSet::new();
         for base in &bases {
             let file = self.disk.open(&folder.join(file_name(*base)), false)?;
             // A crash can leave a file short.
@@ -98,7 +108,11 @@ impl QueueFiles {
             if length > self.size {
                 return Err(self.wrong_size(&folder, length));
             }
-            files.insert((base - first) / self.size as i64, file);
+            let index = (base - first) / self.size as i64;
+            if length < self.size {
+                short.insert(index);
+            }
+            files.insert(index, file);
         }
         // Most of many queues are short: one read tells all of them.
         let head = match files.get(&0) {
@@ -117,10 +131,6 @@ impl QueueFiles {
         // is empty, or its record lies at or after `end`. A unit that is damaged has others behind it.
         let is_valid = |unit: Unit| unit.size > 0 && unit.physical_offset >= 0 && unit.end_offset() <= end;
         let is_before_valid = |at: i64| -> io::Result<bool> {
-            // In place of a file that is missing the next one tells: a crash, too, can lose the name of a
-            // file and keep that of the one after it.
-            let present = files.range(at / per_file..).next().map_or(0, |(index, _)| index * per_file);
-            let at = at.max(present);
             for at in at..total.min(at + AROUND) {
                 if unit(at)?.is_some_and(is_valid) {
                     return Ok(true);
@@ -128,15 +138,21 @@ impl QueueFiles {
             }
             Ok(false)
         };
-        let split = (head.len() as i64 - AROUND).max(0);
-        let valid = match is_before_valid(split)? {
-            true => partition(split, total, is_before_valid)?,
-            false => partition(0, split, is_before_valid)?,
-        };
-        if let Some(missing) = (0..(valid - 1).max(0) / per_file).find(|index| !files.contains_key(index)) {
-            let path = folder.join(file_name(first + missing * self.size as i64));
-            tracing::error!(file = %path.display(), "a file of a queue is missing: its messages are passed over; remove the store's file `checkpoint` while the broker is stopped, and the next start makes all queues anew from the log");
+        // The last file in use; those before it that are not there are missing: a crash, too, can lose
+        // the name of a file and keep that of the one after it.
+        let mut last = None;
+        for index in files.keys().rev() {
+            if is_before_valid(index * per_file)? {
+                last = Some(*index);
+                break;
+            }
         }
+        let split = (head.len() as i64 - AROUND).max(0);
+        let valid = match last {
+            None => 0,
+            Some(0) if !is_before_valid(split)? => partition(0, split, is_before_valid)?,
+            Some(last) => partition((last * per_file).max(split), (last + 1) * per_file, is_before_valid)?,
+        };
         let follows = if valid < total { unit(valid)? } else { None };
         let is_damaged = follows.is_some_and(|unit| self.is_damaged(unit, topic, id, first / UNIT as i64 + valid, end));
         let units = |at: i64, count: usize| -> io::Result<Vec<Unit>> {
@@ -145,7 +161,11 @@ impl QueueFiles {
             }
             let count = count.min((per_file - at % per_file) as usize);
             match files.get(&(at / per_file)) {
-                Some(file) => read_units(&**file, at % per_file, count),
+                Some(file) => {
+                    let mut units = read_units(&**file, at % per_file, count)?;
+                    units.resize(count, Unit::BLANK);
+                    Ok(units)
+                }
                 None => Ok(vec![Unit::BLANK; count]),
             }
         };
@@ -161,7 +181,9 @@ impl QueueFiles {
         }
         if valid == 0 {
             // Where the queue begins is told by the first record that is dispatched to it.
-            return Ok(Contents::default());
+            let is_cut = first > 0 || !short.is_empty();
+            let gaps = if may_mend && is_cut { vec![all_of_it()] } else { Vec::new() };
+            return Ok(Contents { gaps, ..Contents::default() });
         }
         let mut log_end = 0;
         for at in (0..valid).rev() {
@@ -172,24 +194,50 @@ impl QueueFiles {
             }
         }
         let first = first / UNIT as i64;
+        let gaps = if may_mend {
+            let is_whole = |index: i64| files.contains_key(&index) && !short.contains(&index);
+            let find = |places: &mut dyn Iterator<Item = i64>| -> io::Result<Option<Unit>> {
+                for at in places.take(AROUND as usize) {
+                    if let Some(unit) = unit(at)?.filter(|unit| !unit.is_blank() && is_valid(*unit)) {
+                        return Ok(Some(unit));
+                    }
+                }
+                Ok(None)
+            };
+            let bounds = Bounds { first, valid, per_file, start, end, log_end };
+            gaps_of(&bounds, is_whole, find)?
+        } else {
+            Vec::new()
+        };
         // The place of a damaged unit must not be given again. If the log brings its record, it is put back.
         let max = first + valid + i64::from(is_damaged);
-        Ok(Contents { min: first + kept, max, doubtful: is_damaged.then_some(max - 1), log_end })
+        Ok(Contents { min: first + kept, max, doubtful: is_damaged.then_some(max - 1), log_end, gaps })
     }
 
     /// Whether a unit is neither that of a record before `end` of the log nor one that a crash left of
     /// what came behind.
     fn is_damaged(&self, unit: Unit, topic: &str, id: i32, offset: i64, end: i64) -> bool {
-        let Some(log) = self.log.get() else { return false };
+        let Some(Source { log, .. }) = self.source.get() else { return false };
         let is_empty = unit.physical_offset == 0 && unit.size == 0;
         let is_behind = unit.physical_offset >= end && log.leads_to(&unit, topic, id, offset) == Some(true);
         !is_empty && !is_behind
     }
 
-    /// From now on damaged units at the ends of queues are told from others, by this log.
-    pub fn set_log(&self, log: &Arc<Log>) {
+    /// From now on damaged units at the ends of queues are told from others, and gaps are found, by this
+    /// log.
+    pub fn set_source(&self, source: Source) {
         // Set once, when the store is opened.
-        let _ = self.log.set(Arc::clone(log));
+        let _ = self.source.set(source);
+    }
+
+    /// What was set.
+    pub fn source(&self) -> Option<&Source> {
+        self.source.get()
+    }
+
+    /// Units of a file.
+    pub fn per_file(&self) -> i64 {
+        (self.size / UNIT) as i64
     }
 
     /// Folders of queues.
@@ -207,7 +255,7 @@ impl QueueFiles {
 
     /// The first offset of the file after the one that holds an offset.
     pub fn next_file(&self, offset: i64) -> i64 {
-        let per_file = (self.size / UNIT) as i64;
+        let per_file = self.per_file();
         (offset / per_file + 1) * per_file
     }
 
@@ -285,7 +333,7 @@ impl QueueFiles {
         let mut bases: Vec<i64> = self.disk.list(&folder)?.iter().filter_map(|name| offset_of(name)).collect();
         bases.sort_unstable();
         bases.pop();
-        let per_file = (self.size / UNIT) as i64;
+        let per_file = self.per_file();
         let mut removed = 0;
         for base in bases {
             let path = folder.join(file_name(base));
@@ -314,7 +362,7 @@ impl QueueFiles {
         self.disk.remove_folder(&folder)
     }
 
-    fn folder(&self, topic: &str, id: i32) -> PathBuf {
+    pub(super) fn folder(&self, topic: &str, id: i32) -> PathBuf {
         self.root.join(topic).join(id.to_string())
     }
 
@@ -361,6 +409,57 @@ fn read_units(file: &dyn DiskFile, at: i64, count: usize) -> io::Result<Vec<Unit
     let mut bytes = vec![0; count * UNIT as usize];
     let read = file.read_at(&mut bytes, at as u64 * UNIT)?;
     Ok(bytes[..read].chunks_exact(UNIT as usize).map(Unit::decode).collect())
+}
+
+/// What is known of a queue's files: `first` and `log_end` as in [`Contents`], units counted from `first`
+/// that are valid or come before valid ones, units of a file, and the part of the log they are of.
+struct Bounds {
+    first: i64,
+    valid: i64,
+    per_file: i64,
+    start: i64,
+    end: i64,
+    log_end: i64,
+}
+
+/// What may be missing. `is_whole` tells whether a file is there with its full length, `find` the first
+/// unit of a message among some places.
+fn gaps_of(
+    bounds: &Bounds,
+    is_whole: impl Fn(i64) -> bool,
+    find: impl Fn(&mut dyn Iterator<Item = i64>) -> io::Result<Option<Unit>>,
+) -> io::Result<Vec<Gap>> {
+    let Bounds { first, valid, per_file, start, end, log_end } = *bounds;
+    let mut gaps = Vec::new();
+    // If the message before the first one was removed from the log, the first file's messages were, too,
+    // or they follow it.
+    if first > 0
+        && let Some(unit) = find(&mut (0..valid))?
+        && unit.physical_offset >= start
+    {
+        gaps.push(Gap { kind: Kind::Front, offsets: 0..first, log: start..unit.physical_offset });
+    }
+    let last = (valid - 1) / per_file;
+    let mut index = 0;
+    while index < last {
+        let from = index;
+        while index < last && !is_whole(index) {
+            index += 1;
+        }
+        if index > from {
+            let (begin, behind) = (from * per_file, index * per_file);
+            let before = find(&mut (0..begin).rev())?.map_or(start, |unit| unit.end_offset());
+            let after = find(&mut (behind..valid))?.map_or(end, |unit| unit.physical_offset);
+            let offsets = first + begin..first + behind;
+            gaps.push(Gap { kind: Kind::Between, offsets, log: before.max(start)..after });
+        }
+        index += 1;
+    }
+    let is_full = valid == (last + 1) * per_file;
+    if !is_whole(last) || is_full && !is_whole(last + 1) {
+        gaps.push(Gap { kind: Kind::End, offsets: first + valid..i64::MAX, log: log_end.max(start)..end });
+    }
+    Ok(gaps)
 }
 
 /// So many units in a row may be damaged without hiding those behind them.

@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicI64};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 mod files;
+mod mend;
 mod table;
 
 use files::Contents;
 pub(crate) use files::{QueueFiles, first_kept, partition};
+pub(crate) use mend::Source;
 pub(crate) use table::{QueueTable, is_folder_name};
 
 /// Bytes of a unit.
@@ -107,7 +109,7 @@ enum Pushed {
 
 impl Queue {
     fn new(topic: Arc<str>, id: i32, key: u64, contents: Contents, log_start: i64) -> Self {
-        let Contents { min, max, doubtful, log_end } = contents;
+        let Contents { min, max, doubtful, log_end, .. } = contents;
         let units = Units {
             min,
             in_files: max,
@@ -153,9 +155,14 @@ impl Queue {
         let before = units.in_memory.len();
         if offset > max {
             let missing = offset - max;
-            if max == units.min {
-                // It has no messages: its files are gone, or those before are removed from the log.
+            let is_empty = max == units.min;
+            if is_empty && (units.log_end == 0 || missing > MOST_MISSING) {
+                // Its files are gone, or it never had any.
                 (units.min, units.in_files) = (offset, offset);
+            } else if is_empty {
+                // Those before are removed from the log; its files go on without a hole.
+                units.in_memory.extend(std::iter::repeat_n(Unit::BLANK, missing as usize));
+                units.min = offset;
             } else if missing > MOST_MISSING {
                 tracing::error!(topic = %self.topic, queue = self.id, offset, max, "a record's offset cannot be right: it is not served");
                 return Pushed::Needless;
@@ -267,7 +274,7 @@ mod tests {
 
     /// A queue of so many units of 100 bytes in files, as a restart finds it.
     fn queue(units: i64) -> Queue {
-        Queue::new("T".into(), 0, 0, Contents { min: 0, max: units, doubtful: None, log_end: units * 100 }, 0)
+        Queue::new("T".into(), 0, 0, Contents { max: units, log_end: units * 100, ..Contents::default() }, 0)
     }
 
     /// Adds units of 100 bytes and writes each.

@@ -5,12 +5,16 @@ use std::io;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
-use crate::log::Log;
-
+use super::mend::{Gap, Source};
 use super::{MARKS, Pushed, Queue, QueueFiles, Unit, first_kept};
 
 /// Queue ids that a topic may have.
 const MOST_QUEUES: usize = 1 << 16;
+
+/// Queues whose files are looked at when the store is opened: less than half a second's work.
+const MOST_LOOKED_AT: usize = 10_000;
+/// Queues whose files are made anew one by one, each by reading a part of the log or all of it.
+const MOST_MENDED: usize = 8;
 
 pub(crate) struct QueueTable {
     files: QueueFiles,
@@ -22,6 +26,8 @@ pub(crate) struct QueueTable {
     /// Units in memory.
     in_memory: AtomicUsize,
     next_key: AtomicU64,
+    /// Held by the one who makes files of queues anew.
+    mending: Mutex<()>,
     /// How far the marks of a queue are from each other in the log.
     marks_apart: i64,
     /// The part of the log that the files' units are taken for.
@@ -51,6 +57,7 @@ impl QueueTable {
             ripe: Mutex::default(),
             in_memory: AtomicUsize::new(0),
             next_key: AtomicU64::new(1),
+            mending: Mutex::default(),
             marks_apart: (hot_bytes / MARKS as u64) as i64,
             start: AtomicI64::new(0),
             end: AtomicI64::new(i64::MAX),
@@ -64,10 +71,10 @@ impl QueueTable {
         self.end.store(end, Ordering::Relaxed);
     }
 
-    /// From now on damaged units at the ends of queues are told from others, by this log. Before any
-    /// queue is opened.
-    pub fn know_log(&self, log: &Arc<Log>) {
-        self.files.set_log(log);
+    /// From now on damaged units at the ends of queues are told from others, and files that are gone are
+    /// made anew, by this log. Before any queue is opened.
+    pub fn know_source(&self, source: Source) {
+        self.files.set_source(source);
     }
 
     /// Queues that have a folder.
@@ -78,6 +85,31 @@ impl QueueTable {
     /// Queues of a topic that have a folder.
     pub fn folders_of(&self, topic: &str) -> io::Result<i64> {
         self.files.folders_of(topic)
+    }
+
+    /// Opens the queues that may lack files, which makes these anew; of very many queues only some are
+    /// looked at, the others when they are first used. `false`, and nothing was done, when so many lack
+    /// files that it is better to make all anew.
+    pub fn mend(&self, start: i64, end: i64) -> io::Result<bool> {
+        let ids = self.ids();
+        let queues = || ids.iter().flat_map(|(topic, ids)| ids.iter().map(move |id| (topic, *id)));
+        let (mut lacking, mut certain) = (Vec::new(), 0);
+        for (topic, id) in queues().step_by(queues().count() / MOST_LOOKED_AT + 1) {
+            // One that cannot be read is its users' concern.
+            let Ok(contents) = self.files.contents(topic, id, start, end, false) else { continue };
+            certain += usize::from(contents.gaps.iter().any(Gap::is_certain));
+            if !contents.gaps.is_empty() {
+                lacking.push((topic, id));
+            }
+        }
+        if certain > MOST_MENDED {
+            return Ok(false);
+        }
+        self.set_log(start, end);
+        for (topic, id) in lacking {
+            self.get(topic, id)?;
+        }
+        Ok(true)
     }
 
     /// End of the last record that any queue's files know.
@@ -296,7 +328,21 @@ impl QueueTable {
             return Ok(Arc::clone(queue));
         }
         let (start, end) = (self.start.load(Ordering::Acquire), self.end.load(Ordering::Relaxed));
-        let contents = self.files.contents(topic, id, start, end, false)?;
+        let mut contents = self.files.contents(topic, id, start, end, false)?;
+        let mut _mending = None;
+        if let Some(source) = self.files.source().filter(|_| !contents.gaps.is_empty()) {
+            _mending = Some(self.mending.lock().unwrap_or_else(PoisonError::into_inner));
+            if let Some(queue) = slot.get() {
+                return Ok(Arc::clone(queue));
+            }
+            let mut before = Vec::new();
+            // What is missing before the first file that is left is known once the next ones are made.
+            while !contents.gaps.is_empty() && contents.gaps != before {
+                before = std::mem::take(&mut contents.gaps);
+                self.files.mend(source, topic, id, &before)?;
+                contents = self.files.contents(topic, id, start, end, false)?;
+            }
+        }
         let key = self.next_key.fetch_add(1, Ordering::Relaxed);
         // Of two who open it at a time, the second takes what the first one made.
         let queue = slot.get_or_init(|| Arc::new(Queue::new(Arc::clone(topic), id, key, contents, start)));

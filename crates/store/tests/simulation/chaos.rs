@@ -132,6 +132,10 @@ impl World {
         self.note_answers();
         self.disk.kill_process();
         self.close_the_door();
+        if self.random.one_in(2) {
+            self.lose_files_of_queues();
+            return self.open();
+        }
         let checkpoint = self.path("checkpoint");
         if self.disk.exists(&checkpoint) {
             self.disk.remove(&checkpoint).unwrap();
@@ -150,5 +154,27 @@ impl World {
         }
         self.disk.sync_folder(&self.path("")).unwrap();
         self.open();
+    }
+
+    /// Some files of a queue are removed or cut short, and the checkpoint knows nothing of it.
+    fn lose_files_of_queues(&mut self) {
+        let folder = self.path("consumequeue").join(format!("T{}/{}", self.random.below(3), self.random.below(2)));
+        for name in self.disk.list(&folder).unwrap() {
+            let path = folder.join(name);
+            match self.random.below(4) {
+                0 => self.disk.remove(&path).unwrap(),
+                1 => {
+                    let length = self.random.below(self.options.queue_file_size);
+                    self.disk.open(&path, false).unwrap().set_len(length).unwrap();
+                }
+                _ => {}
+            }
+        }
+        // Where a queue of which nothing is left went on is known from what is left in the log.
+        let cut = self.cut;
+        for messages in self.promised.values_mut().chain(self.seen.values_mut()) {
+            messages.retain(|_, message| message.physical >= cut);
+        }
+        self.disk.sync_folder(&folder).unwrap();
     }
 }
