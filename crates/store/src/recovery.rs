@@ -6,6 +6,8 @@
 //! After that place, if the store was not closed, the log ends before the first thing that is not
 //! whole: a torn write, that nobody was told of.
 
+use std::io::{self, IoSlice};
+
 use apogee_message::record::Record;
 use bytes::Bytes;
 
@@ -22,6 +24,11 @@ type Each<'e> = dyn FnMut(&Record<'_>, &Bytes) -> Result<(), StoreError> + 'e;
 const MOST_UNITS_IN_MEMORY: usize = 1 << 20;
 /// Damaged parts of the log that are told one by one.
 const MOST_TOLD: usize = 10_000;
+
+/// Most bytes of the log's end that are written again: twice what may wait for a flush by default.
+const MOST_AGAIN: i64 = 256 << 20;
+/// Bytes that are written again at a time.
+const AGAIN_AT_A_TIME: usize = 1 << 20;
 
 /// How the log was left.
 pub(crate) struct Recovery<'s> {
@@ -46,6 +53,7 @@ impl Recovery<'_> {
     /// and cuts what is not whole. Returns the end of the log.
     pub fn run(&self, dispatched_to: i64) -> Result<i64, StoreError> {
         // What a killed process wrote may be in the system's memory only.
+        self.write_again().context("cannot write the end of the log again in", self.log.folder())?;
         for segment in self.log.all_segments() {
             if segment.base + self.log.segment_size as i64 > dispatched_to {
                 segment.file.sync().context("cannot flush the files of", self.log.folder())?;
@@ -73,6 +81,33 @@ impl Recovery<'_> {
             tracing::info!(records, from = dispatched_to, to = end, "records were put into their queues again");
         }
         Ok(end)
+    }
+
+    /// Writes what is not known to be durable in its place again, so that a sync makes it so. After a sync
+    /// that failed, the system goes on to show what it could not write, and counts it as written: for a
+    /// process that starts then, another sync would do nothing and report success.
+    fn write_again(&self) -> io::Result<()> {
+        let Some(last) = self.log.all_segments().pop().filter(|_| !self.clean) else { return Ok(()) };
+        // What lies before waits for no flush any more; and at the beginning of a file a record begins.
+        let least = self.log.segment(last.base - MOST_AGAIN).map_or(self.log.min_offset(), |segment| segment.base);
+        let mut scan = self.from(self.durable_to.max(least));
+        let from = scan.at;
+        scan.by_ref().for_each(drop);
+        let (mut at, to) = (from.max(scan.at - MOST_AGAIN), scan.at);
+        if at >= to {
+            return Ok(());
+        }
+        let mut buffer = vec![0; AGAIN_AT_A_TIME.min((to - at) as usize)];
+        tracing::info!(from = at, to, "the end of the commit log may not be on disk: it is written again");
+        while let Some(segment) = self.log.segment(at).filter(|_| at < to) {
+            let end = to.min(segment.base + self.log.segment_size as i64);
+            let length = buffer.len().min((end - at) as usize);
+            let place = (at - segment.base) as u64;
+            let read = segment.file.read_at(&mut buffer[..length], place)?;
+            segment.file.write_at(&mut [IoSlice::new(&buffer[..read])], place)?;
+            at += length as i64;
+        }
+        Ok(())
     }
 
     fn scan(&self, dispatched_to: i64, each: &mut Each<'_>) -> Result<(i64, Vec<Damaged>), StoreError> {
@@ -111,7 +146,7 @@ impl Recovery<'_> {
 
     /// The place of a damaged message in its queue is not given again, if it was the last one; between
     /// others it is empty anyway.
-    fn keep_place(&self, damaged: &Damaged) -> std::io::Result<()> {
+    fn keep_place(&self, damaged: &Damaged) -> io::Result<()> {
         let record = damaged.legible.as_ref().and_then(|bytes| Record::read(bytes).ok());
         let Some(record) = record.filter(|record| has_queue(record.sys_flag)) else { return Ok(()) };
         // What the record says may be what is wrong with it: it makes no queue, and no hole.

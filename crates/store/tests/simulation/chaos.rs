@@ -110,7 +110,7 @@ impl World {
         self.append();
         let _ = self.store().flush_step();
         let _ = self.store().checkpoint_step();
-        if writes && self.random.one_in(2) {
+        if self.random.one_in(2) {
             self.kill();
         } else {
             self.power_cut();

@@ -122,6 +122,30 @@ fn after_a_failed_flush_nothing_is_promised() {
 }
 
 #[test]
+fn what_is_seen_after_a_failed_flush_and_a_start_stays() {
+    for seed in seeds(25) {
+        let mut world = World::new(seed, true);
+        for _ in 0..world.random.below(20) {
+            world.step();
+            world.note_answers();
+        }
+        world.append();
+        world.disk.fail_syncs(true);
+        assert!(matches!(world.store().flush_step(), Err(AppendError::Failed(_))));
+        world.disk.fail_syncs(false);
+        // The system still shows what it could not write, and no sync alone would write it.
+        world.kill();
+        world.consume();
+        assert!(!world.seen.values().all(|messages| messages.is_empty()), "seed {seed}");
+        world.append();
+        world.store().flush_step().unwrap();
+        world.note_answers();
+        world.power_cut();
+        world.consume();
+    }
+}
+
+#[test]
 fn a_failed_checkpoint_is_not_followed_by_one_that_hides_it() {
     for seed in seeds(25) {
         let mut world = World::new(seed, true);

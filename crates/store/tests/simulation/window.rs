@@ -46,7 +46,14 @@ struct Life {
     pace: Pace,
     cut_at: i64,
     sent_at: Mutex<Vec<i64>>,
-    answers: Mutex<Vec<(u64, i64, Result<Appended, AppendError>)>>,
+    answers: Mutex<Vec<Answer>>,
+}
+
+struct Answer {
+    token: u64,
+    at: i64,
+    /// Where it is, unless it was refused.
+    appended: Option<Appended>,
 }
 
 /// Notes answers, and when they came.
@@ -54,7 +61,7 @@ struct Ear(Arc<Life>);
 
 impl AppendDone for Ear {
     fn done(&self, token: u64, result: &Result<Appended, AppendError>) {
-        self.0.answers.lock().unwrap().push((token, self.0.clock.now_ms(), result.clone()));
+        self.0.answers.lock().unwrap().push(Answer { token, at: self.0.clock.now_ms(), appended: result.clone().ok() });
     }
 }
 
@@ -151,10 +158,9 @@ fn a_power_cut_takes_at_most_the_last_moment_of_what_was_acknowledged() {
             let life = lives(pace, seed);
             let store = life.open();
             let answers = life.answers.lock().unwrap();
-            let acknowledged =
-                answers.iter().filter_map(|(token, at, result)| Some((token, at, result.as_ref().ok()?)));
             let (mut oldest_lost, mut last) = (i64::MAX, i64::MIN);
-            for (token, at, appended) in acknowledged {
+            for Answer { token, at, appended } in answers.iter() {
+                let Some(appended) = appended else { continue };
                 last = last.max(*at);
                 let kept = store.record_at(appended.physical_offset).is_some_and(|bytes| {
                     Record::read(&bytes).is_ok_and(|record| record.body[..] == token.to_be_bytes())
@@ -182,7 +188,7 @@ fn on_a_quick_disk_nobody_waits_for_the_flush_and_on_a_slow_one_all_are_told() {
     for seed in crate::seeds(10) {
         let waited = |life: &Life| {
             let (answers, sent_at) = (life.answers.lock().unwrap(), life.sent_at.lock().unwrap());
-            answers.iter().map(|(token, at, _)| at - sent_at[*token as usize]).max().unwrap()
+            answers.iter().map(|answer| answer.at - sent_at[answer.token as usize]).max().unwrap()
         };
         assert_eq!(waited(&lives(Pace::Quick, seed)), 0, "seed {seed}");
         let slow = lives(Pace::Slow, seed);
