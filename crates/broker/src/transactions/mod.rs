@@ -170,6 +170,9 @@ impl Transactions {
         let full = waiting >= ops::fitting(rules.op_bytes);
         if waiting > 0 && (full || now_ms - since >= rules.op_interval_ms || now_ms < since) {
             self.write_ops(store, offsets, rules, now_ms);
+        } else if let Some(place) = self.lock().all_noted_to(|| store.log_max_offset()) {
+            // Or else a start after a kill would read the log of days in which nothing was decided.
+            self.settled_from.fetch_max(place, Ordering::AcqRel);
         }
         let next = self.lock().next_due().map_or(FIRST_LOOK_MS, |due| due - now_ms);
         let least = if is_more { check::PACE_MS } else { 1 };

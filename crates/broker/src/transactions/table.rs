@@ -212,8 +212,17 @@ impl Table {
     /// out once they are. `log_end` is asked after everything that could add to them is shut out.
     pub fn take_done(&mut self, log_end: impl FnOnce() -> i64) -> (Vec<i64>, i64) {
         self.writing = std::mem::take(&mut self.done);
-        let from = self.deciding.values().copied().fold(log_end(), i64::min);
-        (self.writing.clone(), from)
+        (self.writing.clone(), self.decided_from(log_end()))
+    }
+
+    /// The place in the log before which there is no decision that is still on its way.
+    fn decided_from(&self, log_end: i64) -> i64 {
+        self.deciding.values().copied().fold(log_end, i64::min)
+    }
+
+    /// The same when all that is decided is noted; `None` when it isn't.
+    pub fn all_noted_to(&self, log_end: impl FnOnce() -> i64) -> Option<i64> {
+        (self.done.is_empty() && self.writing.is_empty()).then(|| self.decided_from(log_end()))
     }
 
     /// They could not be written.

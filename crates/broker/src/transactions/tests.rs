@@ -465,3 +465,22 @@ fn questions_come_no_faster_than_a_client_takes_them() {
     assert_eq!(desk.at(6_250).len() + 256, 600);
     assert!(desk.step() > Duration::from_millis(250));
 }
+
+#[test]
+fn a_start_does_not_read_the_log_of_times_in_which_nothing_was_decided() {
+    let desk = Desk::new();
+    let half = desk.prepare("b", "");
+    desk.end((half.queue_offset, half.physical_offset), true).unwrap();
+    desk.at(3_000);
+    let body = "x".repeat(10_000);
+    desk.store.append_now((0..100).map(|_| draft("T", &body, ""))).unwrap();
+    desk.store.checkpoint_step().unwrap();
+    desk.at(6_000);
+    desk.save();
+    let disk = desk.disk.clone();
+    let before = disk.bytes_read();
+    let desk = desk.crash(false);
+    let read = disk.bytes_read() - before;
+    assert!(read < 100_000, "{read} bytes read of {}", desk.store.log_max_offset());
+    assert_eq!(desk.bodies("T", 2), ["b"], "and nothing is delivered twice");
+}
