@@ -44,7 +44,7 @@ struct Inner {
 impl GroupTable {
     /// Reads the file and adds the groups that every broker has.
     pub fn open(file: TableFile, now_ms: i64) -> Result<Self, PersistError> {
-        let loaded = file.load::<SubscriptionGroupWrapper>()?;
+        let loaded = file.load_or_begin::<SubscriptionGroupWrapper>("groups come back with default settings")?;
         let kept = loaded.table.unwrap_or_default();
         let mut inner = Inner {
             groups: SYSTEM_GROUPS.map(|group| (group.to_owned(), SubscriptionGroupConfig::new(group).into())).into(),

@@ -10,6 +10,7 @@ mod bell;
 mod broker;
 pub mod clients;
 mod config;
+mod copied;
 pub mod deduplication;
 mod error;
 pub mod groups;

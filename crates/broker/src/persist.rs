@@ -4,8 +4,10 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use apogee_base::disk::{self, Disk};
+use apogee_base::disk::Disk;
 use apogee_wire::bodies::{Body, BodyError};
+
+use crate::copied::Copied;
 
 /// Why a file of the broker's state cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -30,52 +32,45 @@ pub enum PersistError {
     },
 }
 
+/// What a file holds.
+#[derive(Debug, PartialEq)]
+pub enum Kept<B> {
+    /// Its content.
+    Content(B),
+    /// There is none.
+    Never,
+    /// There was one, and it is damaged.
+    Lost,
+}
+
 /// One such file.
 #[derive(Clone)]
 pub struct JsonFile {
-    disk: Arc<dyn Disk>,
-    path: PathBuf,
+    file: Copied,
 }
 
 impl JsonFile {
     /// The file at a path; its folder is there.
     pub fn new(disk: Arc<dyn Disk>, path: PathBuf) -> Self {
-        Self { disk, path }
+        Self { file: Copied { disk, path } }
     }
 
-    /// Reads it, or the copy of what it was before when it is missing or damaged. `None` when there
-    /// is neither.
-    pub fn load<B: Body>(&self) -> Result<Option<B>, PersistError> {
-        let mut backup = self.path.clone().into_os_string();
-        backup.push(".bak");
-        let mut damage = None;
-        for path in [self.path.clone(), backup.into()] {
-            if !self.disk.exists(&path) {
-                continue;
+    /// Reads it, or a copy when it is missing or damaged. When none can be understood they are told and set
+    /// aside, and `instead` tells what that means.
+    pub fn load<B: Body>(&self, instead: &str) -> Result<Kept<B>, PersistError> {
+        Ok(match self.file.read() {
+            Ok(Some(content)) => Kept::Content(content.value),
+            Ok(None) => Kept::Never,
+            Err(error) => {
+                self.file.set_aside(error, instead)?;
+                Kept::Lost
             }
-            let text = disk::read(&*self.disk, &path);
-            let text = text.map_err(|source| PersistError::Io { action: "read", path: path.clone(), source })?;
-            match B::decode(&text) {
-                Ok(content) => {
-                    if damage.is_some() {
-                        tracing::error!(file = %path.display(), "read the copy of before instead: the last changes are lost");
-                    }
-                    return Ok(Some(content));
-                }
-                Err(source) => {
-                    let malformed = PersistError::Malformed { path, source };
-                    tracing::error!(%malformed, "a file of the broker's state is damaged");
-                    damage.get_or_insert(malformed);
-                }
-            }
-        }
-        damage.map_or(Ok(None), Err)
+        })
     }
 
     /// Replaces it, durably.
     pub fn save<B: Body>(&self, content: &B) -> Result<(), PersistError> {
-        let error = |source| PersistError::Io { action: "write", path: self.path.clone(), source };
-        disk::replace(&*self.disk, &self.path, &content.encode_pretty()).map_err(error)
+        self.file.write(&content.encode_pretty()).map_err(|source| self.file.error("write", source))
     }
 }
 
@@ -97,15 +92,40 @@ mod tests {
         let disk = SimDisk::new(1);
         disk.create_folder(Path::new("/c")).unwrap();
         let file = JsonFile::new(Arc::new(disk.clone()), "/c/f.json".into());
-        assert_eq!(file.load::<GroupList>().unwrap(), None);
+        let load = || file.load::<GroupList>("it begins anew").unwrap();
+        assert_eq!(load(), Kept::Never);
         file.save(&list("a")).unwrap();
-        file.save(&list("b")).unwrap();
-        assert_eq!(file.load::<GroupList>().unwrap(), Some(list("b")));
         let damage = |path: &str| disk.open(Path::new(path), false).unwrap().set_len(3).unwrap();
         damage("/c/f.json");
-        assert_eq!(file.load::<GroupList>().unwrap(), Some(list("a")));
+        assert_eq!(load(), Kept::Content(list("a")), "even if it was written but once");
+        file.save(&list("b")).unwrap();
+        assert_eq!(load(), Kept::Content(list("b")));
+        damage("/c/f.json");
+        damage("/c/f.json.copy");
+        assert_eq!(load(), Kept::Content(list("a")));
+        damage("/c/f.json");
         damage("/c/f.json.bak");
-        let error = file.load::<GroupList>().unwrap_err().to_string();
-        assert!(error.starts_with("/c/f.json cannot be understood"), "{error}");
+        assert_eq!(load(), Kept::Lost);
+        assert_eq!(load(), Kept::Never);
+        assert!(disk.exists(Path::new("/c/f.json.damaged")), "it is kept for whoever wants to look at it");
+    }
+
+    #[test]
+    fn a_flipped_bit_changes_nothing_wherever_it_is() {
+        let disk = SimDisk::new(1);
+        disk.create_folder(Path::new("/c")).unwrap();
+        let file = JsonFile::new(Arc::new(disk.clone()), "/c/f.json".into());
+        file.save(&list("a-group")).unwrap();
+        for path in ["/c/f.json", "/c/f.json.copy"] {
+            let length = disk.open(Path::new(path), false).unwrap().length().unwrap();
+            for bit in 0..length * 8 {
+                let on_disk = disk.open(Path::new(path), false).unwrap();
+                let mut byte = [0];
+                on_disk.read_at(&mut byte, bit / 8).unwrap();
+                on_disk.write_at(&mut [std::io::IoSlice::new(&[byte[0] ^ 1 << (bit % 8)])], bit / 8).unwrap();
+                assert_eq!(file.load("").unwrap(), Kept::Content(list("a-group")), "bit {bit} of {path}");
+                file.save(&list("a-group")).unwrap();
+            }
+        }
     }
 }

@@ -17,7 +17,7 @@ use apogee_wire::bodies::DelayOffsetSerializeWrapper;
 use bytes::BytesMut;
 
 use crate::bell::Bell;
-use crate::persist::{JsonFile, PersistError};
+use crate::persist::{JsonFile, Kept, PersistError};
 use crate::settled::{self, Settled};
 
 /// Messages delivered together: they share a write and a flush.
@@ -57,12 +57,21 @@ impl Schedule {
         store: &Store,
         settled: Arc<Settled>,
     ) -> Result<Self, PersistError> {
-        let kept: Option<DelayOffsetSerializeWrapper> = file.load()?;
+        let range = |level: i32| store.queue_range(names::SCHEDULE_TOPIC, level - 1).unwrap_or_default();
+        let kept: DelayOffsetSerializeWrapper = match file.load("what was delivered is read from the whole log")? {
+            Kept::Content(kept) => kept,
+            Kept::Never | Kept::Lost => {
+                if (1..=delays.len() as i32).any(|level| range(level).1 > 0) {
+                    settled.recall(store);
+                }
+                DelayOffsetSerializeWrapper::default()
+            }
+        };
         settled.begin(FOLLOWER);
-        let mut cursors = kept.unwrap_or_default().offset_table;
+        let mut cursors = kept.offset_table;
         let mut delivered = 0;
         for level in 1..=delays.len() as i32 {
-            let kept = cursors.get(&level).copied().unwrap_or(0);
+            let kept = cursors.get(&level).copied().unwrap_or_else(|| range(level).0);
             // In a level messages are delivered in order.
             let is_delivered = |offset| {
                 let unit = store.unit(names::SCHEDULE_TOPIC, level - 1, offset);

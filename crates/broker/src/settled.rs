@@ -14,7 +14,7 @@ use apogee_message::sysflag;
 use apogee_store::Store;
 use bytes::{Bytes, BytesMut};
 
-use crate::persist::{JsonFile, PersistError};
+use crate::persist::{JsonFile, Kept, PersistError};
 
 /// See the module.
 pub(crate) struct Settled {
@@ -35,13 +35,23 @@ struct State {
 impl Settled {
     /// Reads the marks, and the log from the lowest of them on.
     pub fn open(file: JsonFile, store: &Store) -> Result<Self, PersistError> {
-        let mut marks: BTreeMap<String, i64> = file.load()?.unwrap_or_default();
+        let (mut marks, is_lost) = match file.load("what was settled is read from the whole log")? {
+            Kept::Content(marks) => (marks, false),
+            Kept::Never => (BTreeMap::<String, i64>::new(), false),
+            Kept::Lost => (BTreeMap::new(), true),
+        };
         let read_to = store.confirmed_offset();
         // A power cut can take the end of the log: what is written there now is not known to anybody.
         marks.values_mut().for_each(|mark| *mark = read_to.min(*mark));
-        let records = marks.values().min().into_iter().flat_map(|mark| store.records(*mark));
-        let offsets = records.filter_map(|bytes| settled_by(&bytes)).collect();
+        let from = if is_lost { Some(store.log_min_offset()) } else { marks.values().min().copied() };
+        let offsets = from.into_iter().flat_map(|from| settled_since(store, from)).collect();
         Ok(Self { file, state: Mutex::new(State { marks, is_saved: true, offsets, read_to }) })
+    }
+
+    /// Reads the whole log: a follower has lost its progress.
+    pub fn recall(&self, store: &Store) {
+        let offsets: Vec<i64> = settled_since(store, store.log_min_offset()).collect();
+        self.lock().offsets.extend(offsets);
     }
 
     /// Whether the message at a physical offset was settled before the start.
@@ -89,6 +99,11 @@ impl Settled {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Physical offsets of what the records from a place of the log on settle.
+fn settled_since(store: &Store, from: i64) -> impl Iterator<Item = i64> + '_ {
+    store.records(from).filter_map(|bytes| settled_by(&bytes))
 }
 
 /// What a record's `preparedTransactionOffset` holds when it settles the message at a physical

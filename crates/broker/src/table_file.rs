@@ -5,10 +5,8 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `topics.json` | the table, as it was when it was written last |
+//! | `topics.json` | the table, as it was when it was written last; `.copy` and `.bak` beside it: see `copied.rs` |
 //! | `topics.json.journal` | the changes since then |
-//! | `topics.json.bak` | the table, as it was written before |
-//! | `topics.json.journal.bak` | the changes to that one: with them it is what `topics.json` is |
 //! | `topics.json.journal.new` | the next journal, until the file that it belongs to is in its place |
 //!
 //! A journal names the content of the file that it belongs to. If another broker has written the
@@ -17,10 +15,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use apogee_base::disk::{self, Disk};
+use apogee_base::disk::Disk;
 use apogee_wire::bodies::Body;
 use serde::{Deserialize, Serialize};
 
+use crate::copied::{Content, Copied};
 use crate::journal::{Found, Identity, Journal};
 use crate::persist::PersistError;
 
@@ -46,14 +45,10 @@ pub(crate) struct Loaded<T> {
 
 /// The files of one table.
 pub struct TableFile {
-    disk: Arc<dyn Disk>,
-    path: PathBuf,
+    file: Copied,
     /// Held by the one who writes: an older state must not replace a newer one.
     state: Mutex<State>,
 }
-
-/// What a file says, if it can be understood, and which content it has.
-type ReadTable<T> = (Result<T, PersistError>, Identity);
 
 struct State {
     /// `None` before the first file was written, and when a journal cannot be gone on with: then the
@@ -68,40 +63,44 @@ struct State {
 impl TableFile {
     /// The files at a path; its folder is there.
     pub fn new(disk: Arc<dyn Disk>, path: PathBuf) -> Self {
-        Self { disk, path, state: Mutex::new(State { journal: None, size: 0, is_due: false }) }
+        Self { file: Copied { disk, path }, state: Mutex::new(State { journal: None, size: 0, is_due: false }) }
     }
 
-    /// Reads the table and its changes; before anything is saved.
+    /// Reads the table and its changes; before anything is saved. An error when the file is damaged and
+    /// there is no copy.
     pub(crate) fn load<T: Body>(&self) -> Result<Loaded<T>, PersistError> {
+        self.loaded(self.file.read()?)
+    }
+
+    /// The same, but begins without a file that is damaged. `instead` tells what that means.
+    pub(crate) fn load_or_begin<T: Body>(&self, instead: &str) -> Result<Loaded<T>, PersistError> {
+        match self.file.read() {
+            Err(error) => {
+                self.file.set_aside(error, instead)?;
+                self.loaded(None)
+            }
+            Ok(content) => self.loaded(content),
+        }
+    }
+
+    fn loaded<T: Body>(&self, content: Option<Content<T>>) -> Result<Loaded<T>, PersistError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let main = self.read_table(&self.path)?;
-        let damage = match main {
-            Some((Ok(table), identity)) => {
-                state.size = identity.length();
-                let changes = self.changes_to(identity, &mut state)?;
-                return Ok(Loaded { table: Some(table), changes });
-            }
-            Some((Err(malformed), _)) => Some(malformed),
-            None => None,
+        let Some(Content { value, text, is_older }) = content else {
+            let Some(journal) = self.found(".journal")? else { return Ok(Loaded { table: None, changes: Vec::new() }) };
+            tracing::warn!(file = %self.file.path.display(), changes = journal.changes.len(), "the file is gone; what its journal has is kept");
+            state.is_due = true;
+            return Ok(Loaded { table: None, changes: self.decoded(journal) });
         };
-        // The file is damaged, or gone, as in the midst of being replaced.
-        let Some((Ok(table), identity)) = self.read_table(&self.beside(".bak"))? else {
-            if let Some(journal) = self.found(".journal")?.filter(|found| !found.changes.is_empty()) {
-                tracing::warn!(file = %self.path.display(), changes = journal.changes.len(), "the file is gone, and its journal belongs to nothing: it begins without them");
-            }
-            return damage.map_or(Ok(Loaded { table: None, changes: Vec::new() }), Err);
+        let identity = Identity::of(&text);
+        state.size = identity.length();
+        let changes = if is_older {
+            // Of the changes in between those are known that came last.
+            state.is_due = true;
+            self.found(".journal")?.map(|found| self.decoded(found)).unwrap_or_default()
+        } else {
+            self.changes_to(identity, &mut state)?
         };
-        if damage.is_some() {
-            let damaged = self.beside(".damaged");
-            tracing::error!(file = %self.path.display(), kept_as = %damaged.display(), "the file is damaged: the copy of before and the changes since then are taken instead");
-            self.disk.rename(&self.path, &damaged).map_err(|source| self.error("rename", source))?;
-        }
-        let mut changes = Vec::new();
-        for found in [self.found(".journal.bak")?.filter(|found| found.base == identity), self.found(".journal")?] {
-            changes.extend(found.map(|found| self.decoded(found)).unwrap_or_default());
-        }
-        state.is_due = true;
-        Ok(Loaded { table: Some(table), changes })
+        Ok(Loaded { table: Some(value), changes })
     }
 
     /// Makes the table durable as it is: what `changes` takes of it, or all of it. Returns when
@@ -154,9 +153,9 @@ impl TableFile {
         let identity = Identity::of(&content);
         let written = || {
             let next = self.beside(".journal.new");
-            let journal = Journal::create(&*self.disk, &next, identity)?;
-            self.disk.sync_folder(self.folder())?;
-            disk::replace(&*self.disk, &self.path, &content)?;
+            let journal = Journal::create(&*self.file.disk, &next, identity)?;
+            self.file.disk.sync_folder(self.folder())?;
+            self.file.write(&content)?;
             self.switch()?;
             Ok(journal)
         };
@@ -170,11 +169,8 @@ impl TableFile {
     /// Puts the next journal in the place of the one before.
     fn switch(&self) -> std::io::Result<()> {
         let current = self.beside(".journal");
-        if self.disk.exists(&current) {
-            self.disk.rename(&current, &self.beside(".journal.bak"))?;
-        }
-        self.disk.rename(&self.beside(".journal.new"), &current)?;
-        self.disk.sync_folder(self.folder())
+        self.file.disk.rename(&self.beside(".journal.new"), &current)?;
+        self.file.disk.sync_folder(self.folder())
     }
 
     /// The changes that belong to the table's file.
@@ -186,13 +182,13 @@ impl TableFile {
         let Some(found) = self.found(".journal")? else { return Ok(Vec::new()) };
         if found.base != identity {
             tracing::warn!(
-                file = %self.path.display(), changes = found.changes.len(),
+                file = %self.file.path.display(), changes = found.changes.len(),
                 "the file was written by another broker since this one was here: what its journal has of before is left out"
             );
             state.is_due = true;
             return Ok(Vec::new());
         }
-        let journal = Journal::resume(&*self.disk, &self.beside(".journal"), &found);
+        let journal = Journal::resume(&*self.file.disk, &self.beside(".journal"), &found);
         state.journal = Some(journal.map_err(|source| self.error("open the journal of", source))?);
         Ok(self.decoded(found))
     }
@@ -200,38 +196,25 @@ impl TableFile {
     fn decoded<T: Body>(&self, found: Found) -> Vec<Change<T>> {
         let decode = |change: Vec<u8>| {
             let decoded = Change::decode(&change);
-            decoded.inspect_err(|error| tracing::error!(file = %self.path.display(), %error, "a change in the journal cannot be understood; left out"))
+            decoded.inspect_err(|error| tracing::error!(file = %self.file.path.display(), %error, "a change in the journal cannot be understood; left out"))
         };
         found.changes.into_iter().filter_map(|change| decode(change).ok()).collect()
     }
 
     fn found(&self, suffix: &str) -> Result<Option<Found>, PersistError> {
-        Found::read(&*self.disk, &self.beside(suffix)).map_err(|source| self.error("read the journal of", source))
-    }
-
-    /// A file's table and the identity of its content; `None` when it isn't there.
-    fn read_table<T: Body>(&self, path: &Path) -> Result<Option<ReadTable<T>>, PersistError> {
-        if !self.disk.exists(path) {
-            return Ok(None);
-        }
-        let read = disk::read(&*self.disk, path);
-        let text = read.map_err(|source| PersistError::Io { action: "read", path: path.to_owned(), source })?;
-        let table = T::decode(&text).map_err(|source| PersistError::Malformed { path: path.to_owned(), source });
-        Ok(Some((table, Identity::of(&text))))
+        Found::read(&*self.file.disk, &self.beside(suffix)).map_err(|source| self.error("read the journal of", source))
     }
 
     fn beside(&self, suffix: &str) -> PathBuf {
-        let mut path = self.path.clone().into_os_string();
-        path.push(suffix);
-        path.into()
+        self.file.beside(suffix)
     }
 
     fn folder(&self) -> &Path {
-        self.path.parent().unwrap_or(Path::new("."))
+        self.file.path.parent().unwrap_or(Path::new("."))
     }
 
     fn error(&self, action: &'static str, source: std::io::Error) -> PersistError {
-        PersistError::Io { action, path: self.path.clone(), source }
+        self.file.error(action, source)
     }
 }
 

@@ -67,7 +67,8 @@ struct Inner {
 impl TopicTable {
     /// Reads the file and adds the topics that every broker has.
     pub fn open(file: TableFile, settings: &BrokerSettings, now_ms: i64) -> Result<Self, PersistError> {
-        let loaded = file.load::<TopicConfigSerializeWrapper>()?;
+        let loaded =
+            file.load_or_begin::<TopicConfigSerializeWrapper>("topics with queues come back with default settings")?;
         let kept = loaded.table.unwrap_or_default();
         let mut inner = Inner {
             topics: HashMap::new(),

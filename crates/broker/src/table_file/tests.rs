@@ -2,7 +2,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::IoSlice;
 
-use apogee_base::disk::SimDisk;
+use apogee_base::disk::{self, SimDisk};
 use apogee_wire::bodies::KVTable;
 
 use super::*;
@@ -163,14 +163,48 @@ fn a_file_that_is_damaged_or_gone_loses_nothing() {
 }
 
 #[test]
-fn a_damaged_file_without_a_copy_is_an_error_that_names_it() {
+fn a_file_without_a_good_copy_is_an_error_that_names_it_or_set_aside() {
     let disk = SimDisk::new(1);
     let table = Table::open(&disk);
     table.put("a", 1);
     table.save().unwrap();
+    table.put("b", 2);
+    table.save().unwrap();
     flip(&disk, PATH, 0);
+    flip(&disk, "/c/t.json.copy", 0);
     let error = table.file.load::<KVTable>().map(drop).unwrap_err().to_string();
     assert!(error.starts_with("/c/t.json cannot be understood"), "{error}");
+    let loaded = table.file.load_or_begin::<KVTable>("it begins anew").unwrap();
+    assert_eq!((loaded.table.is_none(), loaded.changes.len()), (true, 1), "what the journal has is kept");
+    assert!(disk.exists(Path::new("/c/t.json.damaged")));
+}
+
+#[test]
+fn a_flipped_bit_anywhere_costs_at_most_the_change_it_is_in() {
+    let filled = || {
+        let disk = SimDisk::new(1);
+        let table = Table::open(&disk);
+        table.put("first", 1_000);
+        table.save().unwrap();
+        for number in 0..3 {
+            table.put(&format!("n{number}"), number);
+            table.save().unwrap();
+        }
+        disk
+    };
+    let whole = Table::open(&filled()).content.take();
+    for (path, may_lose) in [(PATH, 0), ("/c/t.json.copy", 0), ("/c/t.json.journal", 1)] {
+        for bit in 0..filled().open(Path::new(path), false).unwrap().length().unwrap() * 8 {
+            let disk = filled();
+            let mut byte = [0];
+            let file = disk.open(Path::new(path), false).unwrap();
+            file.read_at(&mut byte, bit / 8).unwrap();
+            file.write_at(&mut [IoSlice::new(&[byte[0] ^ 1 << (bit % 8)])], bit / 8).unwrap();
+            let found = Table::open(&disk).content.take();
+            assert!(found.iter().all(|(name, value)| whole.get(name) == Some(value)), "bit {bit} of {path}: {found:?}");
+            assert!(found.len() + may_lose >= whole.len(), "bit {bit} of {path}: {found:?}");
+        }
+    }
 }
 
 /// Random changes, saves, stops, crashes and failures: what is found after a crash is what it was at
