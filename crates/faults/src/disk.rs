@@ -7,7 +7,8 @@ use crate::error::{Failure, run};
 
 /// A mounted ext4; unmounted when dropped.
 pub struct LoopDisk {
-    image: PathBuf,
+    /// What stands for the disk itself.
+    pub image: PathBuf,
     /// Where it is mounted.
     pub folder: PathBuf,
     power_cut: PathBuf,

@@ -52,8 +52,12 @@ pub struct Acknowledged {
     pub place: Place,
     /// The queue offset that was told: of the first.
     pub offset: i64,
+    /// When it was sent.
+    pub sent_at: Instant,
     /// When the answer was read.
     pub at: Instant,
+    /// The answer came later than that.
+    pub not_before: Instant,
 }
 
 /// A send that was answered with an error.
@@ -63,8 +67,8 @@ pub struct Refused {
     pub code: i32,
     /// Its words.
     pub remark: String,
-    /// When the answer was read.
-    pub at: Instant,
+    /// When it was sent.
+    pub sent_at: Instant,
 }
 
 /// A message that the consumer read.
@@ -175,14 +179,22 @@ impl Running {
     }
 }
 
+/// A send under way.
+struct Flying {
+    first_id: u64,
+    count: u64,
+    place: Place,
+    sent_at: Instant,
+}
+
 struct Sender {
     plan: Plan,
     ids: Arc<AtomicU64>,
     rng: Rng,
     stop: Arc<AtomicBool>,
     watch: Arc<Watch>,
-    /// By the number of the answer: first id, count, queue.
-    flying: HashMap<i32, (u64, u64, Place)>,
+    /// By the number of the answer.
+    flying: HashMap<i32, Flying>,
     told: Told,
 }
 
@@ -203,7 +215,7 @@ impl Sender {
             }
             let refused = self.told.refused.len();
             if let Some(answer) = peer.receive(Duration::from_millis(50))? {
-                self.hear(&answer);
+                self.hear(&answer, peer.not_before());
             }
             // Who is refused waits a moment, as clients do.
             if self.told.refused.len() > refused {
@@ -213,7 +225,7 @@ impl Sender {
         let deadline = Instant::now() + PATIENCE;
         while !self.flying.is_empty() {
             match peer.receive(deadline.saturating_duration_since(Instant::now()))? {
-                Some(answer) => self.hear(&answer),
+                Some(answer) => self.hear(&answer, peer.not_before()),
                 None => break,
             }
         }
@@ -225,41 +237,19 @@ impl Sender {
         let count = if self.rng.chance(15) { self.rng.within(2..17) } else { 1 };
         let first = self.ids.fetch_add(count, Ordering::Relaxed);
         self.told.sent.extend((first..first + count).map(|id| (id, (Arc::clone(&topic), queue_id))));
-        let mut command = match count {
-            1 => Command::request(request::SEND_MESSAGE_V2),
-            _ => Command::request(request::SEND_BATCH_MESSAGE),
-        };
-        let own = properties_of(first);
-        if count == 1 {
-            command.body = self.body(first);
+        let body = if count == 1 {
+            self.body(first)
         } else {
             let mut out = BytesMut::new();
             for id in first..first + count {
                 let properties = Bytes::from(properties_of(id));
                 batch::push(&mut out, &BatchMessage { flag: body::FLAG, body: self.body(id), properties });
             }
-            command.body = out.freeze();
-        }
-        let header = SendMessageRequestHeader {
-            producer_group: "FaultsProducer",
-            topic: &topic,
-            default_topic: "TBW102",
-            default_topic_queue_nums: 4,
-            queue_id,
-            sys_flag: 0,
-            born_timestamp: body::BORN,
-            flag: body::FLAG,
-            properties: Some(&own),
-            reconsume_times: Some(0),
-            unit_mode: Some(false),
-            batch: Some(count > 1),
-            max_reconsume_times: None,
-            broker_name: None,
-            rpc: RpcFields::default(),
+            out.freeze()
         };
-        header.encode_v2(&mut command.fields);
-        let opaque = peer.send(command)?;
-        self.flying.insert(opaque, (first, count, (topic, queue_id)));
+        let place = (topic, queue_id);
+        let (sent_at, opaque) = (Instant::now(), peer.send(request_of(&place, first, count, body))?);
+        self.flying.insert(opaque, Flying { first_id: first, count, place, sent_at });
         Ok(())
     }
 
@@ -273,23 +263,70 @@ impl Sender {
         body::make(id, self.rng.below(limit.min(self.plan.largest as u64)) as usize)
     }
 
-    fn hear(&mut self, answer: &Command) {
-        let Some((first_id, count, place)) = self.flying.remove(&answer.opaque) else { return };
+    fn hear(&mut self, answer: &Command, not_before: Instant) {
+        let Some(Flying { first_id, count, place, sent_at }) = self.flying.remove(&answer.opaque) else { return };
         let at = Instant::now();
         let header = answer.header::<SendMessageResponseHeader<'_>>();
         match header {
             Ok(header) if answer.code == response::SUCCESS => {
                 let offset = header.queue_offset;
-                self.told.acknowledged.push(Acknowledged { first_id, count, place, offset, at });
+                self.told.acknowledged.push(Acknowledged { first_id, count, place, offset, sent_at, at, not_before });
                 self.watch.acknowledged.fetch_add(count, Ordering::Relaxed);
             }
             _ => {
                 let remark = answer.remark.clone().unwrap_or_default();
-                self.told.refused.push(Refused { code: answer.code, remark, at });
+                self.told.refused.push(Refused { code: answer.code, remark, sent_at });
                 self.watch.refused.fetch_add(1, Ordering::Relaxed);
             }
         }
     }
+}
+
+/// A send of `count` messages, the first of which has this id.
+fn request_of(place: &Place, first_id: u64, count: u64, body: Bytes) -> Command {
+    let code = if count == 1 { request::SEND_MESSAGE_V2 } else { request::SEND_BATCH_MESSAGE };
+    let mut command = Command::request(code);
+    command.body = body;
+    let own = properties_of(first_id);
+    let header = SendMessageRequestHeader {
+        producer_group: "FaultsProducer",
+        topic: &place.0,
+        default_topic: "TBW102",
+        default_topic_queue_nums: 4,
+        queue_id: place.1,
+        sys_flag: 0,
+        born_timestamp: body::BORN,
+        flag: body::FLAG,
+        properties: Some(&own),
+        reconsume_times: Some(0),
+        unit_mode: Some(false),
+        batch: Some(count > 1),
+        max_reconsume_times: None,
+        broker_name: None,
+        rpc: RpcFields::default(),
+    };
+    header.encode_v2(&mut command.fields);
+    command
+}
+
+/// Sends so many messages, one after the other, that nobody looks for: a server that has just started is not
+/// at its pace yet. Waits until they are taken.
+pub fn warm(address: SocketAddr, count: u64) -> io::Result<()> {
+    let mut peer = Peer::connect(address)?;
+    let (mut taken, began) = (0, Instant::now());
+    while taken < count {
+        let place = (Arc::from("Warm"), (taken % 4) as i32);
+        match peer.call(request_of(&place, taken, 1, body::make(taken, 300)))?.code {
+            response::SUCCESS => taken += 1,
+            // It may be about to make the topic, or lack the disk for it.
+            code if began.elapsed() > PATIENCE => {
+                let text = format!("no send was taken within {} s: code {code}", PATIENCE.as_secs());
+                return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+            }
+            _ => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
+    Ok(())
 }
 
 fn properties_of(id: u64) -> String {

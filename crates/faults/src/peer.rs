@@ -20,11 +20,18 @@ pub const GROUP: &str = "FaultsConsumer";
 /// Bit of a pull's system flag: the subscription comes with it.
 const WITH_SUBSCRIPTION: i32 = 1 << 2;
 
+/// A wait for bytes is interrupted so often, to note that none had come.
+const LOOK: Duration = Duration::from_millis(5);
+
 /// A connection.
 pub struct Peer {
     stream: TcpStream,
     input: BytesMut,
     opaque: i32,
+    /// When no byte was waiting to be read.
+    empty_at: Instant,
+    /// The same, as of the last bytes that were read.
+    not_before: Instant,
 }
 
 /// What a pull brought.
@@ -43,7 +50,9 @@ impl Peer {
         let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(Self { stream, input: BytesMut::new(), opaque: 0 })
+        stream.set_read_timeout(Some(LOOK))?;
+        let now = Instant::now();
+        Ok(Self { stream, input: BytesMut::new(), opaque: 0, empty_at: now, not_before: now })
     }
 
     /// Sends a request; returns the number of its answer.
@@ -70,15 +79,27 @@ impl Peer {
             if left.is_zero() {
                 return Ok(None);
             }
-            self.stream.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
             let mut chunk = [0; 65_536];
+            let looked = Instant::now();
             match self.stream.read(&mut chunk) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(read) => self.input.extend_from_slice(&chunk[..read]),
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                Ok(read) => {
+                    self.input.extend_from_slice(&chunk[..read]);
+                    self.not_before = self.empty_at;
+                    if read < chunk.len() {
+                        self.empty_at = looked;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.empty_at = looked,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// A moment before which the last answer received had not come, however late it was read.
+    pub fn not_before(&self) -> Instant {
+        self.not_before
     }
 
     /// Sends a request and waits for its answer.

@@ -16,8 +16,14 @@ use crate::rng::Rng;
 use crate::target::{Kind, Process, Target};
 use crate::verify::{Outcome, Scope, verify};
 
+/// Age at which a consumer offset that Apache's broker has acknowledged must be on disk: it saves them for the
+/// first time 10 s after its start, then every `flushConsumerOffsetInterval`. Ours has them on disk when it
+/// answers.
+const OFFSETS_SAVED_BY_APACHE: Duration = Duration::from_secs(12);
 /// Stores of failures that are kept.
 const KEPT: usize = 3;
+/// Messages sent to Apache's broker after each start, before anything counts.
+pub const WARM: u64 = 200;
 /// Findings that are printed of one round.
 const SHOWN: usize = 12;
 
@@ -243,7 +249,11 @@ impl Session {
         self.target.settings = settings.cloned().collect();
         let process = self.target.start(&self.data, &self.server_log())?;
         self.report.longest_start = self.report.longest_start.max(process.started_in);
+        let broker = process.broker;
         self.process = Some(process);
+        if self.common.server == Kind::Apache {
+            crate::load::warm(broker, WARM)?;
+        }
         Ok(())
     }
 
@@ -288,7 +298,12 @@ impl Session {
     /// Lets the load work for a moment: a short one, so that many rounds fit in, and now and then one that is
     /// long enough for what is done in the background.
     pub fn wait(&mut self) {
-        let range = if self.rng.chance(5) { 1_200..2_000 } else { 20..300 };
+        let range = match self.common.server {
+            // Its start takes so long that few rounds are run: each has to show more.
+            Kind::Apache => 500..2_000,
+            Kind::Apogee if self.rng.chance(5) => 1_200..2_000,
+            Kind::Apogee => 20..300,
+        };
         std::thread::sleep(Duration::from_millis(self.rng.within(range)));
     }
 
@@ -304,7 +319,11 @@ impl Session {
 
     /// Looks at the store.
     pub fn verify(&mut self, scope: &Scope) -> Result<Outcome, Failure> {
-        let mut outcome = verify(self.address()?, &mut self.ledger, scope, &mut self.rng)?;
+        let saved_within = match self.common.server {
+            Kind::Apogee => Duration::ZERO,
+            Kind::Apache => OFFSETS_SAVED_BY_APACHE,
+        };
+        let mut outcome = verify(self.address()?, &mut self.ledger, scope, saved_within, &mut self.rng)?;
         self.report.unacknowledged += outcome.unacknowledged;
         self.report.lost += outcome.lost;
         self.report.offsets_back += outcome.offsets_back;

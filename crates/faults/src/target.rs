@@ -116,6 +116,11 @@ impl Process {
             let _ = kill_process_group(group, Signal::KILL);
         }
         let _ = self.child.wait();
+        // Its children may hold files a moment longer.
+        let deadline = Instant::now() + END;
+        while has_live_members(self.child.id()) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 
     /// Ends it as an operator does.
@@ -138,6 +143,17 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Whether a process group has a process that has not ended; one that only nobody has waited for has.
+fn has_live_members(group: u32) -> bool {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes.filter_map(|entry| std::fs::read_to_string(entry.path().join("stat")).ok()).any(|stat| {
+        // pid (name) state parent group …; the name may have anything in it.
+        let mut fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
+        let (state, group_of) = (fields.next(), fields.nth(1));
+        !matches!(state, Some("Z" | "X") | None) && group_of.and_then(|id| id.parse().ok()) == Some(group)
+    })
 }
 
 /// Empties or creates a file.

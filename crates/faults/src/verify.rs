@@ -16,9 +16,6 @@ use crate::rng::Rng;
 
 /// How long what is promised may take to appear after a start.
 const APPEARS: Duration = Duration::from_secs(5);
-/// Age at which an acknowledged consumer offset must be on disk: the harness has the server save them every
-/// 100 ms, the least there is, and on a busy machine a save takes its time.
-const OFFSETS_SAVED: Duration = Duration::from_millis(1_000);
 /// Offsets before what is new that are read again in each verification.
 const OVERLAP: usize = 8;
 /// Messages that are looked for by their keys in each verification.
@@ -58,8 +55,15 @@ pub struct Outcome {
     pub offsets_back: u64,
 }
 
-/// Looks at the store, and takes what is seen into the ledger.
-pub fn verify(address: SocketAddr, ledger: &mut Ledger, scope: &Scope, rng: &mut Rng) -> io::Result<Outcome> {
+/// Looks at the store, and takes what is seen into the ledger. Consumer offsets must be on disk so long after
+/// they were acknowledged.
+pub fn verify(
+    address: SocketAddr,
+    ledger: &mut Ledger,
+    scope: &Scope,
+    saved_within: Duration,
+    rng: &mut Rng,
+) -> io::Result<Outcome> {
     let mut peer = Peer::connect(address)?;
     let mut outcome = Outcome::default();
     let places: Vec<Place> = ledger.queues.keys().chain(ledger.sent.values()).cloned().collect();
@@ -74,7 +78,7 @@ pub fn verify(address: SocketAddr, ledger: &mut Ledger, scope: &Scope, rng: &mut
         outcome.lost += outcome.damaged;
     }
     if !scope.without_commits {
-        commits(&mut peer, ledger, scope, &mut outcome)?;
+        commits(&mut peer, ledger, scope, saved_within, &mut outcome)?;
     }
     // Not after a damage: it may have taken just those.
     if scope.damaged == 0 {
@@ -270,15 +274,21 @@ impl Check<'_> {
     }
 }
 
-/// No consumer offset has gone back behind one that was acknowledged [`OFFSETS_SAVED`] before the end.
-fn commits(peer: &mut Peer, ledger: &mut Ledger, scope: &Scope, outcome: &mut Outcome) -> io::Result<()> {
+/// No consumer offset has gone back behind one that was acknowledged `saved_within` before the end.
+fn commits(
+    peer: &mut Peer,
+    ledger: &mut Ledger,
+    scope: &Scope,
+    saved_within: Duration,
+    outcome: &mut Outcome,
+) -> io::Result<()> {
     for (place, commit) in &mut ledger.commits {
         let found = peer.committed(&place.0, place.1)?.unwrap_or(0);
         let latest = |acknowledged: &[(Instant, i64)], age: Duration| {
             let counts = |at: &Instant| scope.ended.is_none_or(|ended| *at + age <= ended);
             acknowledged.iter().filter(|(at, _)| counts(at)).map(|(_, offset)| *offset).max().unwrap_or(0)
         };
-        let saved = latest(&commit.acknowledged, OFFSETS_SAVED).max(commit.floor);
+        let saved = latest(&commit.acknowledged, saved_within).max(commit.floor);
         if found < saved || found > commit.asked {
             let asked = commit.asked;
             let text = format!("the group's offset is {found}; {saved} was acknowledged, {asked} asked for");

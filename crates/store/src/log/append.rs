@@ -31,7 +31,7 @@ pub struct Append {
 
 /// Hears what became of messages.
 pub trait AppendDone: Send + Sync {
-    /// Called once for each message, on any thread, with no lock held; must not block.
+    /// Called once for each message, on any thread, with no lock held, in any order; must not block.
     fn done(&self, token: u64, result: &Result<Appended, AppendError>);
 }
 

@@ -328,7 +328,7 @@ impl AppendDone for Sends {
         let state = &mut *state;
         let Some((number, slot)) = slot_of(&mut state.slots, token) else { return };
         match result {
-            Ok(appended) => slot.add(appended, broker.store_host),
+            Ok(appended) => slot.add(appended),
             Err(error) => slot.error = Some(BrokerError::from(error)),
         }
         slot.left -= 1;

@@ -49,9 +49,10 @@ pub(super) struct Slot {
     pub queue_id: Option<i32>,
     /// Messages of the request that are not decided yet.
     pub left: u32,
+    /// The first of its messages in the log, of those that are decided.
     pub first: Option<Appended>,
-    /// Ids of a batch's messages; of a single one it is made from `first`.
-    pub ids: String,
+    /// Where in the log they are, in order.
+    stored: Vec<i64>,
     pub bytes: u64,
     pub unique_key: Bytes,
     /// When it is to be delivered, in milliseconds since 1970.
@@ -134,20 +135,19 @@ pub(super) fn slot_of(slots: &mut [Slot], token: u64) -> Option<(u32, &mut Slot)
 }
 
 impl Slot {
-    pub fn add(&mut self, appended: &Appended, host: SocketAddr) {
-        use std::fmt::Write;
-        if self.left > 1 || self.first.is_some() {
-            let separator = if self.ids.is_empty() { "" } else { "," };
-            let id = apogee_message::ids::OffsetId { host, offset: appended.physical_offset };
-            // A String grows: writing to it cannot fail.
-            let _ = write!(self.ids, "{separator}{id}");
+    /// A message is in the store. Those of a batch come in any order: one part of it may be confirmed at once
+    /// while the other waits for a flush.
+    pub fn add(&mut self, appended: &Appended) {
+        let at = self.stored.partition_point(|offset| *offset < appended.physical_offset);
+        self.stored.insert(at, appended.physical_offset);
+        if at == 0 {
+            self.first = Some(*appended);
         }
-        self.first.get_or_insert(*appended);
     }
 
     pub fn count(&self, broker: &Broker) {
         if let (None, Some(topic)) = (&self.error, &self.topic) {
-            let messages = self.ids.split(',').count() as u64;
+            let messages = self.stored.len() as u64;
             broker.stats.add(Kind::TopicPutNums, topic, messages);
             broker.stats.add(Kind::TopicPutSize, topic, self.bytes);
             broker.stats.add(Kind::BrokerPutNums, &broker.cluster, messages);
@@ -163,13 +163,9 @@ impl Slot {
             return;
         }
         let (Some(first), Answer::Sent) = (self.first, self.kind) else { return };
-        let id = apogee_message::ids::OffsetId { host: broker.store_host, offset: first.physical_offset };
-        // Field by field, as `SendMessageResponseHeader` has them: the id needs no string of its own.
+        // Field by field, as `SendMessageResponseHeader` has them: the ids need no string of their own.
         let fields = &mut answer.fields;
-        match self.ids.is_empty() {
-            true => fields.set("msgId", id),
-            false => fields.set_str("msgId", &self.ids),
-        }
+        fields.set("msgId", Ids { host: broker.store_host, offsets: &self.stored });
         fields.set("queueId", self.queue_id.unwrap_or(first.queue_id));
         fields.set("queueOffset", first.queue_offset);
         if let Some(key) = std::str::from_utf8(&self.unique_key).ok().filter(|key| !key.is_empty()) {
@@ -187,8 +183,43 @@ impl Slot {
     }
 
     pub fn clear(&mut self) {
-        let mut ids = std::mem::take(&mut self.ids);
-        ids.clear();
-        *self = Self { ids, generation: self.generation.wrapping_add(1), ..Self::default() };
+        let mut stored = std::mem::take(&mut self.stored);
+        stored.clear();
+        *self = Self { stored, generation: self.generation.wrapping_add(1), ..Self::default() };
+    }
+}
+
+/// The ids of messages at some places of the log, as an answer has them.
+struct Ids<'o> {
+    host: SocketAddr,
+    offsets: &'o [i64],
+}
+
+impl std::fmt::Display for Ids<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (nth, &offset) in self.offsets.iter().enumerate() {
+            let separator = if nth == 0 { "" } else { "," };
+            write!(f, "{separator}{}", apogee_message::ids::OffsetId { host: self.host, offset })?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_that_is_confirmed_out_of_order_is_answered_with_its_first_message_and_its_ids_in_order() {
+        let mut slot = Slot::default();
+        for nth in [3, 4, 0, 1, 2] {
+            let (physical_offset, queue_offset) = (1_000 + nth * 100, 70 + nth);
+            slot.add(&Appended { physical_offset, size: 100, queue_id: 2, queue_offset, store_timestamp: 5 });
+        }
+        assert_eq!(slot.first.map(|first| first.queue_offset), Some(70));
+        let host = SocketAddr::from(([127, 0, 0, 1], 10_911));
+        let one = |offset| apogee_message::ids::OffsetId { host, offset }.to_string();
+        let ids = Ids { host, offsets: &slot.stored }.to_string();
+        assert_eq!(ids, [1_000, 1_100, 1_200, 1_300, 1_400].map(one).join(","));
     }
 }
