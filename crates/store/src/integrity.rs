@@ -79,6 +79,10 @@ impl Store {
             Err(None) => return Led::Gone,
             Err(Some(damage)) => damage,
         };
+        // Told when the store was opened.
+        if self.log.is_missing(unit.physical_offset) {
+            return Led::Damaged;
+        }
         let key = queue.key();
         if self.told.knows(key, offset) {
             return Led::Damaged;

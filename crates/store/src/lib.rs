@@ -31,6 +31,7 @@ mod index;
 mod integrity;
 mod log;
 mod mark;
+mod missing;
 mod offline;
 mod options;
 mod queue;

@@ -315,7 +315,9 @@ impl Offline {
                 }
                 // What a crash left behind the last checkpoint is written again at the next start.
                 let is_left = unit.physical_offset >= self.complete_to.min(end) && self.complete_to != i64::MAX;
-                if self.log.leads_to(&unit, &topic, id, offset) == Some(true) {
+                if self.log.is_missing(unit.physical_offset) {
+                    // Told of the file.
+                } else if self.log.leads_to(&unit, &topic, id, offset) == Some(true) {
                     report.units += 1;
                 } else if !is_left {
                     let what =
@@ -354,7 +356,7 @@ impl Offline {
 
     /// File and byte of a place in the log.
     fn place(&self, at: i64) -> (PathBuf, u64) {
-        let base = self.log.segment(at).map_or(0, |segment| segment.base);
+        let base = self.log.segment(at).map_or(at, |segment| segment.base);
         (self.log.folder().join(file_name(base)), (at - base) as u64)
     }
 }

@@ -327,7 +327,7 @@ impl Store {
         let bytes = self.log.record(physical_offset)?;
         let record = self.checked(&bytes, physical_offset).inspect_err(|damage| match damage {
             // Anyone may ask for what was never the place of a record.
-            Damage::Unreadable(_) | Damage::Elsewhere(_) | Damage::NotMeant => {}
+            Damage::Unreadable(_) | Damage::Elsewhere(_) | Damage::NotMeant | Damage::Missing => {}
             Damage::Sum | Damage::NoSum => self.tell(physical_offset, damage),
         });
         let end = physical_offset + i64::from(record.ok()?.size);

@@ -99,7 +99,8 @@ impl Recovery<'_> {
         }
         let mut buffer = vec![0; AGAIN_AT_A_TIME.min((to - at) as usize)];
         tracing::info!(from = at, to, "the end of the commit log may not be on disk: it is written again");
-        while let Some(segment) = self.log.segment(at).filter(|_| at < to) {
+        while let Some(segment) = self.log.segment_from(at).filter(|segment| at.max(segment.base) < to) {
+            at = at.max(segment.base);
             let end = to.min(segment.base + self.log.segment_size as i64);
             let length = buffer.len().min((end - at) as usize);
             let place = (at - segment.base) as u64;
@@ -127,7 +128,7 @@ impl Recovery<'_> {
                 }
                 Found::Damaged(damaged) if damages.len() < MOST_TOLD => {
                     let Damaged { at, length, reason, .. } = &damaged;
-                    let base = self.log.segment(*at).map_or(0, |segment| segment.base);
+                    let base = self.log.segment(*at).map_or(*at, |segment| segment.base);
                     let file = self.log.folder().join(file_name(base));
                     tracing::error!(file = %file.display(), offset = at, length, %reason, "a part of the commit log is damaged: it is passed over");
                     damages.push(damaged);
@@ -163,6 +164,9 @@ impl Recovery<'_> {
     fn start(&self, dispatched_to: i64, scan: &Scan<'_>) -> i64 {
         let start = dispatched_to.max(self.log.min_offset());
         let Some(segment) = self.log.segment(start) else {
+            if self.log.is_missing(start) {
+                return start;
+            }
             // Past the last segment: its beginning is as far back as one has to look.
             return self.log.all_segments().last().map_or(start, |last| last.base);
         };
@@ -177,7 +181,8 @@ impl Recovery<'_> {
     /// records, and removes the segments behind.
     fn cut(&self, end: i64) -> Result<(), StoreError> {
         let Some(segment) = self.log.segment(end) else { return Ok(()) };
-        if end == segment.base && segment.base > self.log.min_offset() {
+        // Behind a file that is missing an empty one stays: it tells where the log goes on.
+        if end == segment.base && segment.base > self.log.min_offset() && self.log.segment(end - 1).is_some() {
             return self.log.remove_from(segment.base);
         }
         self.log.remove_from(segment.base + 1)?;

@@ -34,6 +34,8 @@ pub(crate) enum Damage {
     NoSum,
     #[error("it is not the one that its queue means")]
     NotMeant,
+    #[error("the file is missing")]
+    Missing,
 }
 
 impl Checks {
@@ -94,7 +96,12 @@ impl Iterator for Scan<'_> {
 
     fn next(&mut self) -> Option<Found> {
         while self.at < self.to {
-            let segment = self.log.segment(self.at)?;
+            let segment = self.log.segment_from(self.at)?;
+            if segment.base > self.at {
+                let (at, length) = (self.at, segment.base - self.at);
+                self.at = segment.base;
+                return Some(Found::Damaged(Damaged { at, length, reason: Damage::Missing, legible: None }));
+            }
             let end = segment.base + self.log.segment_size as i64;
             if self.at + READ_AHEAD > self.ahead {
                 let from = self.at.max(self.ahead);
@@ -155,8 +162,9 @@ impl Scan<'_> {
             _ => self.search(segment, &rest),
         };
         let next = next.or_else(|| {
-            let following = self.log.segment(end)?;
-            self.is_whole(&following, end).then_some(end)
+            let following = self.log.segment_from(end)?;
+            // Behind a file that is missing anything may stand.
+            (following.base > end || self.is_whole(&following, end)).then_some(end)
         });
         // The last record of all: it keeps its place, if it says how long it is.
         let length = next.or(own_end)? - self.at;

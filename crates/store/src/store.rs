@@ -18,6 +18,7 @@ use crate::index::Index;
 use crate::integrity::Told;
 use crate::log::{Append, AppendDone, Appended, Appender, Confirmer, Health, Limits, Log, SendersTold};
 use crate::mark::Mark;
+use crate::missing::Missing;
 use crate::options::StoreOptions;
 use crate::queue::{QueueFiles, QueueTable, Source};
 use crate::recovery::Recovery;
@@ -81,6 +82,9 @@ impl Store {
 
         let log_folder = options.log_folder.clone().unwrap_or_else(|| root.join("commitlog"));
         let log = Arc::new(Log::open(Arc::clone(&disk), log_folder, options.log_file_size)?);
+        let (mark, marked) = Mark::open(&*disk, &root).context("cannot open the file `flushed` in", &root)?;
+        let missing = Missing::open(&*disk, &root).context("cannot read the file `missing` in", &root)?;
+        log.continue_behind(marked).context("cannot begin a file in", log.folder())?;
         let queue_root = root.join("consumequeue");
         let files = QueueFiles::new(Arc::clone(&disk), queue_root.clone(), options.queue_file_size);
         let queues =
@@ -97,6 +101,7 @@ impl Store {
         let anew = match &checkpoint {
             _ if log_end == 0 => None,
             _ if !had_checkpoint => Some("there is no checkpoint"),
+            _ if missing.has_come_back(&log) => Some("a file of the commit log that was missing is there again"),
             point if !(0..=log_end).contains(&point.logics_offset) => Some("the checkpoint is damaged"),
             point if queues.folders() < point.queues => Some("folders of queues are missing"),
             point if options.index && index_files < point.index_files => Some("files of the index are missing"),
@@ -123,7 +128,6 @@ impl Store {
         let index = index.transpose().context("cannot open", &index_folder)?.map(Arc::new);
         let dispatcher = Arc::new(Dispatcher::new(Arc::clone(&queues), index.clone()));
 
-        let (mark, marked) = Mark::open(&*disk, &root).context("cannot open the file `flushed` in", &root)?;
         // Before this place queues and index are complete and durable.
         let mut dispatched_to = match checkpoint.logics_offset {
             0 if clean && anew.is_none() => queues.last_end().context("cannot read", &queue_root)?,
@@ -160,6 +164,7 @@ impl Store {
             dispatcher.set_end(end);
         }
 
+        missing.note(&log, dispatched_to).context("cannot write the file `missing` in", &root)?;
         mark.put(end);
         if end < marked {
             mark.sync().context("cannot flush the file `flushed` in", &root)?;

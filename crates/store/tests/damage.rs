@@ -13,7 +13,7 @@ use std::sync::Arc;
 use apogee_base::clock::ManualClock;
 use apogee_base::disk::{Disk, SimDisk};
 use apogee_message::record::{Draft, NewMessage, Record};
-use apogee_store::{ReadLimits, Store, StoreOptions};
+use apogee_store::{Offline, ReadLimits, Store, StoreOptions};
 use bytes::BytesMut;
 
 const ALL: ReadLimits = ReadLimits { messages: 32, bytes: 1 << 20, cold_messages: 32, cold_bytes: 1 << 20 };
@@ -238,6 +238,53 @@ fn files_of_queues_that_are_gone_or_cut_short_are_made_anew() {
             store.close().unwrap();
             drop(store);
             assert_eq!(readable(&open(&disk), &of).len(), 153, "{of}, after another start");
+        }
+    }
+}
+
+/// Any file of the log is gone, and put back before a later start.
+#[test]
+fn a_missing_file_of_the_log_costs_what_is_in_it_until_it_is_put_back() {
+    for (seed, clean) in [(1, true), (2, false)] {
+        let log = Path::new("/store/commitlog");
+        let names = filled(seed, clean).list(log).unwrap();
+        // After a kill nothing but the last file knows which offsets were given last.
+        for name in &names[..names.len() - usize::from(!clean)] {
+            let of = format!("{name}, clean: {clean}");
+            let disk = filled(seed, clean);
+            let before = readable(&open(&disk), &of);
+            disk.kill_process();
+            let path = log.join(name);
+            let content = apogee_base::disk::read(&disk, &path).unwrap();
+            disk.remove(&path).unwrap();
+            let is_inside = |number: &usize| {
+                let key = format!("KEYS\u{1}k{number}\u{2}");
+                content.windows(key.len()).any(|bytes| bytes == key.as_bytes())
+            };
+            let gone: BTreeSet<usize> = before.iter().copied().filter(is_inside).collect();
+            assert!(!gone.is_empty(), "{of}");
+            if *name != names[0] && Some(name) != names.last() {
+                let offline = Offline::open(Arc::new(disk.clone()), "/store".into(), None, (16, 40)).unwrap();
+                let report = offline.check(&mut |_, _| {}).unwrap();
+                assert!(report.problems.iter().any(|problem| problem.file == path), "{of}: {report:?}");
+            }
+
+            let store = open(&disk);
+            let left: BTreeSet<usize> = before.difference(&gone).copied().collect();
+            assert_eq!(readable(&store, &of), left, "{of}");
+            let appended = store.append_now((150..153).map(draft)).unwrap();
+            assert!(appended.iter().all(|appended| appended.queue_offset == 50), "{of}: {appended:?}");
+            assert_eq!(readable(&store, &of).len(), left.len() + 3, "{of}");
+            store.close().unwrap();
+            drop(store);
+            assert_eq!(readable(&open(&disk), &of).len(), left.len() + 3, "{of}, after another start");
+            disk.kill_process();
+
+            let file = disk.open(&path, true).unwrap();
+            file.write_at(&mut [IoSlice::new(&content)], 0).unwrap();
+            file.sync().unwrap();
+            let store = open(&disk);
+            assert_eq!(readable(&store, &of).len(), 153, "{of}, after it was put back");
         }
     }
 }

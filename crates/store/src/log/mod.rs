@@ -47,6 +47,11 @@ impl Segment {
     }
 }
 
+fn tell_missing(folder: &Path, base: i64) {
+    let file = folder.join(file_name(base));
+    tracing::error!(file = %file.display(), from = base, "a file of the commit log is missing: its messages are passed over; if it is found, put it back while the broker is stopped, and they are there again");
+}
+
 /// The files of the log, and how much of them is written and durable.
 pub(crate) struct Log {
     disk: Arc<dyn Disk>,
@@ -84,9 +89,15 @@ impl Log {
                 }
                 file.set_len(segment_size).context("cannot extend", &path)?;
             }
-            if index > 0 && base - bases[index - 1] != segment_size as i64 {
-                let reason = format!("the file before it is missing: the one at {} ends elsewhere", bases[index - 1]);
-                return Err(StoreError::Damaged { path, reason });
+            if index > 0 {
+                let end = bases[index - 1] + segment_size as i64;
+                if (base - end) % segment_size as i64 != 0 {
+                    let reason = format!("it cannot follow the file at {}, which ends elsewhere", bases[index - 1]);
+                    return Err(StoreError::Damaged { path, reason });
+                }
+                for missing in (end..base).step_by(segment_size as usize) {
+                    tell_missing(&folder, missing);
+                }
             }
             segments.push(Arc::new(Segment::new(base, file)));
         }
@@ -117,10 +128,40 @@ impl Log {
 
     /// The segment that holds an offset.
     pub fn segment(&self, offset: i64) -> Option<Arc<Segment>> {
+        self.segment_from(offset).filter(|segment| segment.base <= offset)
+    }
+
+    /// The segment that holds an offset, or the next one where that is missing.
+    pub fn segment_from(&self, offset: i64) -> Option<Arc<Segment>> {
         let segments = self.segments();
-        let first = segments.first()?.base;
-        let index = usize::try_from(offset - first).ok()? / self.segment_size as usize;
-        segments.get(index).cloned()
+        let ends_before = |segment: &Arc<Segment>| segment.base + self.segment_size as i64 <= offset;
+        segments.get(segments.partition_point(ends_before)).cloned()
+    }
+
+    /// Whether the file is missing in which an offset was.
+    pub fn is_missing(&self, offset: i64) -> bool {
+        offset >= self.min_offset() && self.segment_from(offset).is_some_and(|segment| segment.base > offset)
+    }
+
+    /// Begins a new segment behind `known`, up to which the log was once, if its files end before: what is
+    /// in the missing ones keeps its place.
+    pub fn continue_behind(&self, known: i64) -> io::Result<()> {
+        let size = self.segment_size as i64;
+        let (first, end) = match &self.segments()[..] {
+            [first, .., last] => (first.base, last.base + size),
+            [only] => (only.base, only.base + size),
+            [] => (0, 0),
+        };
+        // Written up to its end, a file has the next one beside it only once that is written to.
+        if known <= end {
+            return Ok(());
+        }
+        (end..known).step_by(self.segment_size as usize).for_each(|base| tell_missing(&self.folder, base));
+        let base = first + (known - first + size - 1) / size * size;
+        self.add_segment(base)?;
+        self.written.fetch_max(self.min_offset(), Ordering::AcqRel);
+        self.flushed.fetch_max(self.min_offset(), Ordering::AcqRel);
+        Ok(())
     }
 
     /// The segments in order.
@@ -154,7 +195,7 @@ impl Log {
     /// where the log begins then. `health` learns of a failed sync. One caller at a time.
     pub fn remove_oldest(&self, to: i64, health: &Health) -> io::Result<Option<i64>> {
         let (first, next) = match &self.segments()[..] {
-            [first, next, ..] if next.base <= to => (first.base, next.base),
+            [first, next, ..] if first.base + self.segment_size as i64 <= to => (first.base, next.base),
             _ => return Ok(None),
         };
         match self.disk.remove(&self.folder.join(file_name(first))) {
