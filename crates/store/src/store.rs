@@ -14,7 +14,7 @@ use bytes::Bytes;
 use crate::checkpoint::Checkpoint;
 use crate::dispatch::{ArrivalListener, Dispatcher, Tagger};
 use crate::error::{AppendError, Context, StoreError};
-use crate::index::Index;
+use crate::index::{self, Index};
 use crate::integrity::Told;
 use crate::log::{Append, AppendDone, Appended, Appender, Confirmer, Health, Limits, Log, SendersTold};
 use crate::mark::Mark;
@@ -122,8 +122,13 @@ impl Store {
             queues.wipe_after(log.min_offset()).context("cannot write", &queue_root)?;
             disk.remove_folder(&index_folder).context("cannot remove", &index_folder)?;
         }
+        let left_index = match () {
+            () if clean => index::Left::Complete,
+            () if foreign => index::Left::Unknown,
+            () => index::Left::CompleteTo(checkpoint.logics_offset),
+        };
         let index = options.index.then(|| {
-            Index::open(Arc::clone(&disk), index_folder.clone(), options.index_slots, options.index_entries, clean)
+            Index::open(Arc::clone(&disk), index_folder.clone(), options.index_slots, options.index_entries, left_index)
         });
         let index = index.transpose().context("cannot open", &index_folder)?.map(Arc::new);
         let dispatcher = Arc::new(Dispatcher::new(Arc::clone(&queues), index.clone()));
@@ -417,7 +422,7 @@ impl Store {
         if let Some(reason) = self.health.failure() {
             return Err(StoreError::ReadOnly(reason.to_owned()));
         }
-        let index_files = self.index.as_ref().map_or(0, |index| index.file_count());
+        let index_files = self.index.as_ref().map_or(0, |index| index.file_count(end));
         let mut next = Checkpoint { queues: self.queues.folders(), index_files, ..*checkpoint };
         if end == checkpoint.logics_offset && next == *checkpoint {
             return Ok(());

@@ -288,3 +288,44 @@ fn a_missing_file_of_the_log_costs_what_is_in_it_until_it_is_put_back() {
         }
     }
 }
+
+/// However often the process is killed, each key is in the index once, and no file is wasted.
+#[test]
+fn kills_leave_no_key_in_the_index_twice() {
+    for seed in 1..15_u64 {
+        let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+        let disk = SimDisk::new(seed);
+        let mut next = 0;
+        for round in 0..12 {
+            let store = open(&disk);
+            for _ in 0..4 {
+                let count = random.below(12) as usize;
+                fill(&store, next..next + count);
+                next += count;
+                match random.below(4) {
+                    0 => store.checkpoint_step().unwrap(),
+                    1 => {}
+                    _ => store.index_step().unwrap(),
+                }
+            }
+            match random.below(4) {
+                0 => store.close().unwrap(),
+                1 => disk.crash(),
+                _ => disk.kill_process(),
+            }
+            drop(store);
+            let store = open(&disk);
+            for number in 0..next {
+                let found = store.query("T", &format!("k{number}"), None, 8, 0, i64::MAX).unwrap();
+                assert_eq!(found.records.len(), 1, "seed {seed}, round {round}: key of {number}");
+            }
+            store.close().unwrap();
+            drop(store);
+            let offline = Offline::open(Arc::new(disk.clone()), "/store".into(), None, (16, 40)).unwrap();
+            let entries =
+                offline.index_files().unwrap().iter().map(|path| offline.entries(path).unwrap().count()).sum::<usize>();
+            assert_eq!(entries, next, "seed {seed}, round {round}: one entry a key");
+            assert_eq!(offline.index_files().unwrap().len(), next.div_ceil(39), "seed {seed}, round {round}");
+        }
+    }
+}

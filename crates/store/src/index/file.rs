@@ -17,6 +17,7 @@ use apogee_base::disk::{Disk, DiskFile};
 use bytes::Buf;
 
 use crate::offline::IndexEntry;
+use crate::queue::partition;
 
 const HEADER: u64 = 40;
 const SLOT: u64 = 4;
@@ -25,6 +26,8 @@ const ENTRY: u64 = 20;
 const PAGE: u32 = 1024;
 /// Pages of slots kept in memory after a flush.
 const MOST_PAGES: usize = 1024;
+/// So many entries in a row may be damaged without hiding where those end that are to be kept.
+const AROUND: u32 = 4;
 
 /// What times and offsets a file covers.
 #[derive(Debug, Clone, Copy, Default)]
@@ -209,6 +212,58 @@ impl IndexFile {
         Ok(())
     }
 
+    /// Forgets the entries of records at or after `to`, durably: they will come again. `false`, and nothing
+    /// was done, when there are no others. Before it is used.
+    pub fn cut(&self, to: i64) -> io::Result<bool> {
+        let count = self.lock().count;
+        // An entry that is damaged has others behind it.
+        let is_before = |number: u32| -> io::Result<bool> {
+            for number in number..count.min(number + AROUND) {
+                if self.read_entry(number)?.is_some_and(|entry| entry.offset < to) {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        };
+        let kept = partition(1, i64::from(count), |number| is_before(number as u32))? as u32;
+        let Some(last) = self.read_entry(kept - 1)?.filter(|_| kept > 1) else { return Ok(false) };
+        for number in 0..self.slots.div_ceil(PAGE) {
+            self.cut_page(number, kept)?;
+        }
+        let header = {
+            let mut state = self.lock();
+            (state.count, state.in_file) = (kept, kept);
+            state.range.end_offset = last.offset;
+            let end = state.range.begin_timestamp + i64::from(last.seconds) * 1000 + 999;
+            state.range.end_timestamp = state.range.end_timestamp.min(end);
+            state.pages.clear();
+            self.header(&state)
+        };
+        self.file.write_at(&mut [IoSlice::new(&header)], 0)?;
+        // Before others take the place of those forgotten.
+        self.file.sync()?;
+        Ok(true)
+    }
+
+    /// Lets the slots of a page point to entries before `kept` only.
+    fn cut_page(&self, number: u32, kept: u32) -> io::Result<()> {
+        let count = PAGE.min(self.slots - number * PAGE);
+        let mut bytes = vec![0; (u64::from(count) * SLOT) as usize];
+        self.file.read_at(&mut bytes, page_at(number))?;
+        let mut is_changed = false;
+        for slot in bytes.chunks_exact_mut(SLOT as usize) {
+            let mut newest = (&*slot).get_u32();
+            while newest >= kept {
+                // Entries are durable before slots point to them. In a damaged file a chain could be a circle.
+                let previous = self.read_entry(newest)?.map_or(0, |entry| entry.previous);
+                newest = if previous < newest { previous } else { 0 };
+                is_changed = true;
+            }
+            slot.copy_from_slice(&newest.to_be_bytes());
+        }
+        if is_changed { self.file.write_at(&mut [IoSlice::new(&bytes)], page_at(number)) } else { Ok(()) }
+    }
+
     /// Walks the entries with a hash, newest first, while `next` wants more.
     pub fn query(&self, hash: i32, begin: i64, end: i64, next: &mut dyn FnMut(i64) -> bool) -> io::Result<()> {
         let slot = hash.unsigned_abs() % self.slots;
@@ -245,6 +300,11 @@ impl IndexFile {
                 return Ok(state.in_memory.get((number - state.in_file) as usize).copied());
             }
         }
+        self.read_entry(number)
+    }
+
+    /// An entry as it stands in the file.
+    fn read_entry(&self, number: u32) -> io::Result<Option<Entry>> {
         let mut bytes = [0; ENTRY as usize];
         if self.file.read_at(&mut bytes, self.entry_at(number))? < bytes.len() {
             return Ok(None);

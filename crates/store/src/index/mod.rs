@@ -37,6 +37,17 @@ pub(crate) struct Index {
     putting: Mutex<()>,
 }
 
+/// How the index was left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// In order.
+    Complete,
+    /// It has all entries of records before a place of the log. Those behind come again.
+    CompleteTo(i64),
+    /// In no known state: the newest file is only read from.
+    Unknown,
+}
+
 /// A record to be indexed.
 struct Request {
     topic: Arc<str>,
@@ -46,22 +57,34 @@ struct Request {
 }
 
 impl Index {
-    /// Opens the files that are there. After a crash the newest one is only read from: what of it is
-    /// on disk may end anywhere, and recovery indexes anew what came since the checkpoint.
-    pub fn open(disk: Arc<dyn Disk>, folder: PathBuf, slots: u32, entries: u32, clean: bool) -> io::Result<Self> {
+    /// Opens the files that are there.
+    pub fn open(disk: Arc<dyn Disk>, folder: PathBuf, slots: u32, entries: u32, left: Left) -> io::Result<Self> {
         disk.create_folder(&folder)?;
         let mut files = Vec::new();
-        let names = Self::names(&*disk, &folder)?;
-        for (at, name) in names.iter().enumerate() {
+        let mut is_newest = true;
+        for name in Self::names(&*disk, &folder)?.iter().rev() {
+            let path = folder.join(name);
             // Those before the newest may have been left by a crash before the last clean stop.
-            let writable = clean && at + 1 == names.len();
-            match IndexFile::open(&*disk, &folder.join(name), slots, entries, writable) {
-                Ok(file) => files.push(Arc::new(file)),
+            let writable = is_newest && left != Left::Unknown;
+            match IndexFile::open(&*disk, &path, slots, entries, writable) {
+                Ok(file) => {
+                    if let Left::CompleteTo(to) = left
+                        && is_newest
+                        && !file.cut(to)?
+                    {
+                        disk.remove(&path)?;
+                        disk.sync_folder(&folder)?;
+                        continue;
+                    }
+                    files.push(Arc::new(file));
+                }
                 Err(error) => {
                     tracing::warn!(file = name, %error, "an index file cannot be used; its keys are not found")
                 }
             }
+            is_newest = false;
         }
+        files.reverse();
         let (waiting, work, putting) = (Mutex::default(), Condvar::new(), Mutex::default());
         Ok(Self { disk, folder, slots, entries, files: RwLock::new(files), waiting, work, putting })
     }
@@ -73,9 +96,9 @@ impl Index {
         Ok(names)
     }
 
-    /// Files in use.
-    pub fn file_count(&self) -> i64 {
-        self.files().len() as i64
+    /// Files that have an entry of a record before `end`.
+    pub fn file_count(&self, end: i64) -> i64 {
+        self.files().iter().filter(|file| file.range().begin_offset < end).count() as i64
     }
 
     /// Takes a record over.
