@@ -44,6 +44,8 @@ static int judge(const char *path) {
     } else if (++syncs == atol(at)) {
         broken_device = file.st_dev;
         broken_inode = file.st_ino;
+        /* Stays open: no file that is made later shall get its number. */
+        open(path, O_RDONLY | O_CLOEXEC);
         verdict = -1;
     }
     pthread_mutex_unlock(&turn);

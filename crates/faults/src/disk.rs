@@ -2,8 +2,12 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::error::{Failure, run};
+
+/// How long a file system may be in use by processes that were killed.
+const BUSY: Duration = Duration::from_secs(10);
 
 /// A mounted ext4; unmounted when dropped.
 pub struct LoopDisk {
@@ -49,9 +53,16 @@ impl LoopDisk {
 
     /// Unmounts it.
     pub fn unmount(&mut self) -> Result<(), Failure> {
-        if self.mounted {
-            run("umount", &[self.folder.as_os_str()])?;
-            self.mounted = false;
+        let began = Instant::now();
+        while self.mounted {
+            match run("umount", &[self.folder.as_os_str()]) {
+                // Whoever was killed gives its files back in its own time.
+                Err(_) if began.elapsed() < BUSY => std::thread::sleep(Duration::from_millis(50)),
+                unmounted => {
+                    unmounted?;
+                    self.mounted = false;
+                }
+            }
         }
         Ok(())
     }

@@ -145,14 +145,16 @@ impl Drop for Process {
     }
 }
 
-/// Whether a process group has a process that has not ended; one that only nobody has waited for has.
+/// Whether a process group has a process that has not ended; one that only nobody has waited for has, once its
+/// last thread is gone.
 fn has_live_members(group: u32) -> bool {
-    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    processes.filter_map(|entry| std::fs::read_to_string(entry.path().join("stat")).ok()).any(|stat| {
+    std::fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path()).any(|process| {
+        let Ok(stat) = std::fs::read_to_string(process.join("stat")) else { return false };
         // pid (name) state parent group …; the name may have anything in it.
         let mut fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
         let (state, group_of) = (fields.next(), fields.nth(1));
-        !matches!(state, Some("Z" | "X") | None) && group_of.and_then(|id| id.parse().ok()) == Some(group)
+        let threads = || std::fs::read_dir(process.join("task")).map_or(0, Iterator::count);
+        group_of.and_then(|id| id.parse().ok()) == Some(group) && (!matches!(state, Some("Z" | "X")) || threads() > 1)
     })
 }
 

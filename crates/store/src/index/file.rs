@@ -19,6 +19,8 @@ use bytes::Buf;
 use crate::offline::IndexEntry;
 use crate::queue::partition;
 
+/// Milliseconds that the name of an index file may be ahead of its first message: over a century.
+const FARTHEST_AHEAD: i64 = 1 << 42;
 const HEADER: u64 = 40;
 const SLOT: u64 = 4;
 const ENTRY: u64 = 20;
@@ -375,16 +377,50 @@ fn page_at(number: u32) -> u64 {
     HEADER + u64::from(number * PAGE) * SLOT
 }
 
-/// A name after all that files have: a time as upstream writes it, `from` or later, where the clock was
-/// put back since the last file was made.
-pub(super) fn free_name(disk: &dyn Disk, folder: &Path, from: i64, last: Option<&Path>) -> PathBuf {
-    let times = std::iter::once(from).chain((0..40).map(|step| from + (1 << step)));
-    let mut paths = times.map(|time| folder.join(time_name(time)));
-    paths.find(|path| last.is_none_or(|last| path > last) && !disk.exists(path)).unwrap_or_default()
+/// The first name after all that files have: a time as upstream writes it, `from`, or later where the clock was
+/// put back since the last file was made, or the records are those of before a crash. An error when the last
+/// file's name is of more than a century later.
+pub(super) fn free_name(disk: &dyn Disk, folder: &Path, from: i64, last: Option<&Path>) -> io::Result<PathBuf> {
+    let is_after = |ahead: i64| last.is_none_or(|last| *folder.join(time_name(from + ahead)) > *last);
+    // By halves, and no further than needed: names that ran ahead of each other would run ahead of all times.
+    let (mut before, mut ahead) = (-1, FARTHEST_AHEAD);
+    while ahead - before > 1 {
+        let between = before + (ahead - before) / 2;
+        *(if is_after(between) { &mut ahead } else { &mut before }) = between;
+    }
+    let mut paths = (ahead..=FARTHEST_AHEAD).map(|ahead| folder.join(time_name(from + ahead)));
+    let path = paths.find(|path| !disk.exists(path)).filter(|_| is_after(FARTHEST_AHEAD));
+    path.ok_or_else(|| {
+        let last = last.unwrap_or(folder).display();
+        io::Error::other(format!("no index file can follow {last}: remove that file, its name is of another time"))
+    })
 }
 
 /// `yyyyMMddHHmmssSSS` of a time in milliseconds since 1970, UTC.
 fn time_name(ms: i64) -> String {
     let Date { year, month, day, hour, minute, second, millisecond } = Date::of(ms);
     format!("{year:04}{month:02}{day:02}{hour:02}{minute:02}{second:02}{millisecond:03}")
+}
+
+#[cfg(test)]
+mod tests {
+    use apogee_base::disk::SimDisk;
+
+    use super::*;
+
+    #[test]
+    fn names_grow_and_do_not_run_ahead_however_often_a_crash_has_the_same_messages_indexed_anew() {
+        let (disk, folder, from) = (SimDisk::new(1), Path::new("/index"), 1_700_000_000_000);
+        disk.create_folder(folder).unwrap();
+        let mut last: Option<PathBuf> = None;
+        for nth in 0..200 {
+            let next = free_name(&disk, folder, from, last.as_deref()).unwrap();
+            assert_eq!(next, folder.join(time_name(from + nth)));
+            assert!(last.is_none_or(|last| last < next));
+            disk.open(&next, true).unwrap();
+            last = Some(next);
+        }
+        let damaged = folder.join("99991231235959999");
+        assert!(free_name(&disk, folder, from, Some(&damaged)).is_err());
+    }
 }

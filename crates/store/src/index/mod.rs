@@ -260,7 +260,7 @@ impl Index {
         }
         let last = newest.as_ref().map(|file| file.path().to_owned());
         let after = newest.map_or(0, |file| file.range().end_timestamp + 1);
-        let path = file::free_name(&*self.disk, &self.folder, now.max(after), last.as_deref());
+        let path = file::free_name(&*self.disk, &self.folder, now.max(after), last.as_deref())?;
         let file = Arc::new(IndexFile::create(&*self.disk, &path, self.slots, self.entries)?);
         self.files.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&file));
         Ok(file)
