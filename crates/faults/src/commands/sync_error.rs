@@ -149,11 +149,14 @@ fn judge(session: &mut Session, report: &Path, failed: Option<Instant>, told: &T
     session.count(&format!("failedSyncsOf {}", kind.unwrap_or("others").trim_matches('/')), 1);
     // An answer on its way may be read long after the failure: on a busy machine it has been, over 50 ms later.
     // What was sent after the failure was seen cannot be on the disk.
-    let of = |answers: &mut dyn Iterator<Item = &Acknowledged>| answers.map(|answer| answer.count).sum::<u64>();
-    let late = of(&mut told.acknowledged.iter().filter(|answer| answer.at > failed && answer.sent_at <= failed));
-    let acknowledged = of(&mut told.acknowledged.iter().filter(|answer| answer.sent_at > failed));
+    let (sent_after, sent_before): (Vec<&Acknowledged>, Vec<_>) =
+        told.acknowledged.iter().partition(|answer| answer.sent_at > failed);
+    let acknowledged = sent_after.iter().map(|answer| answer.count).sum();
+    let on_its_way = sent_before.iter().map(|answer| answer.at.saturating_duration_since(failed)).max();
+    if kind == Some(LOG) {
+        session.most("longestAnswerOnItsWayMs", on_its_way.unwrap_or_default().as_millis() as u64);
+    }
     let refused: Vec<_> = told.refused.iter().filter(|answer| answer.sent_at > failed).collect();
-    session.count("sentBeforeFailureReadAfter", late);
     let again = lines.lines().filter(|line| line.starts_with("again ")).count() as u64;
     session.count("sentAfterFailureAcknowledged", acknowledged);
     session.count("sentAfterFailureRefused", refused.len() as u64);
