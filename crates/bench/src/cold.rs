@@ -16,7 +16,9 @@ const QUEUES: i32 = 8;
 /// What to measure.
 #[derive(Args)]
 pub struct Options {
-    /// Command that starts the server on a folder of its own and prints a line when it is ready.
+    /// Command that starts the server on a folder of its own and prints a line when it is ready. To see what a
+    /// log larger than memory does with a smaller one, have it expect little in memory
+    /// (accessMessageInMemoryMaxRatio=1).
     #[arg(long, value_name = "COMMAND")]
     server: String,
     /// Address of its broker.

@@ -207,7 +207,8 @@ impl Store {
                 if result.messages > 0 && full {
                     break 'looking;
                 }
-                if cold && unit.end_offset() > fetched {
+                let may_wait = cold || unit.physical_offset < self.log.found_at_start();
+                if may_wait && unit.end_offset() > fetched {
                     fetched = self.prefetch(&units[index..]);
                 }
                 let (slice, unit) = match self.led_to(&queue, result.next_offset, unit) {
