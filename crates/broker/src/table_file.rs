@@ -190,6 +190,8 @@ impl TableFile {
         }
         let journal = Journal::resume(&*self.file.disk, &self.beside(".journal"), &found);
         state.journal = Some(journal.map_err(|source| self.error("open the journal of", source))?);
+        // After a failed sync the system may show changes that are not on disk; the next save writes them anew.
+        state.is_due |= !found.changes.is_empty();
         Ok(self.decoded(found))
     }
 

@@ -253,3 +253,21 @@ fn what_was_saved_is_there_after_any_crash() {
         }
     }
 }
+
+#[test]
+fn what_is_seen_after_a_failed_sync_and_a_start_stays_once_it_is_saved() {
+    let disk = SimDisk::new(1);
+    let table = Table::open(&disk);
+    table.put("a", 1);
+    table.save().unwrap();
+    table.put("b", 2);
+    disk.fail_syncs(true);
+    assert!(table.save().is_err());
+    disk.fail_syncs(false);
+    disk.kill_process();
+    let table = Table::open(&disk);
+    assert_eq!(table.get("b"), Some("2".to_owned()), "the system shows what it could not write");
+    table.save().unwrap();
+    disk.crash();
+    assert_eq!(Table::open(&disk).get("b"), Some("2".to_owned()));
+}
