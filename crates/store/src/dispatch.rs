@@ -35,11 +35,17 @@ pub(crate) struct Dispatch {
 }
 
 impl Dispatch {
-    /// Reads what the record in `bytes` causes. An error when its queue's files cannot be read.
-    pub fn of_record(record: &Record<'_>, bytes: &Bytes, queues: &QueueTable, tagger: &Tagger) -> io::Result<Self> {
+    /// Reads what the record in `bytes` causes, `in_queue` if it has a place in a queue. An error when its
+    /// queue's files cannot be read.
+    pub fn of_record(
+        record: &Record<'_>,
+        bytes: &Bytes,
+        mut in_queue: bool,
+        queues: &QueueTable,
+        tagger: &Tagger,
+    ) -> io::Result<Self> {
         let topic: Arc<str> = record.topic.into();
         let properties = bytes.slice_ref(record.properties);
-        let mut in_queue = has_queue(record.sys_flag);
         if in_queue && !is_folder_name(&topic) {
             tracing::error!(offset = record.physical_offset, %topic, "a record's topic is damaged: it is in no queue");
             in_queue = false;

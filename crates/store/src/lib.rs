@@ -25,6 +25,7 @@
 //! Invariant: the store starts no thread and asks no system clock.
 
 mod checkpoint;
+mod deleted;
 mod dispatch;
 mod error;
 mod index;

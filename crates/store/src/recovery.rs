@@ -11,6 +11,7 @@ use std::io::{self, IoSlice};
 use apogee_message::record::Record;
 use bytes::Bytes;
 
+use crate::deleted::Deleted;
 use crate::dispatch::{Dispatch, Dispatcher, Tagger, has_queue};
 use crate::error::{Context, StoreError};
 use crate::log::{Log, file_name};
@@ -36,6 +37,7 @@ pub(crate) struct Recovery<'s> {
     pub queues: &'s QueueTable,
     pub dispatcher: &'s Dispatcher,
     pub tagger: &'s Tagger,
+    pub deleted: &'s Deleted,
     pub checks: Checks,
     /// The log is known to have been durable up to here.
     pub durable_to: i64,
@@ -63,7 +65,8 @@ impl Recovery<'_> {
         let (end, damaged) = self.scan(dispatched_to, &mut |record, bytes| {
             records += 1;
             self.log.publish(record.physical_offset + i64::from(record.size));
-            let dispatch = Dispatch::of_record(record, bytes, self.queues, self.tagger);
+            let in_queue = has_queue(record.sys_flag) && !self.deleted.covers(record.topic, record.physical_offset);
+            let dispatch = Dispatch::of_record(record, bytes, in_queue, self.queues, self.tagger);
             self.dispatcher.dispatch(&dispatch.context("cannot read the queues of the log in", self.log.folder())?);
             if self.queues.units_in_memory() >= MOST_UNITS_IN_MEMORY {
                 // All of the log that is there was flushed above.

@@ -12,6 +12,7 @@ use apogee_message::record::{Draft, Record};
 use bytes::Bytes;
 
 use crate::checkpoint::Checkpoint;
+use crate::deleted::Deleted;
 use crate::dispatch::{ArrivalListener, Dispatcher, Tagger};
 use crate::error::{AppendError, Context, StoreError};
 use crate::index::{self, Index};
@@ -38,6 +39,7 @@ pub struct Store {
     pub(crate) options: StoreOptions,
     pub(crate) tagger: Tagger,
     pub(crate) told: Told,
+    deleted: Arc<Deleted>,
     index: Option<Arc<Index>>,
     dispatcher: Arc<Dispatcher>,
     confirmer: Arc<Confirmer>,
@@ -91,8 +93,15 @@ impl Store {
             files.and_then(|files| QueueTable::open(files, options.hot_bytes)).context("cannot open", &queue_root)?;
         let queues = Arc::new(queues);
         let tagger = Tagger::new(&options.delays);
+        let deleted = Deleted::open(&*disk, &root, log.min_offset());
+        let deleted = Arc::new(deleted.context("cannot use the file `deleted` in", &root)?);
         let sums = Checks { sums: true, whole_sum: options.require_sums };
-        queues.know_source(Source { log: Arc::clone(&log), tagger: tagger.clone(), checks: sums });
+        queues.know_source(Source {
+            log: Arc::clone(&log),
+            tagger: tagger.clone(),
+            checks: sums,
+            deleted: Arc::clone(&deleted),
+        });
         let index_folder = root.join("index");
         let log_end = log.all_segments().last().map_or(0, |last| last.base + options.log_file_size as i64);
         let index_files = Index::names(&*disk, &index_folder).context("cannot list", &index_folder)?.len() as i64;
@@ -146,6 +155,7 @@ impl Store {
             queues: &queues,
             dispatcher: &dispatcher,
             tagger: &tagger,
+            deleted: &deleted,
             checks: Checks { sums: options.check_crc_on_recover, whole_sum: options.require_sums },
             durable_to: marked.max(checkpoint.logics_offset),
             clean,
@@ -169,6 +179,7 @@ impl Store {
             dispatcher.set_end(end);
         }
 
+        deleted.limit(end).context("cannot write the file `deleted` in", &root)?;
         missing.note(&log, dispatched_to).context("cannot write the file `missing` in", &root)?;
         mark.put(end);
         if end < marked {
@@ -212,6 +223,7 @@ impl Store {
             options,
             tagger,
             told: Told::default(),
+            deleted,
             index,
             dispatcher,
             confirmer,
@@ -303,12 +315,13 @@ impl Store {
         self.queues.ids()
     }
 
-    /// Forgets the queues of a topic. Before the next checkpoint a crash can bring them back.
+    /// Forgets the queues of a topic, durably.
     pub fn delete_topic(&self, topic: &str) -> Result<(), StoreError> {
         let mut checkpoint = self.lock_checkpoint();
         let folders = self.queues.folders_of(topic).context("cannot list the queues in", &self.root)?;
         let queues = checkpoint.queues - folders;
         self.expect(Checkpoint { queues, ..*checkpoint }, &mut checkpoint)?;
+        self.deleted.note(topic, self.log.written()).context("cannot write the file `deleted` in", &self.root)?;
         self.queues.delete_topic(topic).context("cannot remove the queues in", &self.root)
     }
 

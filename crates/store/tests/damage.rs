@@ -203,7 +203,19 @@ fn a_topic_that_was_deleted_does_not_count_as_lost() {
     store.delete_topic("T").unwrap();
     disk.kill_process();
     drop(store);
-    assert!(readable(&open(&disk), "deleted").is_empty(), "it came back");
+    let store = open(&disk);
+    assert!(readable(&store, "deleted").is_empty(), "it came back");
+    // Not even when all queues are made anew, or a queue of the topic that was made again.
+    let appended = store.append_now((0..3).map(draft)).unwrap();
+    assert!(appended.iter().all(|appended| appended.queue_offset == 0), "{appended:?}");
+    store.close().unwrap();
+    drop(store);
+    for gone in ["/store/checkpoint", "/store/consumequeue/T/0/00000000000000000000"] {
+        disk.remove(Path::new(gone)).unwrap();
+        let store = open(&disk);
+        assert_eq!(readable(&store, gone), (0..3).collect(), "without {gone}");
+        store.close().unwrap();
+    }
 }
 
 /// Every file of a queue, of several queues and of all, is gone, or cut short, once each.

@@ -12,6 +12,7 @@ use apogee_message::record::Record;
 
 use super::files::QueueFiles;
 use super::{MOST_MISSING, UNIT, Unit};
+use crate::deleted::Deleted;
 use crate::dispatch::{Tagger, has_queue};
 use crate::log::{Log, file_name, offset_of};
 use crate::scan::{Checks, Found, Scan};
@@ -54,6 +55,7 @@ pub(crate) struct Source {
     pub log: Arc<Log>,
     pub tagger: Tagger,
     pub checks: Checks,
+    pub deleted: Arc<Deleted>,
 }
 
 impl QueueFiles {
@@ -74,7 +76,10 @@ impl QueueFiles {
             for found in scan {
                 let Found::Record(bytes) = found else { continue };
                 let Ok(record) = Record::read(&bytes) else { continue };
-                let is_its = record.queue_id == id && record.topic == topic && has_queue(record.sys_flag);
+                let is_its = record.queue_id == id
+                    && record.topic == topic
+                    && has_queue(record.sys_flag)
+                    && !source.deleted.covers(topic, record.physical_offset);
                 if is_its && gap.offsets.contains(&record.queue_offset) {
                     let tag_code = source.tagger.tag_code(topic, record.properties, record.store_timestamp);
                     let unit = Unit { physical_offset: record.physical_offset, size: record.size, tag_code };
