@@ -62,7 +62,10 @@ pub fn run(session: &mut Session) -> Result<(), Failure> {
             std::thread::sleep(Duration::from_millis(1));
             failed = report.exists().then(Instant::now);
         }
-        std::thread::sleep(Duration::from_millis(session.rng.within(80..200)));
+        match session.common.server {
+            Kind::Apogee => std::thread::sleep(Duration::from_millis(session.rng.within(80..200))),
+            Kind::Apache => session.wait(),
+        }
         if session.common.server == Kind::Apogee && session.rng.chance(50) {
             session.end(false)?;
             let ended = Instant::now();
