@@ -11,8 +11,8 @@ use super::{MARKS, Pushed, Queue, QueueFiles, Unit, first_kept};
 /// Queue ids that a topic may have.
 const MOST_QUEUES: usize = 1 << 16;
 
-/// Queues whose files are looked at when the store is opened: less than half a second's work.
-const MOST_LOOKED_AT: usize = 10_000;
+/// Queues whose files are looked at when the store is opened: so few that a cold disk is asked for little.
+const MOST_LOOKED_AT: usize = 2_000;
 /// Queues whose files are made anew one by one, each by reading a part of the log or all of it.
 const MOST_MENDED: usize = 8;
 
