@@ -228,7 +228,7 @@ fn remove(
         );
         state.told_held = held.from;
     }
-    let removable = store.removable_to()?.min(held.map_or(i64::MAX, |held| held.from));
+    let removable = store.removable_to(wish)?.min(held.map_or(i64::MAX, |held| held.from));
     let Some(to) = wanted(removable) else { return Ok(0) };
     let mut removed = 0;
     while !broker.life.is_at(Stage::Ended)

@@ -9,11 +9,12 @@ use apogee_base::disk::Disk;
 const FILE_SIZE: u64 = 4096;
 const FIELDS: usize = 6;
 /// Where our copy of the fields stands, in a sector of its own, with what we know beyond them and a
-/// check sum: `magic(8) fields(8 each) queues(8) index files(8) crc32(4)`. Upstream's broker leaves it
+/// check sum: `magic(8) fields(8 each) queues(8) index files(8) units offset(8) units
+/// length(8) crc32(4)`. Upstream's broker leaves it
 /// as it is, so it may be older than the fields.
 const COPY_AT: u64 = 512;
-const COPY_MAGIC: &[u8; 8] = b"apogee01";
-const COPY_FIELDS: usize = FIELDS + 2;
+const COPY_MAGIC: &[u8; 8] = b"apogee02";
+const COPY_FIELDS: usize = FIELDS + 4;
 const COPY_LENGTH: usize = 8 + COPY_FIELDS * 8 + 4;
 
 /// Fields of the file, in order, each 8 bytes.
@@ -29,18 +30,25 @@ pub(crate) struct Checkpoint {
     pub master_flushed_offset: i64,
     /// For replication.
     pub confirm_offset: i64,
-    /// End of the last record whose queue unit is durable. 0 in files of older versions.
+    /// End of the last record whose queue unit is durable in its queue's own file. 0 in files of older
+    /// versions.
     pub logics_offset: i64,
     /// Folders of queues, at least. 0 when another broker wrote last.
     pub queues: i64,
     /// Files of the index, at least. 0 when another broker wrote last.
     pub index_files: i64,
+    /// End of the last record whose queue unit is durable in its queue's own file or in one of kept
+    /// units. 0 when another broker wrote last.
+    pub units_offset: i64,
+    /// Bytes of the last file of kept units.
+    pub units_length: i64,
 }
 
 impl Checkpoint {
     /// Reads the file. Our copy counts where it is whole: it was true when it was written, and what it
-    /// leaves out is done again. `None` when there is no file.
-    pub fn read(disk: &dyn Disk, path: &Path) -> io::Result<Option<Self>> {
+    /// leaves out is done again. Where the fields are others, another broker wrote them, or, if the store
+    /// was `left_by_us` in disorder, only one of the two reached the disk. `None` when there is no file.
+    pub fn read(disk: &dyn Disk, path: &Path, left_by_us: bool) -> io::Result<Option<Self>> {
         if !disk.exists(path) {
             return Ok(None);
         }
@@ -50,8 +58,13 @@ impl Checkpoint {
         file.read_at(&mut copy, COPY_AT)?;
         let fields = Self::of(&bytes);
         let Some(copy) = Self::of_copy(&copy) else { return Ok(Some(fields)) };
-        let ours = Self { queues: 0, index_files: 0, ..copy } == fields;
-        Ok(Some(if ours { copy } else { Self { queues: 0, index_files: 0, ..copy } }))
+        let upstream = Self { queues: 0, index_files: 0, units_offset: 0, units_length: 0, ..copy };
+        Ok(Some(if upstream == fields || left_by_us { copy } else { upstream }))
+    }
+
+    /// Everything before this place is known to queues.
+    pub fn complete_to(&self) -> i64 {
+        self.logics_offset.max(self.units_offset)
     }
 
     fn of_copy(bytes: &[u8; COPY_LENGTH]) -> Option<Self> {
@@ -74,6 +87,8 @@ impl Checkpoint {
             logics_offset: field(5),
             queues: field(6),
             index_files: field(7),
+            units_offset: field(8),
+            units_length: field(9),
         }
     }
 
@@ -89,6 +104,8 @@ impl Checkpoint {
             self.logics_offset,
             self.queues,
             self.index_files,
+            self.units_offset,
+            self.units_length,
         ];
         let bytes: Vec<u8> = fields.iter().flat_map(|field| field.to_be_bytes()).collect();
         let copy = [COPY_MAGIC, &bytes[..]].concat();

@@ -15,6 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use apogee_base::disk::{self, Disk, DiskFile};
 
+use crate::queue::{Run, Unit};
+
 pub(crate) struct Deleted {
     file: Arc<dyn DiskFile>,
     state: Mutex<State>,
@@ -76,6 +78,21 @@ impl Deleted {
     pub fn covers(&self, topic: &str, physical_offset: i64) -> bool {
         let state = self.lock();
         !state.topics.is_empty() && state.topics.get(topic).is_some_and(|at| physical_offset < *at)
+    }
+
+    /// Takes from kept units of a topic's queues those of a time before it was deleted. Says whether any
+    /// are left.
+    pub fn forget(&self, topic: &str, queues: &mut HashMap<i32, Run>) -> bool {
+        if self.covers(topic, 0) {
+            queues.retain(|_, run| {
+                let covered = |unit: &Unit| !unit.is_blank() && self.covers(topic, unit.physical_offset);
+                let count = run.units.iter().rposition(covered).map_or(0, |last| last + 1);
+                run.units.drain(..count);
+                run.offset += count as i64;
+                !run.units.is_empty()
+            });
+        }
+        !queues.is_empty()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

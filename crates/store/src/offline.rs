@@ -1,6 +1,6 @@
 //! A store that no broker has open: checking all of it, and showing what is in it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::error::{Context, StoreError};
 use crate::index::{Index, IndexFile};
 use crate::log::{Log, file_name, offset_of};
 use crate::mark;
-use crate::queue::{UNIT, Unit};
+use crate::queue::{KeptUnits, Runs, UNIT, Unit};
 use crate::scan::{Checks, Found, Scan};
 
 /// Problems that are kept one by one; more are only counted.
@@ -34,6 +34,9 @@ pub struct Offline {
     checkpoint: Option<Checkpoint>,
     /// Everything before this place of the log has its unit in a queue.
     complete_to: i64,
+    /// Units of rare queues that are in no file of their queue yet. `None`: they are damaged, and the
+    /// next start reads the log for them.
+    kept: Option<Runs>,
     index_sizes: (u32, u32),
     _lock: Box<dyn Lock>,
 }
@@ -129,11 +132,26 @@ impl Offline {
         let length = |name: &String| disk.open(&folder.join(name), false)?.length();
         let size = first.map(length).transpose().context("cannot open the first file of", &folder)?;
         let log = Log::open(Arc::clone(&disk), folder, size.unwrap_or(1 << 30).max(1))?;
+        let abort = root.join("abort");
+        let left = disk.exists(&abort).then(|| apogee_base::disk::read(&*disk, &abort)).transpose();
+        let left = left.context("cannot read", &abort)?;
+        let ours = left.as_ref().is_some_and(|left| left.starts_with(crate::store::OURS));
         let path = root.join("checkpoint");
-        let checkpoint = Checkpoint::read(&*disk, &path).context("cannot read", &path)?;
-        let clean = !disk.exists(&root.join("abort"));
-        let complete_to = if clean { i64::MAX } else { checkpoint.map_or(0, |point| point.logics_offset) };
-        Ok(Self { disk, root, log, checkpoint, complete_to, index_sizes, _lock: lock })
+        let checkpoint = Checkpoint::read(&*disk, &path, ours).context("cannot read", &path)?;
+        let folder = root.join("units");
+        let kept = match checkpoint.filter(|point| ours && point.units_offset > point.logics_offset) {
+            Some(point) => {
+                let loaded = KeptUnits::load(&disk, folder.clone(), &point, 0).context("cannot read", &folder)?;
+                loaded.map(|(_, runs)| runs)
+            }
+            None => Some(Runs::new()),
+        };
+        let complete_to = match (left, checkpoint) {
+            (None, _) => i64::MAX,
+            (_, Some(point)) if ours && kept.is_some() => point.complete_to(),
+            (_, point) => point.map_or(0, |point| point.logics_offset),
+        };
+        Ok(Self { disk, root, log, checkpoint, complete_to, kept, index_sizes, _lock: lock })
     }
 
     /// The log from its beginning.
@@ -147,7 +165,7 @@ impl Offline {
     fn scan(&self) -> Scan<'_> {
         let path = self.root.join("flushed");
         let marked = apogee_base::disk::read(&*self.disk, &path).map_or(0, |bytes| mark::said(&bytes));
-        let known = marked.max(self.checkpoint.map_or(0, |point| point.logics_offset));
+        let known = marked.max(self.checkpoint.map_or(0, |point| point.complete_to()));
         let ends_from = if self.complete_to == i64::MAX { i64::MAX } else { known };
         let checks = Checks { sums: true, whole_sum: false };
         Scan { log: &self.log, checks, at: self.log.min_offset(), to: i64::MAX, ahead: 0, known, ends_from }
@@ -174,13 +192,24 @@ impl Offline {
             let ids = self.disk.list(&root.join(&topic)).unwrap_or_default();
             queues.extend(ids.iter().filter_map(|id| id.parse().ok()).map(|id| (topic.clone(), id)));
         }
+        let known: HashSet<(String, i32)> = queues.iter().cloned().collect();
+        let kept = self.kept.iter().flatten();
+        let kept = kept.flat_map(|(topic, ids)| ids.keys().map(move |id| (topic.to_string(), *id)));
+        queues.extend(kept.filter(|queue| !known.contains(queue)));
         Ok(queues)
+    }
+
+    /// The kept units of a queue, with their offsets.
+    fn kept(&self, topic: &str, id: i32) -> impl Iterator<Item = (i64, Unit)> + '_ {
+        let run = self.kept.as_ref().and_then(|kept| kept.get(topic)?.get(&id));
+        run.into_iter().flat_map(|run| (run.offset..).zip(run.units.iter().copied()))
     }
 
     /// Calls `each` with all units of a queue that are not empty: their offset, the unit, its file and
     /// its place there.
     pub fn units(&self, topic: &str, id: i32, each: &mut dyn FnMut(i64, Unit, &Path, u64)) -> Result<(), StoreError> {
         let folder = self.root.join("consumequeue").join(topic).join(id.to_string());
+        let mut end = 0;
         for name in self.disk.list(&folder).context("cannot list", &folder)? {
             let Some(base) = offset_of(&name) else { continue };
             let path = folder.join(&name);
@@ -193,7 +222,9 @@ impl Offline {
                     let units = bytes[..read].chunks_exact(UNIT as usize);
                     for (number, unit) in units.enumerate().filter(|(_, unit)| unit.iter().any(|byte| *byte != 0)) {
                         let place = at + number as u64 * UNIT;
-                        each((base + place as i64) / UNIT as i64, Unit::decode(unit), &path, place);
+                        let offset = (base + place as i64) / UNIT as i64;
+                        each(offset, Unit::decode(unit), &path, place);
+                        end = offset + 1;
                     }
                     if read < bytes.len() {
                         return Ok(());
@@ -203,7 +234,16 @@ impl Offline {
             };
             walk().context("cannot read", &path)?;
         }
+        let path = self.root.join("units");
+        self.kept(topic, id)
+            .filter(|(offset, _)| *offset >= end)
+            .for_each(|(offset, unit)| each(offset, unit, &path, 0));
         Ok(())
+    }
+
+    fn kept_at(&self, topic: &str, id: i32, offset: i64) -> Option<Unit> {
+        let run = self.kept.as_ref()?.get(topic)?.get(&id)?;
+        run.units.get(usize::try_from(offset - run.offset).ok()?).copied()
     }
 
     /// Paths of the index's files.
@@ -229,11 +269,16 @@ impl Offline {
         let mut report = Report { log_begin: self.log.min_offset(), ..Report::default() };
         self.check_log(&mut report, progress)?;
         self.check_queues(&mut report)?;
+        if self.kept.is_none() {
+            let what = "the units of rare queues are damaged or missing; the next start reads the log for them";
+            report.add(self.root.join("units"), 0, what.to_owned());
+        }
         self.check_index(&mut report)?;
-        if let Some(point) = self.checkpoint.filter(|point| point.logics_offset > report.log_end) {
+        if let Some(point) = self.checkpoint.filter(|point| point.complete_to() > report.log_end) {
             let what = format!(
                 "it says that the log was complete up to {}, and the log ends at {}",
-                point.logics_offset, report.log_end
+                point.complete_to(),
+                report.log_end
             );
             report.add(self.root.join("checkpoint"), 40, what);
         }
@@ -263,8 +308,10 @@ impl Offline {
             if !has_queue(record.sys_flag) || record.physical_offset >= self.complete_to {
                 continue;
             }
+            let kept = self.kept_at(record.topic, record.queue_id, record.queue_offset);
+            let is_kept = kept.is_some_and(|unit| unit.physical_offset == record.physical_offset);
             let Some((folder, size)) = files.get(&(record.topic.to_owned(), record.queue_id)) else {
-                report.without_queue += 1;
+                report.without_queue += u64::from(!is_kept);
                 continue;
             };
             let byte = record.queue_offset as u64 * UNIT;
@@ -275,7 +322,11 @@ impl Offline {
             let tag_code = tagger.tag_code(record.topic, record.properties, record.store_timestamp);
             let is_tagged = record.topic == SCHEDULE_TOPIC || unit.tag_code == tag_code || unit.tag_code <= LAST_EXT;
             let leads = unit.physical_offset == record.physical_offset && unit.size == record.size && is_tagged;
-            if !read.is_ok_and(|read| read > 0) {
+            let has_none = !read.is_ok_and(|read| read > 0) || unit.size == 0;
+            if has_none && is_kept {
+                continue;
+            }
+            if has_none {
                 report.add(
                     path,
                     byte % size,

@@ -21,7 +21,7 @@ use crate::scan::{Checks, Damaged, Found, Scan};
 /// What is done with each record found.
 type Each<'e> = dyn FnMut(&Record<'_>, &Bytes) -> Result<(), StoreError> + 'e;
 
-/// Units in memory that are written before recovery goes on.
+/// Units that come into memory and are written before recovery goes on.
 const MOST_UNITS_IN_MEMORY: usize = 1 << 20;
 /// Damaged parts of the log that are told one by one.
 const MOST_TOLD: usize = 10_000;
@@ -62,13 +62,14 @@ impl Recovery<'_> {
             }
         }
         let mut records = 0_u64;
+        let most_units = self.queues.units_in_memory() + MOST_UNITS_IN_MEMORY;
         let (end, damaged) = self.scan(dispatched_to, &mut |record, bytes| {
             records += 1;
             self.log.publish(record.physical_offset + i64::from(record.size));
             let in_queue = has_queue(record.sys_flag) && !self.deleted.covers(record.topic, record.physical_offset);
             let dispatch = Dispatch::of_record(record, bytes, in_queue, self.queues, self.tagger);
             self.dispatcher.dispatch(&dispatch.context("cannot read the queues of the log in", self.log.folder())?);
-            if self.queues.units_in_memory() >= MOST_UNITS_IN_MEMORY {
+            if self.queues.units_in_memory() >= most_units {
                 // All of the log that is there was flushed above.
                 self.queues.write(i64::MAX).context("cannot write the queues of", self.log.folder())?;
             }

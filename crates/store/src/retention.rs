@@ -68,13 +68,14 @@ impl Store {
         segments
     }
 
-    /// Makes durable what was dispatched. Returns the place in the log before which nothing is needed
-    /// any more for a recovery: up to it files may be removed.
+    /// Makes durable what was dispatched, in queues' own files at least up to `wanted`: they tell how
+    /// far their queue was. Returns the place in the log before which nothing is needed any more for a
+    /// recovery: up to it files may be removed.
     ///
     /// A full disk must not keep the files from being removed that would give it room: then it is the
     /// place of the last checkpoint.
-    pub fn removable_to(&self) -> Result<i64, StoreError> {
-        let done = self.checkpoint_step();
+    pub fn removable_to(&self, wanted: i64) -> Result<i64, StoreError> {
+        let done = self.checkpoint(wanted);
         if let Some(reason) = self.failure() {
             return Err(StoreError::ReadOnly(reason.to_owned()));
         }

@@ -21,14 +21,15 @@ use crate::log::{Append, AppendDone, Appended, Appender, Confirmer, Health, Limi
 use crate::mark::Mark;
 use crate::missing::Missing;
 use crate::options::StoreOptions;
-use crate::queue::{QueueFiles, QueueTable, Source};
+use crate::queue::{Batch, KeptUnits, QueueFiles, QueueTable, Source};
 use crate::recovery::Recovery;
 use crate::scan::Checks;
 
-/// Units in memory that make writing them due at once.
-const MOST_UNITS_IN_MEMORY: usize = 1 << 20;
+/// Files of the log that queues' own files may lag behind its end: what Apache's broker reads again
+/// when it takes over after a crash.
+const LAG: i64 = 4;
 /// First word of the abort marker of a store that this code left: what it wrote is in a known order.
-const OURS: &[u8] = b"apogee";
+pub(crate) const OURS: &[u8] = b"apogee";
 
 /// A message store. Shared by reference; all methods can be called from any thread. The methods
 /// whose names end in `_step` are the background work: one thread each, or plain calls in a
@@ -49,6 +50,8 @@ pub struct Store {
     root: PathBuf,
     /// Held by the one who writes queues and the checkpoint.
     checkpoint: Mutex<Checkpoint>,
+    /// Locked by who holds the checkpoint.
+    kept: Mutex<KeptUnits>,
     lock: Box<dyn Lock>,
 }
 
@@ -78,7 +81,9 @@ impl Store {
         let left = left.context("cannot read", &abort)?;
         let clean = left.is_none();
         let checkpoint_path = root.join("checkpoint");
-        let checkpoint = Checkpoint::read(&*disk, &checkpoint_path).context("cannot read", &checkpoint_path)?;
+        let left_by_us = left.as_ref().is_some_and(|left| left.starts_with(OURS));
+        let checkpoint =
+            Checkpoint::read(&*disk, &checkpoint_path, left_by_us).context("cannot read", &checkpoint_path)?;
         let had_checkpoint = checkpoint.is_some();
         let mut checkpoint = checkpoint.unwrap_or_default();
 
@@ -105,23 +110,46 @@ impl Store {
         let index_folder = root.join("index");
         let log_end = log.all_segments().last().map_or(0, |last| last.base + options.log_file_size as i64);
         let index_files = Index::names(&*disk, &index_folder).context("cannot list", &index_folder)?.len() as i64;
-        let foreign = left.as_ref().is_some_and(|left| !left.starts_with(OURS));
+        let foreign = left.is_some() && !left_by_us;
+        let kept_folder = root.join("units");
+        let empty = |point: &Checkpoint| KeptUnits::empty(&disk, kept_folder.clone(), point, options.kept_units);
+        let mut kept = None;
+        if checkpoint.units_offset > checkpoint.logics_offset && !foreign {
+            let loaded = KeptUnits::load(&disk, kept_folder.clone(), &checkpoint, options.kept_units);
+            match loaded.context("cannot read", &kept_folder)? {
+                Some((units, mut runs)) => {
+                    runs.retain(|topic, queues| deleted.forget(topic, queues));
+                    queues.park(runs);
+                    kept = Some(units);
+                }
+                None => {
+                    tracing::warn!(folder = %kept_folder.display(), from = checkpoint.logics_offset, "kept units of queues are damaged or missing: the log is read for them");
+                    // Before the index goes back as far: a crash before the end shall begin there again.
+                    (checkpoint.units_offset, checkpoint.units_length) = (checkpoint.logics_offset, 0);
+                    checkpoint.index_files = 0;
+                    checkpoint.write(&*disk, &checkpoint_path).context("cannot write", &checkpoint_path)?;
+                }
+            }
+        }
+        let complete_to = if kept.is_some() { checkpoint.units_offset } else { checkpoint.logics_offset };
         let mend = |to: i64| queues.mend(log.min_offset(), to).context("cannot make files anew in", &queue_root);
         let anew = match &checkpoint {
             _ if log_end == 0 => None,
             _ if !had_checkpoint => Some("there is no checkpoint"),
             _ if missing.has_come_back(&log) => Some("a file of the commit log that was missing is there again"),
-            point if !(0..=log_end).contains(&point.logics_offset) => Some("the checkpoint is damaged"),
+            point if !(0..=log_end).contains(&point.logics_offset) || complete_to > log_end => {
+                Some("the checkpoint is damaged")
+            }
             point if queues.folders() < point.queues => Some("folders of queues are missing"),
             point if options.index && index_files < point.index_files => Some("files of the index are missing"),
-            point if point.logics_offset > 0 && !foreign && !mend(point.logics_offset)? => {
-                Some("files of many queues are missing")
-            }
+            _ if complete_to > 0 && !foreign && !mend(complete_to)? => Some("files of many queues are missing"),
             _ => None,
         };
         if let Some(reason) = anew {
             tracing::warn!(reason, "all queues and the index are made anew from the commit log");
             checkpoint = Checkpoint::default();
+            kept = None;
+            queues.forget_parked();
             // First of all: a crash before the end shall begin here again.
             if had_checkpoint {
                 disk.remove(&checkpoint_path).context("cannot remove", &checkpoint_path)?;
@@ -134,7 +162,7 @@ impl Store {
         let left_index = match () {
             () if clean => index::Left::Complete,
             () if foreign => index::Left::Unknown,
-            () => index::Left::CompleteTo(checkpoint.logics_offset),
+            () => index::Left::CompleteTo(complete_to),
         };
         let index = options.index.then(|| {
             Index::open(Arc::clone(&disk), index_folder.clone(), options.index_slots, options.index_entries, left_index)
@@ -143,8 +171,9 @@ impl Store {
         let dispatcher = Arc::new(Dispatcher::new(Arc::clone(&queues), index.clone()));
 
         // Before this place queues and index are complete and durable.
-        let mut dispatched_to = match checkpoint.logics_offset {
-            0 if clean && anew.is_none() => queues.last_end().context("cannot read", &queue_root)?,
+        let mut dispatched_to = match complete_to {
+            _ if anew.is_some() => 0,
+            0 if clean => queues.last_end().context("cannot read", &queue_root)?,
             offset => offset,
         };
         // What lay before the log's beginning is in no log to be dispatched again, and still tells where
@@ -157,7 +186,7 @@ impl Store {
             tagger: &tagger,
             deleted: &deleted,
             checks: Checks { sums: options.check_crc_on_recover, whole_sum: options.require_sums },
-            durable_to: marked.max(checkpoint.logics_offset),
+            durable_to: marked.max(checkpoint.complete_to()),
             clean,
         };
         if foreign {
@@ -171,16 +200,31 @@ impl Store {
             queues.set_log(log.min_offset(), dispatched_to);
         }
         dispatcher.set_end(dispatched_to.max(log.min_offset()));
-        let end = recovery.run(dispatched_to)?;
+        let mut end = recovery.run(dispatched_to)?;
         if end < dispatched_to {
             tracing::error!(end, expected = dispatched_to, "the commit log is shorter than it was: messages are lost");
             queues.wipe_after(end).context("cannot write", &queue_root)?;
             queues.set_log(log.min_offset(), end);
             dispatcher.set_end(end);
+            if kept.take().is_some() {
+                queues.forget_parked();
+                dispatched_to = checkpoint.logics_offset.max(log.min_offset());
+                if dispatched_to < end {
+                    dispatcher.set_end(dispatched_to);
+                    end = recovery.run(dispatched_to)?;
+                }
+            }
         }
+        let mut kept = kept.unwrap_or_else(|| {
+            // So far queues' own files are complete.
+            checkpoint.logics_offset = dispatched_to.min(end);
+            checkpoint.units_offset = checkpoint.logics_offset;
+            empty(&checkpoint)
+        });
 
         deleted.limit(end).context("cannot write the file `deleted` in", &root)?;
         missing.note(&log, dispatched_to).context("cannot write the file `missing` in", &root)?;
+        kept.remove_before(checkpoint.logics_offset).context("cannot remove old files in", &kept_folder)?;
         mark.put(end);
         if end < marked {
             mark.sync().context("cannot flush the file `flushed` in", &root)?;
@@ -232,6 +276,7 @@ impl Store {
             disk,
             root,
             checkpoint: Mutex::new(checkpoint),
+            kept: Mutex::new(kept),
             lock,
         })
     }
@@ -383,16 +428,19 @@ impl Store {
         self.confirmer.flush().map(drop)
     }
 
-    /// Whether so many queue units are in memory that writing them should not wait.
+    /// Whether so many queue units are in memory that a checkpoint should not wait.
     pub fn queues_are_urgent(&self) -> bool {
-        self.queues.units_in_memory() >= MOST_UNITS_IN_MEMORY
+        self.queues.units_in_memory() > self.options.kept_units + self.options.kept_units / 8
     }
 
-    /// Writes the units of busy queues to their files, and those of all when too many are in memory.
+    /// Writes the units of busy queues to their files, and those of all when far too many are in memory.
     /// Call every second.
     pub fn queues_step(&self) -> Result<(), StoreError> {
         let _one_at_a_time = self.lock_checkpoint();
-        self.write_queues(self.queues_are_urgent()).map(drop)
+        let (end, _) = self.durable();
+        let all = self.queues.units_in_memory() > self.options.kept_units * 2;
+        let written = if all { self.queues.write(end) } else { self.queues.write_ripe(end) };
+        written.context("cannot write the queues in", &self.root)
     }
 
     /// Waits for messages to be indexed, or for `timeout`.
@@ -422,7 +470,8 @@ impl Store {
 
     /// Whether so much was written since the last checkpoint that the next is due before its time.
     pub fn checkpoint_is_urgent(&self) -> bool {
-        self.dispatcher.progress().0 - self.lock_checkpoint().logics_offset > self.options.checkpoint_bytes as i64
+        let behind = self.dispatcher.progress().0 - self.lock_checkpoint().complete_to();
+        behind > self.options.checkpoint_bytes as i64 || self.queues_are_urgent()
     }
 
     /// Makes queues and index durable and notes how far: recovery begins there. Call every half
@@ -430,14 +479,38 @@ impl Store {
     /// failed one should have made durable may be lost, and only a recovery from the last good one
     /// brings it back.
     pub fn checkpoint_step(&self) -> Result<(), StoreError> {
+        self.checkpoint(0)
+    }
+
+    /// The same; queues' own files are complete up to a place of the log, `wanted`, after that.
+    pub(crate) fn checkpoint(&self, wanted: i64) -> Result<(), StoreError> {
         let mut checkpoint = self.lock_checkpoint();
-        let (end, timestamp) = self.write_queues(true)?;
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let (end, timestamp) = self.durable();
+        let cutoff = wanted.max(checkpoint.logics_offset).max(self.least_cutoff(&kept, end));
+        let (cutoff, cutoff_timestamp) = kept.boundary(cutoff).unwrap_or((end, timestamp));
+        let mut batch = Batch::default();
+        let queues = self.queues.write_or_keep(end, cutoff, &mut batch);
+        let queues = queues.context("cannot write the queues in", &self.root)?;
         if let Some(reason) = self.health.failure() {
             return Err(StoreError::ReadOnly(reason.to_owned()));
         }
+        let adds = cutoff < end && (end > kept.to() || !batch.is_empty());
+        if adds {
+            kept.append(&batch, end, timestamp).context("cannot write the units of rare queues in", &self.root)?;
+            self.queues.kept(&queues);
+            self.queues.forget_deleted();
+        }
         let index_files = self.index.as_ref().map_or(0, |index| index.file_count(end));
-        let mut next = Checkpoint { queues: self.queues.folders(), index_files, ..*checkpoint };
-        if end == checkpoint.logics_offset && next == *checkpoint {
+        let mut next = Checkpoint {
+            queues: self.queues.folders(),
+            index_files,
+            logics_offset: cutoff,
+            units_offset: end,
+            units_length: if cutoff < end { kept.length() } else { 0 },
+            ..*checkpoint
+        };
+        if !adds && next == *checkpoint {
             return Ok(());
         }
         if let Some(index) = &self.index {
@@ -447,13 +520,24 @@ impl Store {
             self.health.fail(format!("cannot flush the queues and the index in {}: {error}", self.root.display()));
             return Err(error).context("cannot flush", &self.root);
         }
-        next.logics_offset = end;
-        next.logics_timestamp = timestamp;
+        next.logics_timestamp = cutoff_timestamp;
         next.physic_timestamp = timestamp;
         let path = self.root.join("checkpoint");
         next.write(&*self.disk, &path).context("cannot write", &path)?;
         *checkpoint = next;
-        Ok(())
+        if cutoff == end {
+            kept.all_written(end, timestamp);
+            self.queues.forget_deleted();
+        }
+        kept.remove_before(cutoff).context("cannot remove old units of rare queues in", &self.root)
+    }
+
+    /// Up to where queues' own files must be complete, so that there is room in memory and another
+    /// broker that takes over has not too much to read.
+    fn least_cutoff(&self, kept: &KeptUnits, end: i64) -> i64 {
+        let lag = end - LAG * self.options.log_file_size as i64;
+        let (units, most) = (self.queues.units_in_memory(), self.options.kept_units);
+        if units <= most { lag } else { lag.max(kept.boundary_of((units - most + most / 8) as u64)) }
     }
 
     /// Notes durably that fewer files are to be expected, before they are removed: what is missing
@@ -477,22 +561,19 @@ impl Store {
             // The reason was told when it happened. The abort marker stays: the next start recovers.
             return Ok(());
         }
-        self.checkpoint_step()?;
+        self.checkpoint(i64::MAX)?;
         let abort = self.root.join("abort");
         self.disk.remove(&abort).context("cannot remove", &abort)?;
         self.disk.sync_folder(&self.root).context("cannot flush", &self.root)
     }
 
-    /// Writes the units of what is durable in the log. Returns up to where queues are complete in
-    /// their files, and the store time there.
-    fn write_queues(&self, all: bool) -> Result<(i64, i64), StoreError> {
+    /// Up to where queues may be written: what is durable in the log and dispatched. And the store time
+    /// there.
+    fn durable(&self) -> (i64, i64) {
         // What is dispatched later than this flush may not be durable yet.
         let flushed = self.confirmer.flush().unwrap_or_else(|_| self.log.flushed());
         let (dispatched, timestamp) = self.dispatcher.progress();
-        let end = dispatched.min(flushed);
-        let written = if all { self.queues.write(end) } else { self.queues.write_ripe(end) };
-        written.context("cannot write the queues in", &self.root)?;
-        Ok((end, timestamp))
+        (dispatched.min(flushed), timestamp)
     }
 
     pub(crate) fn index(&self) -> Option<&Index> {

@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use apogee_base::clock::SystemClock;
 use apogee_base::disk::RealDisk;
+use apogee_message::record::{Draft, NewMessage};
 use apogee_store::{Offline, Report, Stands, Store, StoreError, StoreOptions};
+use bytes::BytesMut;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -93,6 +95,46 @@ fn each_kind_of_damage_is_found_with_its_file() {
     assert!(check(&folder, TINY).problems.iter().any(|problem| problem.file == index));
     std::fs::remove_file(folder.path().join("store").join(queue)).unwrap();
     assert!(check(&folder, TINY).problem_count > 1, "a file is missing");
+}
+
+/// A store of a broker that was killed: a message in each of five queues, before a checkpoint.
+fn killed() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let options = StoreOptions { log_file_size: 1 << 16, index: false, ..StoreOptions::default() };
+    let root = folder.path().join("store");
+    let store = Store::open(Arc::new(RealDisk), Arc::new(SystemClock), root, options).unwrap();
+    let draft = |queue_id| {
+        let message = NewMessage {
+            topic: "Rare".into(),
+            queue_id,
+            flag: 0,
+            sys_flag: 0,
+            born_timestamp: 0,
+            born_host: ([127, 0, 0, 1], 1).into(),
+            store_host: ([127, 0, 0, 1], 2).into(),
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            body: "hello".into(),
+            properties: "".into(),
+        };
+        Draft::new(&message, &mut BytesMut::new()).unwrap()
+    };
+    store.append_now((0..5).map(draft)).unwrap();
+    store.checkpoint_step().unwrap();
+    assert!(!folder.path().join("store/consumequeue/Rare").exists(), "rare queues have no files yet");
+    folder
+}
+
+#[test]
+fn kept_units_are_checked_and_shown_as_those_in_queues_files() {
+    let folder = killed();
+    let report = check(&folder, TINY);
+    assert_eq!((report.problems.as_slice(), report.units, report.without_queue), (&[][..], 5, 0));
+    assert_eq!(open(&folder, TINY).queues().unwrap().len(), 5);
+    flip(&folder, "units/00000000000000000000", 50);
+    let report = check(&folder, TINY);
+    assert_eq!((report.problem_count, report.units), (1, 0), "{report:?}");
+    assert!(report.problems[0].file.ends_with("units"), "{report:?}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use apogee_base::disk::{Disk, DiskFile};
 use apogee_message::names::LMQ_PREFIX;
 
 use super::mend::{Gap, Kind, Source};
-use super::{Queue, UNIT, Unit};
+use super::{Queue, Run, UNIT, Unit};
 use crate::log::{file_name, offset_of};
 
 /// Files kept open: enough for what is busy, few enough for the limit of open files.
@@ -50,6 +50,25 @@ pub(crate) struct Contents {
     pub log_end: i64,
     /// What the files may lack, once the log is known.
     pub gaps: Vec<Gap>,
+}
+
+impl Contents {
+    /// What of them counts beside units of the queue that were kept; `None`: all, and those don't.
+    pub fn beside(&self, run: &Run) -> Option<Self> {
+        let kept_end = run.units.iter().map(Unit::end_offset).max().unwrap_or_default();
+        let is_further = match kept_end {
+            0 => self.max >= run.offset + run.units.len() as i64,
+            _ => self.log_end > kept_end,
+        };
+        if is_further {
+            // A unit that was not kept was in the file at the checkpoint, and so were those before it.
+            return None;
+        }
+        // What was written to the file since the checkpoint may be there in part.
+        let doubtful = self.doubtful.filter(|doubtful| *doubtful < run.offset);
+        let (min, max) = (self.min.min(run.offset), self.max.min(run.offset));
+        Some(Self { min, max, doubtful, log_end: self.log_end, gaps: Vec::new() })
+    }
 }
 
 impl QueueFiles {

@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicBool, AtomicI64};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 mod files;
+mod kept;
 mod mend;
 mod table;
 
 use files::Contents;
 pub(crate) use files::{QueueFiles, first_kept, partition};
+pub(crate) use kept::{Batch, KeptUnits, Run, Runs};
 pub(crate) use mend::Source;
 pub(crate) use table::{QueueTable, is_folder_name};
 
@@ -85,6 +87,10 @@ struct Units {
     in_files: i64,
     /// The units from there on.
     in_memory: Vec<Unit>,
+    /// Units before this offset are in files, the queue's own or those of kept units.
+    kept_to: i64,
+    /// What files of kept units tell is void: the queue begins anew.
+    begins_anew: bool,
     /// The last unit in files, while it is damaged and the log may bring it back.
     doubtful: Option<i64>,
     /// End of the last unit's record in the log.
@@ -115,6 +121,8 @@ impl Queue {
             in_files: max,
             doubtful,
             in_memory: Vec::new(),
+            kept_to: max,
+            begins_anew: false,
             log_end,
             marks: vec![(min, log_start), (max, log_end)],
             deleted: false,
@@ -140,7 +148,7 @@ impl Queue {
             return Pushed::Needless;
         }
         if units.doubtful.take_if(|doubtful| offset >= *doubtful) == Some(offset) && offset + 1 == units.max() {
-            units.in_files = offset;
+            (units.in_files, units.kept_to) = (offset, offset);
         }
         let max = units.max();
         if offset < max {
@@ -181,6 +189,7 @@ impl Queue {
     fn restart(&self, offset: i64) -> usize {
         let mut units = self.write();
         (units.min, units.in_files, units.log_end) = (offset, offset, 0);
+        (units.kept_to, units.begins_anew) = (offset, true);
         units.marks.clear();
         std::mem::take(&mut units.in_memory).len()
     }
@@ -198,6 +207,9 @@ impl Queue {
     /// memory alone: of a message that is a little later than `since` it may say no.
     pub fn is_after(&self, offset: i64, since: i64) -> bool {
         let units = self.read();
+        if let Some(unit) = offset.checked_sub(units.in_files).and_then(|at| units.in_memory.get(at as usize)) {
+            return unit.physical_offset >= since;
+        }
         let known = units.marks.iter().find(|(_, log)| *log >= since);
         offset >= known.map_or(units.in_files, |(offset, _)| *offset)
     }
@@ -217,6 +229,46 @@ impl Queue {
         let units = self.read();
         let count = units.in_memory.partition_point(|unit| unit.end_offset() <= end);
         (count > 0 && !units.deleted).then(|| (units.in_files, units.in_memory[..count].to_vec()))
+    }
+
+    /// Whether a unit in memory is that of a record before a place of the log.
+    fn has_before(&self, place: i64) -> bool {
+        self.read().in_memory.first().is_some_and(|unit| unit.physical_offset < place)
+    }
+
+    /// Adds to a batch the units of records before `end` of the log that no file has. Returns where
+    /// they end, if there are any.
+    fn keep(&self, end: i64, batch: &mut Batch) -> Option<i64> {
+        let units = self.read();
+        let from = (units.kept_to - units.in_files).max(0) as usize;
+        let rest = units.in_memory.get(from..).unwrap_or_default();
+        let count = rest.partition_point(|unit| unit.end_offset() <= end);
+        if count == 0 || units.deleted {
+            return None;
+        }
+        let offset = units.in_files + from as i64;
+        batch.add(&self.topic, self.id, units.begins_anew, offset, &rest[..count]);
+        Some(offset + count as i64)
+    }
+
+    /// Units are in files up to an offset.
+    fn kept(&self, to: i64) {
+        let mut units = self.write();
+        units.kept_to = units.kept_to.max(to);
+        units.begins_anew = false;
+    }
+
+    /// Takes over units that were kept. Says how many are in memory now.
+    fn take_over(&self, run: &Run) -> usize {
+        let mut count = 0;
+        for (offset, unit) in (run.offset..).zip(&run.units) {
+            if let Pushed::Added { units, .. } = self.push(offset, *unit) {
+                count += units;
+            }
+        }
+        let mut units = self.write();
+        units.kept_to = units.max();
+        count
     }
 
     /// Units were written up to an offset: memory can be given back. `apart` is how far the queue's

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use super::mend::{Gap, Source};
-use super::{MARKS, Pushed, Queue, QueueFiles, Unit, first_kept};
+use super::{Batch, Contents, MARKS, Pushed, Queue, QueueFiles, Run, Runs, Unit, first_kept};
 
 /// Queue ids that a topic may have.
 const MOST_QUEUES: usize = 1 << 16;
@@ -23,6 +23,10 @@ pub(crate) struct QueueTable {
     dirty: Mutex<Vec<Arc<Queue>>>,
     /// Those of them with so many that they are worth writing.
     ripe: Mutex<Vec<Arc<Queue>>>,
+    /// Units that were kept, of queues that were not used since.
+    parked: Mutex<Runs>,
+    /// Topics deleted since the last batch of kept units.
+    deleted: Mutex<Vec<Arc<str>>>,
     /// Units in memory.
     in_memory: AtomicUsize,
     next_key: AtomicU64,
@@ -55,6 +59,8 @@ impl QueueTable {
             topics: RwLock::new(topics),
             dirty: Mutex::default(),
             ripe: Mutex::default(),
+            parked: Mutex::default(),
+            deleted: Mutex::default(),
             in_memory: AtomicUsize::new(0),
             next_key: AtomicU64::new(1),
             mending: Mutex::default(),
@@ -190,12 +196,7 @@ impl QueueTable {
     pub fn push(&self, queue: &Arc<Queue>, offset: i64, unit: Unit) {
         let mut pushed = queue.push(offset, unit);
         if pushed == Pushed::BeginsAnew {
-            tracing::warn!(topic = %queue.topic, queue = queue.id, offset, "a deleted topic that was made again begins anew");
-            self.in_memory.fetch_sub(queue.restart(offset), Ordering::Relaxed);
-            queue.next.store(offset, Ordering::Relaxed);
-            if let Err(error) = self.files.remove_queue(queue) {
-                tracing::error!(topic = %queue.topic, queue = queue.id, %error, "the files of a deleted queue cannot be removed");
-            }
+            self.restart(queue, offset);
             pushed = queue.push(offset, unit);
         }
         if let Pushed::Added { units, ripe } = pushed {
@@ -282,14 +283,74 @@ impl QueueTable {
         outcome
     }
 
-    /// The same of all queues.
+    /// Takes units that were kept; each queue takes over its own when it is first used. Before any
+    /// queue is opened.
+    pub fn park(&self, runs: Runs) {
+        let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
+        for (topic, queues) in &runs {
+            let slots = &mut topics.entry(Arc::clone(topic)).or_default().queues;
+            for id in queues.keys() {
+                slots.entry(*id).or_default();
+            }
+        }
+        self.in_memory.fetch_add(count(runs.values()), Ordering::Relaxed);
+        *self.parked() = runs;
+    }
+
+    /// Forgets units that were kept and that no queue took over.
+    pub fn forget_parked(&self) {
+        let runs = std::mem::take(&mut *self.parked());
+        self.in_memory.fetch_sub(count(runs.values()), Ordering::Relaxed);
+    }
+
+    /// Writes to their files the units of records before `end` of the log of queues that have one from
+    /// before `cutoff`; of the others adds to a batch what was not kept yet. Returns the queues of the
+    /// batch with where their units end. One caller at a time.
+    pub fn write_or_keep(&self, end: i64, cutoff: i64, batch: &mut Batch) -> io::Result<Vec<(Arc<Queue>, i64)>> {
+        let is_before = |run: &Run| run.units.first().is_some_and(|unit| unit.physical_offset < cutoff);
+        let mut old = Vec::new();
+        for (topic, queues) in &*self.parked() {
+            old.extend(queues.iter().filter(|(_, run)| is_before(run)).map(|(id, _)| (Arc::clone(topic), *id)));
+        }
+        for (topic, id) in old {
+            self.get(&topic, id)?;
+        }
+        self.deleted.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|topic| batch.delete(topic));
+        let mut kept = Vec::new();
+        self.each_dirty(|queue| {
+            if queue.has_before(cutoff) {
+                return self.write_queue(queue, end);
+            }
+            kept.extend(queue.keep(end, batch).map(|to| (Arc::clone(queue), to)));
+            Ok(())
+        })?;
+        Ok(kept)
+    }
+
+    /// A batch was added to the kept units.
+    pub fn kept(&self, queues: &[(Arc<Queue>, i64)]) {
+        queues.iter().for_each(|(queue, to)| queue.kept(*to));
+    }
+
+    /// The deleted topics are noted durably, or nothing that was kept counts any more.
+    pub fn forget_deleted(&self) {
+        self.deleted.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Writes to files what is in memory of records before `end` of the log, of all queues that were
+    /// used. One caller at a time.
     pub fn write(&self, end: i64) -> io::Result<()> {
+        self.each_dirty(|queue| self.write_queue(queue, end))
+    }
+
+    /// Calls `each` with all queues that have units in memory, up to the first error.
+    fn each_dirty(&self, mut each: impl FnMut(&Arc<Queue>) -> io::Result<()>) -> io::Result<()> {
         let dirty = std::mem::take(&mut *self.dirty.lock().unwrap_or_else(PoisonError::into_inner));
         let mut left = Vec::new();
         let mut outcome = Ok(());
         for queue in dirty {
             if outcome.is_ok() {
-                outcome = self.write_queue(&queue, end);
+                outcome = each(&queue);
             }
             queue.dirty.store(false, Ordering::Release);
             // A unit that came meanwhile saw the mark still set.
@@ -309,6 +370,57 @@ impl QueueTable {
         Ok(())
     }
 
+    /// Makes a queue of what its files hold and what was kept of it, if anything was.
+    fn made(&self, topic: &Arc<str>, id: i32, contents: Contents, start: i64) -> (Arc<Queue>, bool) {
+        let key = self.next_key.fetch_add(1, Ordering::Relaxed);
+        let run = self.take_parked(topic, id);
+        self.in_memory.fetch_sub(run.as_ref().map_or(0, |run| run.units.len()), Ordering::Relaxed);
+        let taken = run.and_then(|run| Some((contents.beside(&run)?, run)));
+        let queue = |contents| Arc::new(Queue::new(Arc::clone(topic), id, key, contents, start));
+        let Some((contents, run)) = taken else { return (queue(contents), false) };
+        let queue = queue(contents);
+        self.in_memory.fetch_add(queue.take_over(&run), Ordering::Relaxed);
+        queue.next.store(queue.range().1, Ordering::Relaxed);
+        queue.dirty.store(true, Ordering::Release);
+        self.dirty.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&queue));
+        if queue.is_ripe() {
+            self.ripe.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&queue));
+        }
+        (queue, true)
+    }
+
+    /// Where in the log the units of a queue begin that were kept and count beside its files' contents.
+    fn parked_from(&self, topic: &str, id: i32, contents: &Contents) -> Option<i64> {
+        let parked = self.parked();
+        let run = parked.get(topic)?.get(&id)?;
+        contents.beside(run)?;
+        run.units.iter().find(|unit| !unit.is_blank()).map(|unit| unit.physical_offset)
+    }
+
+    fn take_parked(&self, topic: &str, id: i32) -> Option<Run> {
+        let mut parked = self.parked();
+        let queues = parked.get_mut(topic)?;
+        let run = queues.remove(&id);
+        if queues.is_empty() {
+            parked.remove(topic);
+        }
+        run
+    }
+
+    fn parked(&self) -> MutexGuard<'_, Runs> {
+        self.parked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets all of a queue: it was of a topic that was deleted, and made again.
+    fn restart(&self, queue: &Queue, offset: i64) {
+        tracing::warn!(topic = %queue.topic, queue = queue.id, offset, "a deleted topic that was made again begins anew");
+        self.in_memory.fetch_sub(queue.restart(offset), Ordering::Relaxed);
+        queue.next.store(offset, Ordering::Relaxed);
+        if let Err(error) = self.files.remove_queue(queue) {
+            tracing::error!(topic = %queue.topic, queue = queue.id, %error, "the files of a deleted queue cannot be removed");
+        }
+    }
+
     /// Forgets a topic and removes its files. Its messages stay in the log. Not while another caller
     /// writes.
     pub fn delete_topic(&self, topic: &str) -> io::Result<()> {
@@ -318,6 +430,10 @@ impl QueueTable {
         for queue in &queues {
             self.in_memory.fetch_sub(queue.delete(), Ordering::Relaxed);
         }
+        if let Some(runs) = self.parked().remove(topic) {
+            self.in_memory.fetch_sub(count([&runs]), Ordering::Relaxed);
+        }
+        self.deleted.lock().unwrap_or_else(PoisonError::into_inner).push(topic.into());
         let keys: Vec<u64> = queues.iter().map(|queue| queue.key).collect();
         self.files.remove(topic, &keys)
     }
@@ -343,9 +459,19 @@ impl QueueTable {
                 contents = self.files.contents(topic, id, start, end, false)?;
             }
         }
-        let key = self.next_key.fetch_add(1, Ordering::Relaxed);
+        if let Some(end) = self.parked_from(topic, id, &contents) {
+            contents = self.files.contents(topic, id, start, end, false)?;
+        }
         // Of two who open it at a time, the second takes what the first one made.
-        let queue = slot.get_or_init(|| Arc::new(Queue::new(Arc::clone(topic), id, key, contents, start)));
+        let mut had_kept = false;
+        let queue = slot.get_or_init(|| {
+            let (queue, had) = self.made(topic, id, contents, start);
+            had_kept = had;
+            queue
+        });
+        if had_kept {
+            self.advance(queue, start)?;
+        }
         let start_now = self.start.load(Ordering::Acquire);
         if start_now != start {
             // The log was cut meanwhile; whoever did it may have found the queue unopened.
@@ -353,6 +479,11 @@ impl QueueTable {
         }
         Ok(Arc::clone(queue))
     }
+}
+
+/// Units of runs.
+fn count<'r>(queues: impl IntoIterator<Item = &'r HashMap<i32, Run>>) -> usize {
+    queues.into_iter().flat_map(HashMap::values).map(|run| run.units.len()).sum()
 }
 
 /// Whether a topic can have a folder. A name that leads elsewhere must come from a damaged record.

@@ -1,5 +1,7 @@
 //! Everything at once, in random order.
 
+use std::io::IoSlice;
+
 use apogee_base::disk::Disk;
 use apogee_store::{Removal, new_beginning};
 
@@ -21,6 +23,7 @@ pub fn run(seed: u64) {
             102..106 => world.search_by_time(),
             106..112 => world.search_by_key(),
             112..114 => world.lose_files_and_restart(),
+            114..116 => world.damage_kept_units_and_restart(),
             _ => world.append(),
         }
         world.note_answers();
@@ -50,7 +53,11 @@ impl World {
         let segments = self.store().log_segments();
         let before = self.now() - self.random.below(300_000) as i64;
         let removal = if self.random.one_in(3) { Removal::Any } else { Removal::StoredBefore(before) };
-        let Ok(to) = self.store().removable_to() else {
+        if segments.is_empty() {
+            return;
+        }
+        let wanted = segments[self.random.below(segments.len() as u64) as usize].end;
+        let Ok(to) = self.store().removable_to(wanted) else {
             assert!(self.store().failure().is_some(), "seed {}", self.seed);
             return;
         };
@@ -124,6 +131,31 @@ impl World {
         } else {
             self.clock.advance(ms);
         }
+    }
+
+    /// The process ends, and the file of kept units that is read first or last is damaged or gone.
+    fn damage_kept_units_and_restart(&mut self) {
+        self.note_answers();
+        self.disk.kill_process();
+        self.close_the_door();
+        let mut files = self.disk.list(&self.path("units")).unwrap();
+        if self.random.one_in(2) {
+            files.reverse();
+        }
+        if let Some(name) = files.first() {
+            let path = self.path("units").join(name);
+            if self.random.one_in(3) {
+                self.disk.remove(&path).unwrap();
+            } else {
+                let file = self.disk.open(&path, false).unwrap();
+                let at = self.random.below(file.length().unwrap().max(1));
+                let mut byte = [0];
+                file.read_at(&mut byte, at).unwrap();
+                // Not on a full disk.
+                let _ = file.write_at(&mut [IoSlice::new(&[byte[0] ^ 4])], at);
+            }
+        }
+        self.open();
     }
 
     /// The store is left somehow, and somebody removes files before it is opened again.

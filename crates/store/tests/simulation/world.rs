@@ -86,6 +86,7 @@ impl World {
             queue_file_size: 20 * (1 + random.below(20)),
             index_slots: 16,
             index_entries: 64,
+            kept_units: random.below(80) as usize,
             sync_flush,
             ..StoreOptions::default()
         };
