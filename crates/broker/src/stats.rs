@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 /// What is counted; the names are upstream's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -67,12 +67,15 @@ const DAY_MS: i64 = SAMPLE_SECONDS as i64 * 1000 * DAY as i64;
 #[derive(Default)]
 pub struct Stats {
     counters: RwLock<HashMap<Kind, Counters>>,
+    /// Messages and bytes sent, by topic: together, as with many topics each look-up costs more than all
+    /// else of counting.
+    puts: RwLock<HashMap<Box<str>, Box<[Counter; 2]>>>,
     /// The day of the last sample, counted from 1970, UTC; 0 before the first.
     day: AtomicI64,
 }
 
 /// Counters of one kind, by key.
-type Counters = HashMap<Box<str>, Arc<Counter>>;
+type Counters = HashMap<Box<str>, Counter>;
 
 #[derive(Default)]
 struct Counter {
@@ -123,7 +126,7 @@ impl Counter {
 }
 
 impl Stats {
-    /// Counts.
+    /// Counts what is not sent to a topic: that is [`Stats::add_put`].
     pub fn add(&self, kind: Kind, key: &str, count: u64) {
         {
             let counters = self.counters.read().unwrap_or_else(PoisonError::into_inner);
@@ -136,21 +139,39 @@ impl Stats {
         counters.entry(kind).or_default().entry(key.into()).or_default().add(count);
     }
 
+    /// Counts messages sent to a topic, and their bytes.
+    pub fn add_put(&self, topic: &str, messages: u64, bytes: u64) {
+        let add = |[nums, size]: &[Counter; 2]| {
+            nums.add(messages);
+            size.add(bytes);
+        };
+        {
+            let puts = self.puts.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(counters) = puts.get(topic) {
+                return add(counters);
+            }
+        }
+        let mut puts = self.puts.write().unwrap_or_else(PoisonError::into_inner);
+        add(puts.entry(topic.into()).or_default());
+    }
+
     /// Everything counted since the start.
     pub fn total(&self, kind: Kind, key: &str) -> u64 {
-        self.counter(kind, key).map_or(0, |counter| counter.total.load(Ordering::Relaxed))
+        self.with_counter(kind, key, |counter| counter.total.load(Ordering::Relaxed)).unwrap_or_default()
     }
 
     /// Rates over the last minute, hour and day.
     pub fn windows(&self, kind: Kind, key: &str) -> [Window; 3] {
-        let Some(counter) = self.counter(kind, key) else { return [Window::default(); 3] };
-        let (now, samples) = (counter.now(), counter.samples());
-        [MINUTE, HOUR, DAY].map(|window| samples.window(now, window))
+        let windows = |counter: &Counter| {
+            let (now, samples) = (counter.now(), counter.samples());
+            [MINUTE, HOUR, DAY].map(|window| samples.window(now, window))
+        };
+        self.with_counter(kind, key, windows).unwrap_or_default()
     }
 
     /// How far a counter was when the last two days began.
     pub fn mornings(&self, kind: Kind, key: &str) -> Mornings {
-        self.counter(kind, key).map(|counter| counter.samples().mornings).unwrap_or_default()
+        self.with_counter(kind, key, |counter| counter.samples().mornings).unwrap_or_default()
     }
 
     /// Notes how far all counters are. Call every [`SAMPLE_SECONDS`].
@@ -158,15 +179,18 @@ impl Stats {
         let today = now_ms.div_euclid(DAY_MS);
         let before = self.day.swap(today, Ordering::Relaxed);
         let midnight = before != 0 && before != today;
-        let counters = self.counters.read().unwrap_or_else(PoisonError::into_inner);
-        for counter in counters.values().flat_map(HashMap::values) {
+        let sample = |counter: &Counter| {
             let now = counter.now();
             let mut samples = counter.samples();
             samples.push(now);
             if midnight {
                 samples.mornings = Mornings { today: now.total, yesterday: samples.mornings.today };
             }
-        }
+        };
+        let counters = self.counters.read().unwrap_or_else(PoisonError::into_inner);
+        counters.values().flat_map(HashMap::values).for_each(sample);
+        let puts = self.puts.read().unwrap_or_else(PoisonError::into_inner);
+        puts.values().flat_map(|counters| counters.iter()).for_each(sample);
     }
 
     /// Forgets what belongs to a topic or group that is gone.
@@ -175,11 +199,21 @@ impl Stats {
         for keys in counters.values_mut() {
             keys.retain(|key, _| !key.split('@').any(&gone));
         }
+        self.puts.write().unwrap_or_else(PoisonError::into_inner).retain(|topic, _| !gone(topic));
     }
 
-    fn counter(&self, kind: Kind, key: &str) -> Option<Arc<Counter>> {
+    fn with_counter<T>(&self, kind: Kind, key: &str, ask: impl FnOnce(&Counter) -> T) -> Option<T> {
+        let put = match kind {
+            Kind::TopicPutNums => Some(0),
+            Kind::TopicPutSize => Some(1),
+            _ => None,
+        };
+        if let Some(put) = put {
+            let puts = self.puts.read().unwrap_or_else(PoisonError::into_inner);
+            return puts.get(key).map(|counters| ask(&counters[put]));
+        }
         let counters = self.counters.read().unwrap_or_else(PoisonError::into_inner);
-        counters.get(&kind)?.get(key).cloned()
+        counters.get(&kind)?.get(key).map(ask)
     }
 }
 
@@ -219,8 +253,8 @@ mod tests {
     fn rates_are_of_their_windows() {
         let stats = Stats::default();
         for _ in 0..12 {
-            stats.add(Kind::TopicPutNums, "T", 60);
-            stats.add(Kind::TopicPutNums, "T", 40);
+            stats.add_put("T", 60, 6);
+            stats.add_put("T", 40, 4);
             stats.sample(1);
         }
         let [minute, hour, day] = stats.windows(Kind::TopicPutNums, "T");
@@ -228,7 +262,8 @@ mod tests {
         assert_eq!((hour.sum, hour.per_second), (1200, 10.0));
         assert_eq!(day, hour);
         assert_eq!(stats.total(Kind::TopicPutNums, "T"), 1200);
-        assert_eq!(stats.windows(Kind::TopicPutSize, "T"), [Window::default(); 3]);
+        assert_eq!((stats.total(Kind::TopicPutSize, "T"), stats.total(Kind::TopicPutSize, "U")), (120, 0));
+        assert_eq!(stats.windows(Kind::GroupGetSize, "T"), [Window::default(); 3]);
         stats.add(Kind::GroupGetNums, "T@G", 1);
         stats.forget(|name| name == "G");
         assert_eq!(stats.total(Kind::GroupGetNums, "T@G"), 0);

@@ -148,8 +148,7 @@ impl Slot {
     pub fn count(&self, broker: &Broker) {
         if let (None, Some(topic)) = (&self.error, &self.topic) {
             let messages = self.stored.len() as u64;
-            broker.stats.add(Kind::TopicPutNums, topic, messages);
-            broker.stats.add(Kind::TopicPutSize, topic, self.bytes);
+            broker.stats.add_put(topic, messages, self.bytes);
             broker.stats.add(Kind::BrokerPutNums, &broker.cluster, messages);
         }
     }
