@@ -31,6 +31,7 @@ pub fn run(session: &mut Session) -> Result<(), Failure> {
             "consumequeue/*/*/*",
             "index",
             "index/*",
+            "units/*",
             "checkpoint",
             "config",
             "config/*",
