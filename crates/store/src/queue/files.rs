@@ -511,7 +511,7 @@ fn first_behind(
     units: &mut impl FnMut(i64, usize) -> io::Result<Vec<Unit>>,
 ) -> io::Result<i64> {
     partition(from, to, |at| {
-        // A blank tells nothing: it is where the message before it is.
+        // A blank tells nothing, nor does a place that a crash left empty: it is where the message before it is.
         let (mut first, mut end) = (at, at + 1);
         loop {
             let mut last = None;
@@ -522,10 +522,10 @@ fn first_behind(
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
                 place += read.len() as i64;
-                last = read.into_iter().rfind(|unit| !unit.is_blank()).or(last);
+                last = read.into_iter().rfind(|unit| unit.size > 0 && !unit.is_blank()).or(last);
             }
             match last {
-                Some(unit) => return Ok((0..start).contains(&unit.physical_offset) && unit.size > 0),
+                Some(unit) => return Ok((0..start).contains(&unit.physical_offset)),
                 None if first == from => return Ok(true),
                 None => (first, end) = ((first - BLOCK).max(from), first),
             }
