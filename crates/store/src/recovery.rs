@@ -54,7 +54,8 @@ impl Recovery<'_> {
     /// Dispatches the records from `dispatched_to` on, before which queues and index are complete,
     /// and cuts what is not whole. Returns the end of the log.
     pub fn run(&self, dispatched_to: i64) -> Result<i64, StoreError> {
-        // What a killed process wrote may be in the system's memory only.
+        // What a killed process wrote may be in the system's memory only, the names of its files, too.
+        self.log.sync_names().context("cannot flush the folder", self.log.folder())?;
         self.write_again().context("cannot write the end of the log again in", self.log.folder())?;
         for segment in self.log.all_segments() {
             if segment.base + self.log.segment_size as i64 > dispatched_to {

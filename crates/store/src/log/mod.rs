@@ -164,6 +164,11 @@ impl Log {
         Ok(())
     }
 
+    /// Makes the names of the files durable, as they are found: whoever made them may have ended before.
+    pub fn sync_names(&self) -> io::Result<()> {
+        self.disk.sync_folder(&self.folder)
+    }
+
     /// The segments in order.
     pub fn all_segments(&self) -> Vec<Arc<Segment>> {
         self.segments().clone()

@@ -230,7 +230,10 @@ impl QueueFiles {
         };
         // The place of a damaged unit must not be given again. If the log brings its record, it is put back.
         let max = first + valid + i64::from(is_damaged);
-        Ok(Contents { min: first + kept, max, doubtful: is_damaged.then_some(max - 1), log_end, gaps })
+        // One that leads before the log's beginning, like all those before it, is none to begin with.
+        let is_gone = kept == valid && follows.is_some_and(|unit| unit.physical_offset < start);
+        let min = first + kept + i64::from(is_damaged && is_gone);
+        Ok(Contents { min, max, doubtful: is_damaged.then_some(max - 1), log_end, gaps })
     }
 
     /// Whether a unit is neither that of a record before `end` of the log nor one that a crash left of
