@@ -34,6 +34,7 @@ mod log;
 mod mark;
 mod missing;
 mod offline;
+mod opening;
 mod options;
 mod queue;
 mod reader;

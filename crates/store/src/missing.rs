@@ -15,19 +15,18 @@ use apogee_base::disk::{self, Disk};
 
 use crate::log::Log;
 
-pub(crate) struct Missing<'d> {
-    disk: &'d dyn Disk,
+pub(crate) struct Missing {
     path: PathBuf,
     noted: BTreeSet<i64>,
 }
 
-impl<'d> Missing<'d> {
+impl Missing {
     /// What was noted in the store in `root`.
-    pub fn open(disk: &'d dyn Disk, root: &Path) -> io::Result<Self> {
+    pub fn open(disk: &dyn Disk, root: &Path) -> io::Result<Self> {
         let path = root.join("missing");
         let text = disk::read_replaced(disk, &path)?.unwrap_or_default();
         let noted = String::from_utf8_lossy(&text).lines().filter_map(|line| line.parse().ok()).collect();
-        Ok(Self { disk, path, noted })
+        Ok(Self { path, noted })
     }
 
     /// Whether a file is there again.
@@ -37,7 +36,7 @@ impl<'d> Missing<'d> {
 
     /// Notes, durably, what is missing: all that was before and is still, and what is at or after
     /// `dispatched_to`.
-    pub fn note(self, log: &Log, dispatched_to: i64) -> io::Result<()> {
+    pub fn note(&self, disk: &dyn Disk, log: &Log, dispatched_to: i64) -> io::Result<()> {
         let mut missing: BTreeSet<i64> = self.noted.iter().copied().filter(|base| log.is_missing(*base)).collect();
         let segments = log.all_segments();
         for pair in segments.windows(2) {
@@ -49,6 +48,6 @@ impl<'d> Missing<'d> {
             return Ok(());
         }
         let lines: String = missing.iter().map(|base| format!("{base}\n")).collect();
-        disk::replace(self.disk, &self.path, lines.as_bytes())
+        disk::replace(disk, &self.path, lines.as_bytes())
     }
 }

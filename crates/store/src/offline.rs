@@ -16,6 +16,7 @@ use crate::error::{Context, StoreError};
 use crate::index::{Index, IndexFile};
 use crate::log::{Log, file_name, offset_of};
 use crate::mark;
+use crate::opening::Left;
 use crate::queue::{KeptUnits, Runs, UNIT, Unit};
 use crate::scan::{Checks, Found, Scan};
 
@@ -132,10 +133,8 @@ impl Offline {
         let length = |name: &String| disk.open(&folder.join(name), false)?.length();
         let size = first.map(length).transpose().context("cannot open the first file of", &folder)?;
         let log = Log::open(Arc::clone(&disk), folder, size.unwrap_or(1 << 30).max(1))?;
-        let abort = root.join("abort");
-        let left = disk.exists(&abort).then(|| apogee_base::disk::read(&*disk, &abort)).transpose();
-        let left = left.context("cannot read", &abort)?;
-        let ours = left.as_ref().is_some_and(|left| left.starts_with(crate::store::OURS));
+        let left = Left::of(&*disk, &root)?;
+        let ours = left == Left::ByUs;
         let path = root.join("checkpoint");
         let checkpoint = Checkpoint::read(&*disk, &path, ours).context("cannot read", &path)?;
         let folder = root.join("units");
@@ -147,7 +146,7 @@ impl Offline {
             None => Some(Runs::new()),
         };
         let complete_to = match (left, checkpoint) {
-            (None, _) => i64::MAX,
+            (Left::Closed, _) => i64::MAX,
             (_, Some(point)) if ours && kept.is_some() => point.complete_to(),
             (_, point) => point.map_or(0, |point| point.logics_offset),
         };

@@ -1,6 +1,5 @@
 //! The store as a whole.
 
-use std::io::IoSlice;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,22 +14,16 @@ use crate::checkpoint::Checkpoint;
 use crate::deleted::Deleted;
 use crate::dispatch::{ArrivalListener, Dispatcher, Tagger};
 use crate::error::{AppendError, Context, StoreError};
-use crate::index::{self, Index};
+use crate::index::Index;
 use crate::integrity::Told;
 use crate::log::{Append, AppendDone, Appended, Appender, Confirmer, Health, Limits, Log, SendersTold};
-use crate::mark::Mark;
-use crate::missing::Missing;
+use crate::opening::{Opened, Opening};
 use crate::options::StoreOptions;
-use crate::queue::{Batch, KeptUnits, QueueFiles, QueueTable, Source};
-use crate::recovery::Recovery;
-use crate::scan::Checks;
+use crate::queue::{Batch, KeptUnits, QueueTable};
 
 /// Files of the log that queues' own files may lag behind its end: what Apache's broker reads again
 /// when it takes over after a crash.
 const LAG: i64 = 4;
-/// First word of the abort marker of a store that this code left: what it wrote is in a known order.
-pub(crate) const OURS: &[u8] = b"apogee";
-
 /// A message store. Shared by reference; all methods can be called from any thread. The methods
 /// whose names end in `_step` are the background work: one thread each, or plain calls in a
 /// simulation.
@@ -76,168 +69,8 @@ impl Store {
     ) -> Result<Self, StoreError> {
         disk.create_folder(&root).context("cannot create", &root)?;
         let lock = lock(&*disk, &root)?;
-        let abort = root.join("abort");
-        let left = disk.exists(&abort).then(|| apogee_base::disk::read(&*disk, &abort)).transpose();
-        let left = left.context("cannot read", &abort)?;
-        let clean = left.is_none();
-        let checkpoint_path = root.join("checkpoint");
-        let left_by_us = left.as_ref().is_some_and(|left| left.starts_with(OURS));
-        let checkpoint =
-            Checkpoint::read(&*disk, &checkpoint_path, left_by_us).context("cannot read", &checkpoint_path)?;
-        let had_checkpoint = checkpoint.is_some();
-        let mut checkpoint = checkpoint.unwrap_or_default();
-
-        let log_folder = options.log_folder.clone().unwrap_or_else(|| root.join("commitlog"));
-        let log = Arc::new(Log::open(Arc::clone(&disk), log_folder, options.log_file_size)?);
-        let (mark, marked) = Mark::open(&*disk, &root).context("cannot open the file `flushed` in", &root)?;
-        let missing = Missing::open(&*disk, &root).context("cannot read the file `missing` in", &root)?;
-        log.continue_behind(marked).context("cannot begin a file in", log.folder())?;
-        let queue_root = root.join("consumequeue");
-        let files = QueueFiles::new(Arc::clone(&disk), queue_root.clone(), options.queue_file_size);
-        let queues =
-            files.and_then(|files| QueueTable::open(files, options.hot_bytes)).context("cannot open", &queue_root)?;
-        let queues = Arc::new(queues);
-        let tagger = Tagger::new(&options.delays);
-        let deleted = Deleted::open(&*disk, &root, log.min_offset());
-        let deleted = Arc::new(deleted.context("cannot use the file `deleted` in", &root)?);
-        let sums = Checks { sums: true, whole_sum: options.require_sums };
-        queues.know_source(Source {
-            log: Arc::clone(&log),
-            tagger: tagger.clone(),
-            checks: sums,
-            deleted: Arc::clone(&deleted),
-        });
-        let index_folder = root.join("index");
-        let log_end = log.all_segments().last().map_or(0, |last| last.base + options.log_file_size as i64);
-        let index_files = Index::names(&*disk, &index_folder).context("cannot list", &index_folder)?.len() as i64;
-        let foreign = left.is_some() && !left_by_us;
-        let kept_folder = root.join("units");
-        let empty = |point: &Checkpoint| KeptUnits::empty(&disk, kept_folder.clone(), point, options.kept_units);
-        let mut kept = None;
-        if checkpoint.units_offset > checkpoint.logics_offset && !foreign {
-            let loaded = KeptUnits::load(&disk, kept_folder.clone(), &checkpoint, options.kept_units);
-            match loaded.context("cannot read", &kept_folder)? {
-                Some((units, mut runs)) => {
-                    runs.retain(|topic, queues| deleted.forget(topic, queues));
-                    queues.park(runs);
-                    kept = Some(units);
-                }
-                None => {
-                    tracing::warn!(folder = %kept_folder.display(), from = checkpoint.logics_offset, "kept units of queues are damaged or missing: the log is read for them");
-                    // Before the index goes back as far: a crash before the end shall begin there again.
-                    (checkpoint.units_offset, checkpoint.units_length) = (checkpoint.logics_offset, 0);
-                    checkpoint.index_files = 0;
-                    checkpoint.write(&*disk, &checkpoint_path).context("cannot write", &checkpoint_path)?;
-                }
-            }
-        }
-        let complete_to = if kept.is_some() { checkpoint.units_offset } else { checkpoint.logics_offset };
-        let mend = |to: i64| queues.mend(log.min_offset(), to).context("cannot make files anew in", &queue_root);
-        let anew = match &checkpoint {
-            _ if log_end == 0 => None,
-            _ if !had_checkpoint => Some("there is no checkpoint"),
-            _ if missing.has_come_back(&log) => Some("a file of the commit log that was missing is there again"),
-            point if !(0..=log_end).contains(&point.logics_offset) || complete_to > log_end => {
-                Some("the checkpoint is damaged")
-            }
-            point if queues.folders() < point.queues => Some("folders of queues are missing"),
-            point if options.index && index_files < point.index_files => Some("files of the index are missing"),
-            _ if complete_to > 0 && !foreign && !mend(complete_to)? => Some("files of many queues are missing"),
-            _ => None,
-        };
-        if let Some(reason) = anew {
-            tracing::warn!(reason, "all queues and the index are made anew from the commit log");
-            checkpoint = Checkpoint::default();
-            kept = None;
-            queues.forget_parked();
-            // First of all: a crash before the end shall begin here again.
-            if had_checkpoint {
-                disk.remove(&checkpoint_path).context("cannot remove", &checkpoint_path)?;
-                disk.sync_folder(&root).context("cannot flush", &root)?;
-            }
-            // What is before the beginning of the log still tells where its queue goes on.
-            queues.wipe_after(log.min_offset()).context("cannot write", &queue_root)?;
-            disk.remove_folder(&index_folder).context("cannot remove", &index_folder)?;
-        }
-        let left_index = match () {
-            () if clean => index::Left::Complete,
-            () if foreign => index::Left::Unknown,
-            () => index::Left::CompleteTo(complete_to),
-        };
-        let index = options.index.then(|| {
-            Index::open(Arc::clone(&disk), index_folder.clone(), options.index_slots, options.index_entries, left_index)
-        });
-        let index = index.transpose().context("cannot open", &index_folder)?.map(Arc::new);
-        let dispatcher = Arc::new(Dispatcher::new(Arc::clone(&queues), index.clone()));
-
-        // Before this place queues and index are complete and durable.
-        let mut dispatched_to = match complete_to {
-            _ if anew.is_some() => 0,
-            0 if clean => queues.last_end().context("cannot read", &queue_root)?,
-            offset => offset,
-        };
-        // What lay before the log's beginning is in no log to be dispatched again, and still tells where
-        // its queue goes on.
-        dispatched_to = dispatched_to.max(log.min_offset());
-        let recovery = Recovery {
-            log: &log,
-            queues: &queues,
-            dispatcher: &dispatcher,
-            tagger: &tagger,
-            deleted: &deleted,
-            checks: Checks { sums: options.check_crc_on_recover, whole_sum: options.require_sums },
-            durable_to: marked.max(checkpoint.complete_to()),
-            clean,
-        };
-        if foreign {
-            // Another broker's queues may lack records from before the checkpoint, and know of some
-            // that the log lost. It goes back to the beginning of a log file; so does this.
-            dispatched_to = log.segment(dispatched_to).map_or(dispatched_to, |segment| segment.base);
-            let end = recovery.end(dispatched_to)?;
-            queues.wipe_after(end).context("cannot write", &queue_root)?;
-            queues.set_log(log.min_offset(), end);
-        } else {
-            queues.set_log(log.min_offset(), dispatched_to);
-        }
-        dispatcher.set_end(dispatched_to.max(log.min_offset()));
-        let mut end = recovery.run(dispatched_to)?;
-        if end < dispatched_to {
-            tracing::error!(end, expected = dispatched_to, "the commit log is shorter than it was: messages are lost");
-            queues.wipe_after(end).context("cannot write", &queue_root)?;
-            queues.set_log(log.min_offset(), end);
-            dispatcher.set_end(end);
-            if kept.take().is_some() {
-                queues.forget_parked();
-                dispatched_to = checkpoint.logics_offset.max(log.min_offset());
-                if dispatched_to < end {
-                    dispatcher.set_end(dispatched_to);
-                    end = recovery.run(dispatched_to)?;
-                }
-            }
-        }
-        let mut kept = kept.unwrap_or_else(|| {
-            // So far queues' own files are complete.
-            checkpoint.logics_offset = dispatched_to.min(end);
-            checkpoint.units_offset = checkpoint.logics_offset;
-            empty(&checkpoint)
-        });
-
-        deleted.limit(end).context("cannot write the file `deleted` in", &root)?;
-        missing.note(&log, dispatched_to).context("cannot write the file `missing` in", &root)?;
-        kept.remove_before(checkpoint.logics_offset).context("cannot remove old files in", &kept_folder)?;
-        mark.put(end);
-        if end < marked {
-            mark.sync().context("cannot flush the file `flushed` in", &root)?;
-        }
-        let marker = disk.open(&abort, true).context("cannot create", &abort)?;
-        let content = [OURS, b" ", std::process::id().to_string().as_bytes()].concat();
-        // Never empty in between: that would be another broker's, and for want of room it might stay so.
-        let marked = marker.write_at(&mut [IoSlice::new(&content)], 0);
-        if marked.is_err() && left.is_none() {
-            let _ = disk.remove(&abort);
-        }
-        let marked = marked.and_then(|()| marker.set_len(content.len() as u64));
-        marked.and_then(|()| marker.sync()).and_then(|()| disk.sync_folder(&root)).context("cannot write", &abort)?;
+        let opening = Opening::look(Arc::clone(&disk), root.clone(), &options)?;
+        let Opened { log, queues, tagger, deleted, index, dispatcher, mark, checkpoint, kept } = opening.finish()?;
 
         let health = Arc::new(Health::default());
         let confirmer = Arc::new(Confirmer::new(
