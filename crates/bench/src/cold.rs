@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::load::Load;
-use crate::server::Server;
+use crate::server::Which;
 
 const TOPIC: &str = "Cold";
 const QUEUES: i32 = 8;
@@ -16,14 +15,8 @@ const QUEUES: i32 = 8;
 /// What to measure.
 #[derive(Args)]
 pub struct Options {
-    /// Command that starts the server on a folder of its own and prints a line when it is ready. To see what a
-    /// log larger than memory does with a smaller one, have it expect little in memory
-    /// (accessMessageInMemoryMaxRatio=1).
-    #[arg(long, value_name = "COMMAND")]
-    server: String,
-    /// Address of its broker.
-    #[arg(long, default_value = "127.0.0.1:10911", value_name = "HOST:PORT")]
-    broker: String,
+    #[command(flatten)]
+    which: Which,
     /// Gigabytes of messages that are written first, and read cold later.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     gigabytes: u64,
@@ -41,9 +34,9 @@ pub struct Options {
 /// Runs it.
 pub async fn run(options: &Options) -> Result<(), String> {
     let &Options { gigabytes, size, rate, seconds, .. } = options;
-    let server = Server::start(&options.server)?;
-    let writer = Load::connect(&options.broker, 16, 8).await?;
-    let reader = Load::connect(&options.broker, QUEUES as usize, 1).await?;
+    let server = options.which.start()?;
+    let writer = options.which.connect(16, 8).await?;
+    let reader = options.which.connect(QUEUES as usize, 1).await?;
     for topic in [TOPIC, "Live"] {
         writer.create(topic, 1, QUEUES).await?;
     }

@@ -24,8 +24,9 @@ struct Cli {
 enum Command {
     /// Many topics with traffic on all of their queues, beside the same traffic on a few.
     Topics(topics::Options),
-    /// Reading of cold messages beside sends: what it does to their latency. Needs root, to empty the
-    /// system's cache.
+    /// Reading of cold messages beside sends: what it does to their latency. To see what a log larger than
+    /// memory does with a smaller one, have the server expect little in memory
+    /// (accessMessageInMemoryMaxRatio=1). Needs root, to empty the system's cache.
     Cold(cold::Options),
     /// Starts with a large log: after a kill, after a clean stop, after files are gone. Needs root, to
     /// empty the system's cache.

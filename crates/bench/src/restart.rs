@@ -6,20 +6,15 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use crate::cold::drop_caches;
-use crate::load::Load;
-use crate::server::Server;
+use crate::server::{Server, Which};
 
 const QUEUES: i32 = 8;
 
 /// What to measure.
 #[derive(Args)]
 pub struct Options {
-    /// Command that starts the server on a folder of its own and prints a line when it is ready.
-    #[arg(long, value_name = "COMMAND")]
-    server: String,
-    /// Address of its broker.
-    #[arg(long, default_value = "127.0.0.1:10911", value_name = "HOST:PORT")]
-    broker: String,
+    #[command(flatten)]
+    which: Which,
     /// Gigabytes of messages in the log.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     gigabytes: u64,
@@ -40,8 +35,8 @@ pub struct Options {
 /// Runs it.
 pub async fn run(options: &Options) -> Result<(), String> {
     let &Options { gigabytes, size, last_megabytes, .. } = options;
-    let server = Server::start(&options.server)?;
-    let load = Load::connect(&options.broker, 16, 8).await?;
+    let server = options.which.start()?;
+    let load = options.which.connect(16, 8).await?;
     load.create("Restart", 1, QUEUES).await?;
     let messages = (gigabytes << 30) / size;
     let took = load.send("Restart", 1, QUEUES, messages, size as usize).await?;
@@ -71,8 +66,8 @@ pub async fn run(options: &Options) -> Result<(), String> {
 async fn start(options: &Options, what: &str, messages: u64) -> Result<Server, String> {
     drop_caches()?;
     let began = Instant::now();
-    let server = Server::start(&options.server)?;
-    let load = Load::connect(&options.broker, 1, 1).await?;
+    let server = options.which.start()?;
+    let load = options.which.connect(1, 1).await?;
     load.send("Restart", 1, QUEUES, 1, 100).await?;
     let found = load.messages("Restart0", QUEUES).await?;
     println!(

@@ -6,7 +6,33 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use clap::Args;
 use rustix::process::{Pid, Signal, kill_process};
+
+use crate::load::Load;
+
+/// Which server is measured.
+#[derive(Args)]
+pub struct Which {
+    /// Command that starts the server on a folder of its own and prints a line when it is ready.
+    #[arg(long, value_name = "COMMAND")]
+    pub server: String,
+    /// Address of its broker.
+    #[arg(long, default_value = "127.0.0.1:10911", value_name = "HOST:PORT")]
+    pub broker: String,
+}
+
+impl Which {
+    /// Starts it.
+    pub fn start(&self) -> Result<Server, String> {
+        Server::start(&self.server)
+    }
+
+    /// Connects so many times, each connection for so many calls at a time.
+    pub async fn connect(&self, connections: usize, in_flight: usize) -> Result<Load, String> {
+        Load::connect(&self.broker, connections, in_flight).await
+    }
+}
 
 /// What a server uses, with all processes that its command started.
 #[derive(Debug, Clone, Copy, Default)]
@@ -32,7 +58,7 @@ pub struct Server {
 
 impl Server {
     /// Runs a command of the shell and waits for its first line.
-    pub fn start(command: &str) -> Result<Self, String> {
+    fn start(command: &str) -> Result<Self, String> {
         let began = Instant::now();
         let mut shell = Command::new("sh");
         let shell = shell.args(["-c", &format!("exec {command}")]).stdin(Stdio::null()).stdout(Stdio::piped());

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::load::Load;
-use crate::server::{Server, Usage};
+use crate::server::{Server, Usage, Which};
 
 /// Topics of the comparison.
 const FEW: u64 = 10;
@@ -13,12 +13,8 @@ const FEW: u64 = 10;
 /// What to measure.
 #[derive(Args)]
 pub struct Options {
-    /// Command that starts the server on a folder of its own and prints a line when it is ready.
-    #[arg(long, value_name = "COMMAND")]
-    server: String,
-    /// Address of its broker.
-    #[arg(long, default_value = "127.0.0.1:10911", value_name = "HOST:PORT")]
-    broker: String,
+    #[command(flatten)]
+    which: Which,
     /// Topics.
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
     topics: u64,
@@ -42,9 +38,9 @@ pub struct Options {
 /// Runs it.
 pub async fn run(options: &Options) -> Result<(), String> {
     let &Options { topics, queues, messages, size, .. } = options;
-    let server = Server::start(&options.server)?;
+    let server = options.which.start()?;
     println!("{:<44} {:>10.2} s", "first start", server.start.as_secs_f64());
-    let load = Load::connect(&options.broker, options.connections, options.in_flight).await?;
+    let load = options.which.connect(options.connections, options.in_flight).await?;
 
     load.create("Few-", FEW, queues).await?;
     let few = format!("{FEW} topics");
@@ -64,14 +60,14 @@ pub async fn run(options: &Options) -> Result<(), String> {
 
     drop(load);
     println!("{:<44} {:>10.2} s", "clean stop", server.stop()?.as_secs_f64());
-    let server = Server::start(&options.server)?;
+    let server = options.which.start()?;
     println!("{:<44} {:>10.2} s", "start after it", server.start.as_secs_f64());
     memory("memory after a start", &server.usage());
-    let load = Load::connect(&options.broker, options.connections, options.in_flight).await?;
+    let load = options.which.connect(options.connections, options.in_flight).await?;
     send(&server, &load, &format!("{many}, after a start"), ("Many-", topics, queues), messages, size).await?;
     drop(load);
     server.kill()?;
-    let server = Server::start(&options.server)?;
+    let server = options.which.start()?;
     println!("{:<44} {:>10.2} s", "start after kill -9 right after that", server.start.as_secs_f64());
     server.stop().map(drop)
 }

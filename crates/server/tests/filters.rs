@@ -130,7 +130,7 @@ fn a_parked_pull_waits_for_a_message_that_matches() {
     let mut producer = server.connect();
     let mut consumer = server.connect();
     send_ten(&mut producer);
-    let parked = consumer.request(pull("price = 100", 10, 20_000));
+    let parked = consumer.park(pull("price = 100", 10, 20_000));
     for _ in 0..5 {
         producer.send_ok("T", 0, b"cheap", "price\u{1}1\u{2}");
     }
@@ -147,7 +147,7 @@ fn a_parked_pull_that_expires_tells_how_far_it_looked() {
     let mut producer = server.connect();
     let mut consumer = server.connect();
     send_ten(&mut producer);
-    consumer.request(pull("price = 100", 10, 700));
+    consumer.park(pull("price = 100", 10, 700));
     producer.send_ok("T", 0, b"cheap", "price\u{1}1\u{2}");
     let answer = consumer.read();
     assert_eq!((answer.code, next_offset(&answer)), (response::PULL_NOT_FOUND, 11), "{answer:?}");

@@ -143,8 +143,7 @@ fn a_parked_pull_is_answered_by_the_message_it_waits_for() {
     let server = Server::start(&[]);
     let (mut producer, mut consumer) = (server.connect(), server.connect());
     producer.send_ok("T", 0, b"before", "");
-    let parked = consumer.request(Pull { suspend: 15_000, tags: "A", ..Pull::of("T", 0, 1) }.command());
-    std::thread::sleep(Duration::from_millis(100));
+    let parked = consumer.park(Pull { suspend: 15_000, tags: "A", ..Pull::of("T", 0, 1) }.command());
     let started = Instant::now();
     producer.send_ok("T", 0, b"not wanted", "TAGS\u{1}B\u{2}");
     producer.send_ok("T", 0, b"wanted", "TAGS\u{1}A\u{2}");

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use apogee_wire::codes::{request, response};
 use apogee_wire::headers::{
-    PullMessageRequestHeader, PullMessageResponseHeader, RpcFields, SendMessageRequestHeader, SendMessageResponseHeader,
+    GetMaxOffsetRequestHeader, PullMessageRequestHeader, PullMessageResponseHeader, RpcFields,
+    SendMessageRequestHeader, SendMessageResponseHeader,
 };
 use apogee_wire::{Command, frame};
 use bytes::{Bytes, BytesMut};
@@ -231,6 +232,15 @@ impl Peer {
                 return answer;
             }
         }
+    }
+
+    /// Sends a pull that finds nothing, and returns once it is parked: the requests of a connection are
+    /// handled in their order.
+    pub fn park(&mut self, pull: Command) -> i32 {
+        let opaque = self.request(pull);
+        let header = GetMaxOffsetRequestHeader { topic: "T", queue_id: 0, committed: None, rpc: RpcFields::default() };
+        self.call(Command::request(request::GET_MAX_OFFSET).with_header(&header));
+        opaque
     }
 
     pub fn send(&mut self, topic: &str, queue: i32, body: &[u8], properties: &str) -> Command {
