@@ -94,8 +94,7 @@ impl Copied {
 
     /// Replaces it, durably; the copy first. A crash in between leaves the old content or the new.
     pub fn write(&self, text: &[u8]) -> io::Result<()> {
-        let copy = self.disk.open(&self.beside(".copy"), true)?;
-        copy.set_len(0)?;
+        let copy = disk::create(&*self.disk, &self.beside(".copy"))?;
         let sum = crc32fast::hash(text).to_be_bytes();
         copy.write_at(&mut [IoSlice::new(text), IoSlice::new(&sum)], 0)?;
         copy.sync()?;

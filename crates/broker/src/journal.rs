@@ -104,8 +104,7 @@ impl Journal {
         head.extend(base.crc.to_be_bytes());
         head.extend(crc(&[&head]).to_be_bytes());
         head.extend_from_within(..);
-        let file = disk.open(path, true)?;
-        file.set_len(0)?;
+        let file = disk::create(disk, path)?;
         file.write_at(&mut [IoSlice::new(&head)], 0)?;
         file.sync()?;
         Ok(Self { file, end: START as u64, unwritten: Vec::new(), is_lost: false })

@@ -100,6 +100,15 @@ pub fn read(disk: &dyn Disk, path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// An empty file. One that has the name is removed and not emptied: once a sync of a file has failed, a later
+/// one says nothing about it.
+pub fn create(disk: &dyn Disk, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+    if disk.exists(path) {
+        disk.remove(path)?;
+    }
+    disk.open(path, true)
+}
+
 /// Replaces a file as a whole, durably: after a crash there is the old content or the new. The old
 /// one is kept as `<path>.bak`, as upstream keeps it.
 pub fn replace(disk: &dyn Disk, path: &Path, content: &[u8]) -> io::Result<()> {
@@ -111,8 +120,7 @@ pub fn replace(disk: &dyn Disk, path: &Path, content: &[u8]) -> io::Result<()> {
     // The parent of a bare name is the empty path.
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let new = with(".tmp");
-    let file = disk.open(&new, true)?;
-    file.set_len(0)?;
+    let file = create(disk, &new)?;
     file.write_at(&mut [IoSlice::new(content)], 0)?;
     file.sync()?;
     if disk.exists(path) {

@@ -6,7 +6,7 @@ use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use apogee_base::disk::{Disk, DiskFile};
+use apogee_base::disk::{self, Disk, DiskFile};
 use apogee_message::crc31;
 
 use super::entry::{self, Entry};
@@ -40,8 +40,7 @@ pub(super) struct Writer {
 
 impl Writer {
     pub fn create(disk: &dyn Disk, path: &Path) -> io::Result<Self> {
-        let file = disk.open(path, true)?;
-        file.set_len(0)?;
+        let file = disk::create(disk, path)?;
         Ok(Self { file, buffer: Vec::new(), written: 0, count: 0 })
     }
 

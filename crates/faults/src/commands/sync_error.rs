@@ -181,7 +181,8 @@ fn judge(session: &mut Session, report: &Path, failed: Option<Instant>, told: &T
             wrong.push(format!("no send was answered after a failed sync of {path}"));
         }
     }
-    if again > 0 {
+    // The folder of the tables is no file that could be written anew: each later save puts other files in it.
+    if again > 0 && !path.ends_with("/config") {
         wrong.push(format!("{path} was synced {again} times after a sync of it had failed"));
     }
     session.found(wrong)?;

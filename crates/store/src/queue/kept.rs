@@ -19,7 +19,7 @@ use std::io::{self, IoSlice};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use apogee_base::disk::{Disk, read};
+use apogee_base::disk::{self, Disk, read};
 use bytes::Buf;
 
 use super::{UNIT, Unit};
@@ -192,8 +192,7 @@ impl KeptUnits {
         // A part has at least a byte of the log, so that no two have the same name.
         if self.parts.last().is_none_or(|part| part.units >= self.part_units && to > self.to) {
             self.disk.create_folder(&self.folder)?;
-            let file = self.disk.open(&self.folder.join(file_name(self.to)), true)?;
-            file.set_len(0)?;
+            disk::create(&*self.disk, &self.folder.join(file_name(self.to)))?;
             self.parts.push(Part { from: self.to, timestamp: self.timestamp, length: 0, units: 0 });
         }
         let Some(part) = self.parts.last_mut() else { return Ok(()) };

@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use apogee_base::disk;
 use apogee_message::record::Record;
 
 use super::files::QueueFiles;
@@ -212,8 +213,7 @@ impl<'f> Patch<'f> {
         let (disk, path) = (&self.files.disk, self.path(number));
         // Not in the folder itself: upstream's broker would take it for a file of the queue.
         let new = self.files.root.with_extension("new");
-        let file = disk.open(&new, true)?;
-        file.set_len(0)?;
+        let file = disk::create(&**disk, &new)?;
         file.set_len(self.files.size)?;
         file.write_at(&mut [IoSlice::new(&bytes)], 0)?;
         file.sync()?;
