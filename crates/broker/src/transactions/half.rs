@@ -34,6 +34,12 @@ impl<'b> HalfRecord<'b> {
         self.number(property::TRANSACTION_CHECK_TIMES).unwrap_or(0)
     }
 
+    /// The key of its message, by which copies are known that don't say where the first was: Apache's broker
+    /// writes those when it asks.
+    pub fn unique_key(&self) -> Option<&'b str> {
+        self.record.property(property::UNIQ_KEY).filter(|_| self.first() == self.record.queue_offset)
+    }
+
     /// Milliseconds after its storing in which its producer wants not to be asked, where it says so.
     pub fn immunity_ms(&self) -> Option<i64> {
         let seconds = self.number(property::CHECK_IMMUNITY_TIME_IN_SECONDS).filter(|seconds| *seconds >= 0);

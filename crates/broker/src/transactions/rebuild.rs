@@ -1,6 +1,7 @@
 //! The table of undecided half messages after a start: from the half queue and the op queue, each
 //! from its progress on.
 
+use std::collections::HashMap;
 use std::io;
 
 use apogee_message::names;
@@ -35,6 +36,7 @@ impl Transactions {
             let highest = ops::parse(record.body).inspect(|noted| done.insert(*noted)).max();
             table.noted(offset, highest.unwrap_or(-1));
         })?;
+        let mut copies = Copies::default();
         each(store, half, half_from, half_end, |offset, physical| {
             if done.contains(offset) {
                 return;
@@ -42,12 +44,25 @@ impl Transactions {
             let Some(bytes) = store.record_at(physical) else { return };
             let Some(read) = HalfRecord::read(&bytes) else { return };
             table.restored(read.first(), offset, now_ms, now_ms);
+            copies.add(&read);
         })?;
+        if !copies.0.is_empty() {
+            // One that is decided decides the others.
+            each(store, half, half_from, half_end, |offset, physical| {
+                if done.contains(offset) {
+                    let bytes = store.record_at(physical);
+                    bytes.as_ref().and_then(HalfRecord::read).iter().for_each(|read| copies.decided(read));
+                }
+            })?;
+        }
         // What is settled but not noted is behind the first of these: so is its decision.
         let place = |offset: i64| store.unit(half, 0, offset).map(|unit| unit.physical_offset);
         let first_places = table.undecided().filter_map(|(first, offset)| place(first).or_else(|| place(offset)));
         let settled_from = first_places.fold(store.log_max_offset(), i64::min);
         let is_settled = |offset: i64| place(offset).is_some_and(&is_settled);
+        for offset in copies.superseded(is_settled) {
+            table.dropped(offset, now_ms);
+        }
         let ended = table.undecided().filter(|(first, offset)| is_settled(*first) || is_settled(*offset));
         for (_, offset) in ended.collect::<Vec<_>>() {
             table.dropped(offset, now_ms);
@@ -56,6 +71,47 @@ impl Transactions {
             tracing::info!(undecided = table.len(), "transactional messages wait for a decision");
         }
         Ok(Self::new(table, settled_from))
+    }
+}
+
+/// Undecided half messages by their unique keys, in order. More than one of a key are copies of each other
+/// that don't say so: Apache's broker writes one when it asks, and forgets that when it is killed.
+#[derive(Default)]
+struct Copies(HashMap<Box<str>, OfOne>);
+
+#[derive(Default)]
+struct OfOne {
+    offsets: Vec<i64>,
+    is_decided: bool,
+}
+
+impl Copies {
+    fn add(&mut self, read: &HalfRecord<'_>) {
+        let Some(key) = read.unique_key() else { return };
+        let of_one = self.0.entry(key.into()).or_default();
+        if read.checks() == 0 {
+            // Another message, whatever its producer calls it.
+            of_one.offsets.clear();
+        }
+        of_one.offsets.push(read.record.queue_offset);
+    }
+
+    fn decided(&mut self, read: &HalfRecord<'_>) {
+        let of_one = read.unique_key().and_then(|key| self.0.get_mut(key));
+        if let Some(of_one) = of_one {
+            of_one.is_decided |= read.checks() > 0;
+        }
+    }
+
+    /// Those that are decided by another copy, or for which a later one stands.
+    fn superseded(self, is_settled: impl Fn(i64) -> bool) -> Vec<i64> {
+        let of_one = |OfOne { mut offsets, is_decided }| {
+            if !is_decided && !offsets.iter().any(|offset| is_settled(*offset)) {
+                offsets.pop();
+            }
+            offsets
+        };
+        self.0.into_values().flat_map(of_one).collect()
     }
 }
 

@@ -484,3 +484,31 @@ fn a_start_does_not_read_the_log_of_times_in_which_nothing_was_decided() {
     assert!(read < 100_000, "{read} bytes read of {}", desk.store.log_max_offset());
     assert_eq!(desk.bodies("T", 2), ["b"], "and nothing is delivered twice");
 }
+
+#[test]
+fn copies_that_apaches_broker_wrote_when_it_asked_are_one_transaction() {
+    const KEY: &str = "UNIQ_KEY\u{1}k\u{2}";
+    let copy = format!("{KEY}TRANSACTION_CHECK_TIMES\u{1}1\u{2}");
+    let desk = Desk::new();
+    desk.prepare("b", KEY);
+    desk.prepare("other", "UNIQ_KEY\u{1}other\u{2}");
+    let copies = [desk.prepare("b", &copy), desk.prepare("b", &copy)];
+    let desk = desk.crash(false);
+    let asked: Vec<_> = desk.at(36_000).iter().map(|question| question.place.0).collect();
+    assert_eq!(asked.len(), 2, "{asked:?}");
+    assert!(!asked.contains(&0) && !asked.contains(&copies[0].queue_offset), "{asked:?}");
+    desk.end(place(copies[1]), true).unwrap();
+    assert_eq!(desk.end(place(copies[0]), true), Err(Refused::Decided));
+    assert_eq!(desk.delivered(), ["b"]);
+
+    // The same, and Apache's broker has noted that one of them is decided.
+    let desk = Desk::new();
+    desk.prepare("b", KEY);
+    let noted = desk.prepare("b", &copy).queue_offset;
+    desk.prepare("b", &copy);
+    let op = draft(names::TRANS_OP_HALF_TOPIC, &format!("{noted},"), "TAGS\u{1}d\u{2}");
+    desk.store.append_now([op]).unwrap();
+    let desk = desk.crash(false);
+    assert_eq!(desk.transactions.lock().len(), 0);
+    assert_eq!(desk.at(36_000), []);
+}
