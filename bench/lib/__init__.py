@@ -1,0 +1,1 @@
+"""The comparison of Apogee with Apache RocketMQ: see docs/compare.md."""

@@ -1,0 +1,61 @@
+"""Runs the load generator, `apogee bench`, and reads what it measured."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from typing import Any
+
+from . import processes
+from .servers import Place, Server
+
+#: Time that a run may take beyond what it was asked to take, before it counts as stuck.
+PATIENCE_SECONDS = 900.0
+
+
+class GeneratorError(Exception):
+    """The generator could not do its work."""
+
+
+def run(place: Place, server: Server, workload: str, arguments: list[str]) -> dict[str, Any]:
+    """One run against a server; returns its result (docs/compare.md names the fields)."""
+    return finish(begin(place, server, workload, arguments))
+
+
+def begin(place: Place, server: Server, workload: str, arguments: list[str]) -> subprocess.Popen[str]:
+    """Starts one run."""
+    command = [str(place.binary), "bench", workload, "--broker", place.broker, "--server-pid", str(server.pid), "--json"]
+    return subprocess.Popen(
+        [*command, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
+    """Waits for its end and reads the result."""
+    try:
+        output, complaints = process.communicate(timeout=PATIENCE_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise GeneratorError(f"the generator had not ended after {PATIENCE_SECONDS:.0f} s") from None
+    finally:
+        if process.poll() is None:
+            processes.send_signal(process.pid, signal.SIGKILL)
+            process.wait()
+    if process.returncode != 0:
+        said = complaints.strip().splitlines()[-3:] or ["nothing"]
+        raise GeneratorError(f"the generator failed with {process.returncode}, and said: {' '.join(said)}")
+    try:
+        result = json.loads(output)
+    except ValueError:
+        raise GeneratorError(f"the generator's result is no JSON: {output[:200]!r}") from None
+    if not isinstance(result, dict):
+        raise GeneratorError("the generator's result is no JSON object")
+    return result
+
+
+def settle(seconds: float) -> None:
+    """Lets the servers and the system finish what the last run left to them."""
+    subprocess.run(["sync"], check=False)
+    time.sleep(seconds)

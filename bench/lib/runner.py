@@ -1,0 +1,187 @@
+"""Runs the workloads: server by server, round by round, A B A B."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any, Iterator, Optional
+
+from . import figures, generator, machine
+from .generator import GeneratorError
+from .results import Results
+from .servers import COLD, Place, Server, ServerError
+from .workloads import Idle, Restart, Run, Session, Start, Step, Workload
+
+#: Between two workloads, so that one does not pay for the other.
+REST_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be run."""
+
+    sessions: list[Session]
+    rounds: int
+    cold_rounds: int
+    warm_up: int
+    servers: Optional[frozenset[str]] = None
+
+    def turns(self) -> Iterator[tuple[Session, int, str, list[Workload]]]:
+        """Session, round, server, and what it runs without being started anew; in order."""
+        for session in self.sessions:
+            names = dict.fromkeys(server for workload in session.workloads for server in workload.servers)
+            for round_number in range(1, self.rounds + 1):
+                for server in names:
+                    if self.servers is not None and server not in self.servers:
+                        continue
+                    ours = [workload for workload in session.workloads if server in workload.servers]
+                    if server != COLD:
+                        yield session, round_number, server, ours
+                    elif round_number <= self.cold_rounds:
+                        # After its first workload it would not be cold any more.
+                        for workload in ours:
+                            yield session, round_number, server, [workload]
+
+
+class Progress:
+    """Tells on standard error how far a run is."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.done, self.began = total, 0, time.monotonic()
+
+    def say(self, text: str) -> None:
+        print(f"{self.done:>4}/{self.total} {text}", file=sys.stderr, flush=True)
+
+    def finished(self, text: str) -> None:
+        """One more is done."""
+        self.done += 1
+        left = (time.monotonic() - self.began) / self.done * (self.total - self.done)
+        self.say(f"{text}; about {left / 60:.0f} min left" if self.done < self.total else text)
+
+
+class Runner:
+    """Carries a plan out, and adds each measurement to the results at once."""
+
+    def __init__(self, plan: Plan, place: Place, results: Results) -> None:
+        self.plan, self.place, self.results = plan, place, results
+        missing = [
+            (workload, server, round_number)
+            for _, round_number, server, workloads in plan.turns()
+            for workload in workloads
+            if not results.has(workload.name, server, round_number)
+        ]
+        self.progress = Progress(len(missing))
+
+    def run(self) -> None:
+        """All that is not in the results yet."""
+        for session, round_number, server, workloads in self.plan.turns():
+            missing = [each for each in workloads if not self.results.has(each.name, server, round_number)]
+            if missing:
+                self.turn(session, round_number, server, missing)
+
+    def turn(self, session: Session, round_number: int, name: str, workloads: list[Workload]) -> None:
+        """One start of a server, and what it goes through."""
+        waiting = list(workloads)
+        try:
+            with Server(name, self.place, session.settings) as server:
+                self.prepare(session, server)
+                while waiting:
+                    self.progress.say(f"{waiting[0].name}, {name}, round {round_number} of {self.plan.rounds} ...")
+                    result = self.measure(waiting[0], server)
+                    self.keep(waiting.pop(0), name, round_number, {"result": result})
+        except (ServerError, GeneratorError) as error:
+            # What the failure kept from running is told, too.
+            for index, workload in enumerate(waiting):
+                why = str(error) if index == 0 else f"not run: {waiting[0].name} before it failed"
+                self.keep(workload, name, round_number, {"failed": why})
+
+    def keep(self, workload: Workload, server: str, round_number: int, outcome: dict[str, Any]) -> None:
+        """Writes a measurement down and tells it."""
+        self.results.add({"workload": workload.name, "server": server, "round": round_number, **outcome})
+        told = f"failed: {outcome['failed']}" if "failed" in outcome else brief(outcome["result"])
+        self.progress.finished(f"{workload.name}, {server}, round {round_number}: {told}")
+
+    def prepare(self, session: Session, server: Server) -> None:
+        """Warms the server up and makes what the session needs."""
+        if session.warm and server.name != COLD and self.plan.warm_up:
+            self.progress.say(f"{session.name}: warming up {server.name} ...")
+            count = str(self.plan.warm_up)
+            common = ["--topic", "WarmUp", "--queues", "8", "--messages", count, "--seconds", "0"]
+            self.must(server, "send", ["--connections", "16", "--in-flight", "64", "--size", "1024", *common])
+        for run in session.prepare:
+            self.progress.say(f"{session.name}: preparing {server.name}: {run.workload} ...")
+            self.must(server, run.workload, list(run.arguments))
+
+    def must(self, server: Server, workload: str, arguments: list[str]) -> None:
+        """Runs what is not measured, which must not fail."""
+        result = generator.run(self.place, server, workload, arguments)
+        if result.get("errors"):
+            raise GeneratorError(f"`{workload}` before measuring had errors: {result['errors']}")
+
+    def measure(self, workload: Workload, server: Server) -> dict[str, Any]:
+        """Does a workload's step."""
+        generator.settle(REST_SECONDS)
+        result = self.do(workload.step, server)
+        if not server.is_up():
+            raise ServerError(f"{server.name} ended meanwhile:\n{server.last_words()}")
+        return result
+
+    def do(self, step: Step, server: Server) -> dict[str, Any]:
+        if isinstance(step, Run):
+            before = server.usage()
+            result = generator.run(self.place, server, step.workload, list(step.arguments))
+            used = result.get("server")
+            if isinstance(used, dict) and "anonymous_bytes" in used:
+                used["added_bytes"] = used["anonymous_bytes"] - before.anonymous_bytes
+            if isinstance(used, dict) and "cpu_seconds" in used and result.get("seconds"):
+                used["cores"] = used["cpu_seconds"] / result["seconds"]
+            return result
+        if isinstance(step, Idle):
+            return idle(server, step.seconds)
+        if isinstance(step, Start):
+            server.kill()
+            server.empty()
+            return {"start_s": server.time_start("Started")}
+        return restart(server, step)
+
+
+def idle(server: Server, seconds: int) -> dict[str, Any]:
+    """What a server uses when nobody asks it for anything."""
+    before, began = server.usage(), time.monotonic()
+    time.sleep(seconds)
+    after, took = server.usage(), time.monotonic() - began
+    spent = after.cpu_seconds - before.cpu_seconds
+    return {
+        "seconds": took,
+        "server": {
+            "cpu_seconds": spent, "cores": spent / took,
+            "resident_bytes": after.resident_bytes, "anonymous_bytes": after.anonymous_bytes,
+        },
+    }
+
+
+def restart(server: Server, step: Restart) -> dict[str, Any]:
+    """Ends a server, cleanly or not, has the system forget its files, and starts it."""
+    if step.killed:
+        server.kill()
+    else:
+        server.stop()
+    dropped = machine.drop_caches()
+    return {"start_s": server.time_start("Started"), "caches_dropped": dropped}
+
+
+def brief(result: dict[str, Any]) -> str:
+    """A result in a few words."""
+    reason = figures.objection(result)
+    if reason:
+        return reason
+    said = []
+    for name, unit, factor in (
+        ("cpu_us", "µs CPU", 1.0), ("rate", "/s", 1.0), ("p99_us", "µs p99", 1.0), ("cores", "cores", 1.0),
+        ("anonymous_bytes", "MB", 1e-6), ("start_s", "s", 1.0),
+    ):
+        value = figures.figure(result, name)
+        if value is not None:
+            said.append(f"{value * factor:,.4g} {unit}")
+    return ", ".join(said)

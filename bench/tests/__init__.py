@@ -1,0 +1,1 @@
+"""Tests of the comparison's logic; none starts a server."""
