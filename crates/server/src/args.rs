@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use apogee_bench::BenchArgs;
 use apogee_cli::AdminArgs;
 use clap::{Args, Parser, Subcommand};
 
@@ -39,6 +40,8 @@ pub enum Command {
     Broker(BrokerArgs),
     /// Commands for administrators, with the names and flags of upstream's mqadmin.
     Admin(AdminArgs),
+    /// Measure a broker, this one or Apache's, by load.
+    Bench(BenchArgs),
     /// Look at a store's folder, of this broker or of Apache's, that no broker has open.
     Store {
         #[command(subcommand)]

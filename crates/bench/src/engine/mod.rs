@@ -1,0 +1,453 @@
+//! One thread that drives many connections, each with many requests in flight.
+//!
+//! It shares a machine with the server it measures, so that it must cost little: one `epoll` for all
+//! connections, all answers of a read handled at once, and one write for all requests that follow from them.
+
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use apogee_wire::Command;
+use bytes::BytesMut;
+use rustix::event::{Timespec, epoll};
+use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime};
+
+mod clock;
+pub(crate) mod frames;
+mod link;
+mod pace;
+mod tally;
+
+pub(crate) use clock::{Clock, SECOND};
+use frames::{Answer, Recogniser, cut};
+use link::{FREE, Link};
+pub(crate) use pace::{Pace, Phase};
+pub(crate) use tally::{Latencies, Progress, Tally};
+
+use crate::error::BenchError;
+
+/// Numbers of requests begin here, so that all have the same count of digits.
+pub(crate) const FIRST_OPAQUE: i32 = 1_000_000_000;
+/// How long no answer at all may come while some are waited for, in nanoseconds.
+const PATIENCE: u64 = 30 * SECOND;
+/// How long a connection sends nothing after a request failed, in nanoseconds.
+const PAUSE: u64 = SECOND / 100;
+/// Bytes that are read at once.
+const READ: usize = 256 * 1024;
+/// Events that are taken at once.
+const EVENTS: usize = 1024;
+/// The event that is the timer's.
+const TIMER: u64 = u64::MAX;
+
+/// Where a request goes: a connection, and one of its slots for requests in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// The connection's number.
+    pub link: usize,
+    /// The slot's number.
+    pub slot: u32,
+}
+
+impl Place {
+    /// The number of a request from here, which its answer bears.
+    pub(crate) fn opaque(self) -> i32 {
+        FIRST_OPAQUE + self.slot as i32
+    }
+}
+
+/// When a request should have been sent, and when its answer was read; nanoseconds of the clock.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Timing {
+    pub intended: u64,
+    pub now: u64,
+}
+
+impl Timing {
+    /// Nanoseconds from the one to the other.
+    pub(crate) fn latency(self) -> u64 {
+        self.now.saturating_sub(self.intended)
+    }
+}
+
+/// What an answer means for its connection.
+pub(crate) enum Verdict {
+    /// On to the next request.
+    Next,
+    /// It failed: the error is counted, and the connection rests a moment.
+    Failed(String),
+}
+
+/// What is sent, and what is made of the answers.
+pub(crate) trait Traffic: Send {
+    /// Appends the next request of a place, which bears [`Place::opaque`]. False: this place is not needed any more.
+    fn request(&mut self, place: Place, now: u64, out: &mut BytesMut) -> bool;
+
+    /// Takes the answer to the request of a place.
+    fn answer(&mut self, place: Place, answer: &Answer<'_>, timing: Timing, tally: &mut Tally) -> Verdict;
+
+    /// Takes a request of the broker. `out` goes to it.
+    fn asked(&mut self, _link: usize, _request: &Command, _out: &mut BytesMut) {}
+
+    /// Nobody answers the requests.
+    fn one_way(&self) -> bool {
+        false
+    }
+
+    /// Counts a request that nobody answers: it is queued.
+    fn queued(&mut self, _tally: &mut Tally) {}
+
+    /// What it was for is reached: requests in flight are left alone.
+    fn is_over(&mut self, _now: u64) -> bool {
+        false
+    }
+
+    /// At the end of the time, requests in flight are left alone: a long poll may take its time.
+    fn abandons(&self) -> bool {
+        false
+    }
+}
+
+/// The connections, and what goes over them.
+pub(crate) struct Engine<T> {
+    links: Vec<Link>,
+    epoll: OwnedFd,
+    timer: OwnedFd,
+    /// What the timer is set to.
+    armed: Option<u64>,
+    recogniser: Recogniser,
+    /// What is sent.
+    pub traffic: T,
+    /// What came of it, in this phase.
+    pub tally: Tally,
+    progress: Arc<Progress>,
+    clock: Clock,
+    issued: u64,
+    in_flight: usize,
+    /// The connection whose turn it is in paced traffic.
+    turn: usize,
+    /// What is due waits for a slot.
+    starved: bool,
+    /// Connections with requests that were not written yet.
+    unflushed: Vec<usize>,
+    /// When the first of the resting connections goes on.
+    resume_at: u64,
+    heard: u64,
+}
+
+impl<T: Traffic> Engine<T> {
+    /// Takes over connections, each with its number of slots.
+    pub(crate) fn new(
+        connections: Vec<(TcpStream, u32)>,
+        traffic: T,
+        clock: Clock,
+        progress: Arc<Progress>,
+    ) -> Result<Self, BenchError> {
+        let system = |error| BenchError::system("cannot prepare to wait for connections", error);
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(system)?;
+        let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC).map_err(system)?;
+        epoll::add(&epoll, &timer, epoll::EventData::new_u64(TIMER), epoll::EventFlags::IN).map_err(system)?;
+        let mut links = Vec::with_capacity(connections.len());
+        for (at, (stream, slots)) in connections.into_iter().enumerate() {
+            stream.set_nonblocking(true).map_err(|error| BenchError::system("cannot prepare a connection", error))?;
+            epoll::add(&epoll, &stream, epoll::EventData::new_u64(at as u64), epoll::EventFlags::IN).map_err(system)?;
+            links.push(Link::new(stream, slots));
+        }
+        Ok(Self {
+            links,
+            epoll,
+            timer,
+            armed: None,
+            recogniser: Recogniser::default(),
+            traffic,
+            tally: Tally::default(),
+            progress,
+            clock,
+            issued: 0,
+            in_flight: 0,
+            turn: 0,
+            starved: false,
+            unflushed: Vec::new(),
+            resume_at: u64::MAX,
+            heard: 0,
+        })
+    }
+
+    /// Sends until the phase is over, and takes the answers.
+    pub(crate) fn run(&mut self, phase: &Phase) -> Result<(), BenchError> {
+        self.tally = Tally::default();
+        self.issued = 0;
+        let mut buffer = vec![0; READ];
+        let mut events = Vec::with_capacity(EVENTS);
+        let mut now = self.clock.now();
+        self.heard = now;
+        self.resume_at = now;
+        loop {
+            let open = self.is_open(phase, now);
+            if self.traffic.is_over(now) || (!open && self.traffic.abandons()) {
+                break;
+            }
+            if open {
+                self.fill(phase, now)?;
+            }
+            if self.in_flight == 0 && self.links.iter().all(Link::is_flushed) && self.is_done(phase, now) {
+                break;
+            }
+            if self.in_flight > 0 && now.saturating_sub(self.heard) > PATIENCE {
+                let seconds = PATIENCE / SECOND;
+                return Err(BenchError::new(format!(
+                    "{} requests are not answered; none was for {seconds} s",
+                    self.in_flight
+                )));
+            }
+            self.wait(phase, open, &mut events)?;
+            for event in events.drain(..) {
+                let event: epoll::Event = event;
+                if event.data.u64() != TIMER {
+                    self.serve(event.data.u64() as usize, phase, &mut buffer)?;
+                }
+            }
+            now = self.clock.now();
+            self.progress.messages.store(self.tally.messages, Ordering::Relaxed);
+            self.progress.errors.store(self.tally.errors.count(), Ordering::Relaxed);
+        }
+        self.progress.messages.store(self.tally.messages, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Whether new requests may be sent.
+    fn is_open(&self, phase: &Phase, now: u64) -> bool {
+        phase.end().is_none_or(|end| now < end) && phase.operations.is_none_or(|all| self.issued < all)
+    }
+
+    /// Nothing is in flight: whether nothing will be any more.
+    fn is_done(&self, phase: &Phase, now: u64) -> bool {
+        !self.is_open(phase, now) || self.links.iter().all(|link| link.free.is_empty())
+    }
+
+    /// Sends what may be sent now on connections that no event speaks of.
+    fn fill(&mut self, phase: &Phase, now: u64) -> Result<(), BenchError> {
+        if now >= self.resume_at {
+            self.resume_at = u64::MAX;
+            for at in 0..self.links.len() {
+                let until = self.links[at].paused_until;
+                if until > now {
+                    self.resume_at = self.resume_at.min(until);
+                } else if phase.pace.is_none() {
+                    self.fill_link(at, phase, now)?;
+                }
+            }
+        }
+        let Some(pace) = &phase.pace else { return Ok(()) };
+        self.starved = false;
+        while self.is_open(phase, now) {
+            let intended = pace.intended(phase.start, self.issued);
+            if intended > now {
+                break;
+            }
+            let Some(at) = self.next_with_slot(now) else {
+                self.starved = true;
+                break;
+            };
+            if self.links[at].is_flushed() {
+                self.unflushed.push(at);
+            }
+            self.issue(at, intended, now);
+        }
+        while let Some(at) = self.unflushed.pop() {
+            self.flush(at)?;
+        }
+        Ok(())
+    }
+
+    /// The next connection in turn that can take a request.
+    fn next_with_slot(&mut self, now: u64) -> Option<usize> {
+        let count = self.links.len();
+        let at = (0..count).map(|step| (self.turn + step) % count).find(|&at| {
+            let link = &self.links[at];
+            !link.free.is_empty() && link.paused_until <= now && link.has_room()
+        })?;
+        self.turn = (at + 1) % count;
+        Some(at)
+    }
+
+    /// Sends all that a connection has slots for.
+    fn fill_link(&mut self, at: usize, phase: &Phase, now: u64) -> Result<(), BenchError> {
+        if self.links[at].paused_until > now || self.links[at].blocked {
+            return Ok(());
+        }
+        loop {
+            let mut more = true;
+            while more && self.links[at].has_room() {
+                more = self.is_open(phase, now) && !self.links[at].free.is_empty();
+                if more {
+                    self.issue(at, now, now);
+                }
+            }
+            if self.links[at].is_flushed() {
+                return Ok(());
+            }
+            self.flush(at)?;
+            if !more || self.links[at].blocked {
+                return Ok(());
+            }
+            if self.traffic.one_way() {
+                // Others have their turn, and the clock is looked at.
+                self.resume_at = now;
+                return Ok(());
+            }
+        }
+    }
+
+    /// Queues one request of a connection that has a slot.
+    fn issue(&mut self, at: usize, intended: u64, now: u64) {
+        let link = &mut self.links[at];
+        let Some(slot) = link.free.pop() else { return };
+        if !self.traffic.request(Place { link: at, slot }, now, &mut link.out) {
+            return;
+        }
+        self.issued += 1;
+        if self.traffic.one_way() {
+            link.free.push(slot);
+            self.traffic.queued(&mut self.tally);
+        } else {
+            link.intended[slot as usize] = intended;
+            if self.in_flight == 0 {
+                self.heard = now;
+            }
+            self.in_flight += 1;
+        }
+    }
+
+    fn flush(&mut self, at: usize) -> Result<(), BenchError> {
+        let link = &mut self.links[at];
+        let was_blocked = link.blocked;
+        link.write()?;
+        if link.blocked != was_blocked {
+            let flags =
+                if link.blocked { epoll::EventFlags::IN | epoll::EventFlags::OUT } else { epoll::EventFlags::IN };
+            self.watch(at, flags)?;
+        }
+        Ok(())
+    }
+
+    fn watch(&self, at: usize, flags: epoll::EventFlags) -> Result<(), BenchError> {
+        epoll::modify(&self.epoll, &self.links[at].stream, epoll::EventData::new_u64(at as u64), flags)
+            .map_err(|error| BenchError::system("cannot wait for a connection", error))
+    }
+
+    /// Reads what came over a connection, and sends what follows from it.
+    fn serve(&mut self, at: usize, phase: &Phase, buffer: &mut [u8]) -> Result<(), BenchError> {
+        loop {
+            let length = self.links[at].read(buffer)?;
+            let now = self.clock.now();
+            if length > 0 {
+                self.heard = now;
+                self.take(at, &buffer[..length], now)?;
+            }
+            // Less than it asked for: there was no more.
+            if length < buffer.len() {
+                if !self.links[at].is_flushed() {
+                    self.flush(at)?;
+                }
+                return if phase.pace.is_none() { self.fill_link(at, phase, now) } else { Ok(()) };
+            }
+        }
+    }
+
+    /// Handles the frames that are complete with these bytes.
+    fn take(&mut self, at: usize, bytes: &[u8], now: u64) -> Result<(), BenchError> {
+        if self.links[at].partial.is_empty() {
+            let used = self.frames(at, bytes, now)?;
+            self.links[at].partial.extend_from_slice(&bytes[used..]);
+            return Ok(());
+        }
+        let mut partial = std::mem::take(&mut self.links[at].partial);
+        partial.extend_from_slice(bytes);
+        let used = self.frames(at, &partial, now)?;
+        partial.drain(..used);
+        self.links[at].partial = partial;
+        Ok(())
+    }
+
+    /// Handles all whole frames; returns how many bytes they were.
+    fn frames(&mut self, at: usize, bytes: &[u8], now: u64) -> Result<usize, BenchError> {
+        let mut used = 0;
+        while let Some((header, length)) = cut(&bytes[used..])? {
+            let (opaque, mut answer) = self.recogniser.recognise(&bytes[used..used + length], header)?;
+            used += length;
+            if let Answer::Other(command) = &mut answer
+                && !command.is_response()
+            {
+                self.traffic.asked(at, command, &mut self.links[at].out);
+                continue;
+            }
+            let link = &mut self.links[at];
+            let slot = opaque.wrapping_sub(FIRST_OPAQUE) as u32;
+            let intended = link.intended.get_mut(slot as usize).map_or(FREE, |slot| std::mem::replace(slot, FREE));
+            if intended == FREE {
+                return Err(BenchError::new(format!("the broker answered a request {opaque} that is not open")));
+            }
+            link.free.push(slot);
+            self.in_flight -= 1;
+            let timing = Timing { intended, now };
+            if let Verdict::Failed(text) =
+                self.traffic.answer(Place { link: at, slot }, &answer, timing, &mut self.tally)
+            {
+                self.tally.errors.add(&text);
+                link.paused_until = now + PAUSE;
+                self.resume_at = self.resume_at.min(link.paused_until);
+            }
+        }
+        Ok(used)
+    }
+
+    /// Waits for an event, for the next request's time, or for the end.
+    fn wait(&mut self, phase: &Phase, open: bool, events: &mut Vec<epoll::Event>) -> Result<(), BenchError> {
+        let system = |error| BenchError::system("cannot wait for connections", error);
+        let now = self.clock.now();
+        // Whoever waits for an end looks now and then.
+        let mut until = now + SECOND / 10;
+        if open {
+            until = until.min(phase.end().unwrap_or(u64::MAX)).min(self.resume_at);
+        }
+        let next = phase.pace.as_ref().filter(|_| open && !self.starved);
+        let next = next.map(|pace| pace.intended(phase.start, self.issued)).filter(|&next| next < until);
+        if next.is_some_and(|next| next <= now) {
+            until = now;
+        }
+        // The waits of epoll are rounded to milliseconds on older systems; those of a timer are not.
+        let next = next.filter(|&next| next > now);
+        if next != self.armed {
+            let value = Itimerspec { it_interval: timespec(0), it_value: timespec(next.map_or(0, |next| next - now)) };
+            timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &value).map_err(system)?;
+            self.armed = next;
+        }
+        let timeout = timespec(until.saturating_sub(now));
+        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), Some(&timeout)) {
+            Ok(_) => {}
+            Err(error) if error == rustix::io::Errno::INTR => {}
+            Err(error) => return Err(system(error)),
+        }
+        Ok(())
+    }
+}
+
+fn timespec(nanoseconds: u64) -> Timespec {
+    Timespec { tv_sec: (nanoseconds / SECOND) as i64, tv_nsec: (nanoseconds % SECOND) as i64 }
+}
+
+/// Opens connections to a broker.
+pub(crate) fn connect(broker: &str, address: SocketAddr, count: usize) -> Result<Vec<TcpStream>, BenchError> {
+    (0..count)
+        .map(|number| {
+            let stream = TcpStream::connect_timeout(&address, Duration::from_secs(5)).map_err(|error| {
+                let which = if count > 1 { format!(" (connection {} of {count})", number + 1) } else { String::new() };
+                BenchError::new(format!("cannot connect to the broker at {broker}{which}: {error}"))
+            })?;
+            stream.set_nodelay(true).map_err(|error| BenchError::system("cannot prepare a connection", error))?;
+            Ok(stream)
+        })
+        .collect()
+}

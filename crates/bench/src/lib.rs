@@ -1,0 +1,92 @@
+//! The load generator `apogee bench`: measures a broker from outside, this one or Apache RocketMQ alike.
+//!
+//! A workload is a struct in `workloads/` with its options, and a function that runs it on `engine/`, which
+//! drives the connections; `report.rs` says what came of it.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+mod body;
+mod caller;
+mod create;
+mod engine;
+mod error;
+mod message;
+mod options;
+mod pull;
+mod report;
+mod run;
+mod usage;
+mod verify;
+mod workloads;
+
+use error::BenchError;
+use options::Common;
+use report::Report;
+use workloads::send;
+
+const AFTER: &str = "\
+Examples:
+  apogee bench send --connections 16 --in-flight 64 --seconds 10
+  apogee bench send --rate 1000 --size 200 --server-pid $(pidof apogee)
+
+A workload creates the topic that it uses (--topic). Latency is that of one request; with --rate it counts
+from when the request should have been sent. See docs/bench.md.";
+
+/// Options of `apogee bench`.
+#[derive(Args, Debug)]
+#[command(after_help = AFTER)]
+pub struct BenchArgs {
+    #[command(subcommand)]
+    workload: Workload,
+}
+
+/// What to measure.
+#[derive(Subcommand, Debug)]
+enum Workload {
+    /// Sends messages: throughput, and how long each takes to be answered
+    Send(send::SendArgs),
+}
+
+/// Runs a workload. Its result goes to standard output, progress and errors to standard error.
+pub fn run(args: BenchArgs) -> ExitCode {
+    let outcome = match args.workload {
+        Workload::Send(options) => show(&options.common.clone(), send::run(options)),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "apogee bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn show(options: &Common, report: Result<Report, BenchError>) -> Result<(), BenchError> {
+    let report = report?;
+    let text = if options.json { format!("{}\n", report.json()?) } else { report.text() };
+    // Whoever closed the other end has read enough.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    if let Some(warning) = report.warning(options) {
+        let _ = writeln!(std::io::stderr(), "apogee bench: {warning}");
+    }
+    report.failure().map_or(Ok(()), |text| Err(BenchError::new(text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        _args: super::BenchArgs,
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}
