@@ -13,6 +13,7 @@ mod caller;
 mod create;
 mod engine;
 mod error;
+mod floor;
 mod message;
 mod options;
 mod pull;
@@ -23,9 +24,8 @@ mod verify;
 mod workloads;
 
 use error::BenchError;
-use options::Common;
 use report::Report;
-use workloads::send;
+use workloads::{connections, send, topics};
 
 const AFTER: &str = "\
 Examples:
@@ -48,12 +48,21 @@ pub struct BenchArgs {
 enum Workload {
     /// Sends messages: throughput, and how long each takes to be answered
     Send(send::SendArgs),
+    /// Opens connections and holds them, each with heartbeats: memory of idle clients
+    Connections(connections::ConnectionsArgs),
+    /// Creates topics and sends to all of their queues
+    Topics(topics::TopicsArgs),
+    /// Serves: answers every request from a constant and stores nothing. Or measures a disk
+    Floor(floor::FloorArgs),
 }
 
 /// Runs a workload. Its result goes to standard output, progress and errors to standard error.
 pub fn run(args: BenchArgs) -> ExitCode {
     let outcome = match args.workload {
-        Workload::Send(options) => show(&options.common.clone(), send::run(options)),
+        Workload::Send(options) => show(options.common.json, options.common.threads, send::run(options)),
+        Workload::Connections(options) => show(options.common.json, options.common.threads, connections::run(options)),
+        Workload::Topics(options) => show(options.common.json, options.common.threads, topics::run(options)),
+        Workload::Floor(options) => show(options.json, 1, floor::run(&options)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -64,12 +73,12 @@ pub fn run(args: BenchArgs) -> ExitCode {
     }
 }
 
-fn show(options: &Common, report: Result<Report, BenchError>) -> Result<(), BenchError> {
+fn show(json: bool, threads: u32, report: Result<Report, BenchError>) -> Result<(), BenchError> {
     let report = report?;
-    let text = if options.json { format!("{}\n", report.json()?) } else { report.text() };
+    let text = if json { format!("{}\n", report.json()?) } else { report.text() };
     // Whoever closed the other end has read enough.
     let _ = std::io::stdout().write_all(text.as_bytes());
-    if let Some(warning) = report.warning(options) {
+    if let Some(warning) = report.warning(threads) {
         let _ = writeln!(std::io::stderr(), "apogee bench: {warning}");
     }
     report.failure().map_or(Ok(()), |text| Err(BenchError::new(text)))

@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 
 use crate::engine::Latencies;
 use crate::error::BenchError;
-use crate::options::Common;
 use crate::run::Measured;
+use crate::usage::Usage;
 
 /// The generator's share of one core from which on its figures say more about it than about the server.
 const BUSY: f64 = 0.8;
@@ -59,6 +59,33 @@ impl Quantiles {
     }
 }
 
+/// Figures of a part of a workload.
+#[derive(Debug, Serialize)]
+pub(crate) struct Figures {
+    seconds: f64,
+    messages: u64,
+    rate: f64,
+    errors: BTreeMap<String, u64>,
+    latency_us: Option<Quantiles>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server: Option<Server>,
+}
+
+impl Figures {
+    /// Of what was measured.
+    pub(crate) fn of(measured: &Measured) -> Self {
+        let Measured { tally, seconds, server, .. } = measured;
+        Self {
+            seconds: *seconds,
+            messages: tally.messages,
+            rate: tally.messages as f64 / seconds.max(1e-9),
+            errors: tally.errors.texts().clone(),
+            latency_us: Quantiles::of(&tally.latencies),
+            server: server.map(|server| Server::of(server, tally.messages)),
+        }
+    }
+}
+
 #[derive(Debug, Serialize)]
 struct Generator {
     cpu_seconds: f64,
@@ -73,6 +100,19 @@ struct Server {
     anonymous_bytes: u64,
     open_files: u64,
     mappings: u64,
+}
+
+impl Server {
+    fn of((cpu, usage): (f64, Usage), messages: u64) -> Self {
+        Self {
+            cpu_seconds: cpu,
+            cpu_us_per_message: cpu * 1e6 / messages.max(1) as f64,
+            resident_bytes: usage.resident,
+            anonymous_bytes: usage.anonymous,
+            open_files: usage.files,
+            mappings: usage.mappings,
+        }
+    }
 }
 
 /// What came of reading back what was sent.
@@ -109,14 +149,7 @@ impl Report {
             errors: tally.errors.texts().clone(),
             latency_us: Quantiles::of(&tally.latencies),
             generator: Generator { cpu_seconds: *own_cpu, cores: own_cpu / seconds.max(1e-9) },
-            server: server.map(|(cpu, usage)| Server {
-                cpu_seconds: cpu,
-                cpu_us_per_message: cpu * 1e6 / tally.messages.max(1) as f64,
-                resident_bytes: usage.resident,
-                anonymous_bytes: usage.anonymous,
-                open_files: usage.files,
-                mappings: usage.mappings,
-            }),
+            server: server.map(|server| Server::of(server, tally.messages)),
             verified: None,
             extra: Map::new(),
         })
@@ -195,8 +228,8 @@ impl Report {
     }
 
     /// What to tell whoever trusts the figures.
-    pub(crate) fn warning(&self, options: &Common) -> Option<String> {
-        let each = self.generator.cores / f64::from(options.threads.max(1));
+    pub(crate) fn warning(&self, threads: u32) -> Option<String> {
+        let each = self.generator.cores / f64::from(threads.max(1));
         (each > BUSY && self.seconds >= 0.1).then(|| {
             format!(
                 "the load generator used {:.0} % of a core on each of its threads: the rate may be its own limit, \

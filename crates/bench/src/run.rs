@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use crate::engine::{Clock, Engine, Phase, Progress, SECOND, Tally, Traffic, connect};
 use crate::error::BenchError;
 use crate::options::Common;
@@ -45,6 +47,7 @@ impl Run {
         slots: impl Fn(usize) -> u32,
         mut traffic: impl FnMut(u64) -> Result<T, BenchError>,
     ) -> Result<Vec<Engine<T>>, BenchError> {
+        allow_files(u64::from(connections))?;
         let threads = self.options.threads.min(connections) as usize;
         let streams = connect(&self.options.broker, self.options.address()?, connections as usize)?;
         let mut shares: Vec<Vec<(TcpStream, u32)>> = (0..threads).map(|_| Vec::new()).collect();
@@ -124,6 +127,23 @@ impl Run {
             before = (now, messages);
         }
     }
+}
+
+/// Sees that so many connections may be open.
+fn allow_files(connections: u64) -> Result<(), BenchError> {
+    // Our own files, and connections of other parts of the run.
+    let wanted = connections + 100;
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return Ok(());
+    }
+    if limit.maximum.is_some_and(|maximum| maximum < wanted) {
+        return Err(BenchError::new(format!(
+            "{connections} connections need more files than this process may open: raise the limit (ulimit -n)"
+        )));
+    }
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum });
+    raised.map_err(|error| BenchError::system("cannot raise the limit of open files", error))
 }
 
 /// What one thread does from a moment on.

@@ -2,7 +2,8 @@
 
 mod common;
 
-use std::process::{Command as Process, Output};
+use std::io::{BufRead, BufReader};
+use std::process::{Command as Process, Output, Stdio};
 
 use common::{Server, binary};
 use serde_json::Value;
@@ -106,6 +107,89 @@ fn what_cannot_be_measured_is_said() {
     assert!(pid.contains("no such process"), "{pid}");
     let closed = failure(&broker, &["send", "--messages", "5", "--topic", "SCHEDULE_TOPIC_XXXX"]);
     assert!(closed.contains("SCHEDULE_TOPIC_XXXX"), "{closed}");
+}
+
+#[test]
+fn connections_are_held() {
+    let server = Server::start(&[]);
+    let pid = server.pid().to_string();
+    for groups in ["0", "3"] {
+        let result = measure(
+            &server,
+            &[
+                "connections",
+                "--connections",
+                "50",
+                "--groups",
+                groups,
+                "--seconds",
+                "1.2",
+                "--heartbeat",
+                "1",
+                "--server-pid",
+                &pid,
+            ],
+        );
+        assert_eq!(number(&result, "/opened/connections"), 50.0);
+        assert_eq!(number(&result, "/opened/first_heartbeats_failed"), 0.0, "{result}");
+        assert!(number(&result, "/messages") >= 50.0, "a heartbeat of each: {result}");
+        assert!(number(&result, "/server/open_files") > 50.0, "{result}");
+        assert!(number(&result, "/memory/anonymous_bytes_each") >= 0.0, "{result}");
+    }
+}
+
+#[test]
+fn topics_are_created_and_used() {
+    let server = Server::start(&[]);
+    let result =
+        measure(&server, &["topics", "--topics", "20", "--queues", "2", "--messages", "100", "--topic", "Many"]);
+    assert_eq!(number(&result, "/create/messages"), 20.0);
+    assert_eq!(number(&result, "/first/messages"), 40.0, "{result}");
+    assert_eq!(number(&result, "/messages"), 100.0);
+    let mut peer = server.connect();
+    for topic in 0..20 {
+        assert_eq!(peer.send_ok(&format!("Many-{topic:06}"), 1, b"x", "") / 3, 1, "3 or 4 messages were in each queue");
+    }
+}
+
+#[test]
+fn the_floor_answers_and_stores_nothing() {
+    let mut child = Process::new(binary())
+        .args(["bench", "floor", "--listen", "127.0.0.1:0"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    let mut line = String::new();
+    let output = child.stdout.take().expect("a pipe");
+    BufReader::new(output).read_line(&mut line).expect("a line");
+    let address = line.trim().rsplit(' ').next().expect("an address").to_owned();
+    let output = bench(&address, &["send", "--messages", "5000", "--in-flight", "64", "--connections", "4", "--json"]);
+    let result: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+    assert_eq!(number(&result, "/messages"), 5000.0);
+    let verified = failure(&address, &["send", "--messages", "5", "--verify"]);
+    assert!(verified.contains("does not tell the offsets"), "{verified}");
+    child.kill().expect("killed");
+    child.wait().expect("gone");
+}
+
+#[test]
+fn the_floor_of_a_disk_is_measured() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("flush").to_string_lossy().into_owned();
+    for allocated in ["0", "1"] {
+        let output = Process::new(binary())
+            .args(["bench", "floor", "--json", "--seconds", "1", "--size", "3000"])
+            .args(["--allocated", allocated, "--flush", &file])
+            .output()
+            .expect("the binary runs");
+        let result: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+        assert!(number(&result, "/messages") > 0.0 && number(&result, "/latency_us/p50") > 0.0, "{result}");
+        assert!(!std::path::Path::new(&file).exists(), "it is removed");
+    }
+    std::fs::write(&file, "mine").expect("written");
+    let exists = Process::new(binary()).args(["bench", "floor", "--flush", &file]).output().expect("the binary runs");
+    assert!(!exists.status.success());
+    assert_eq!(std::fs::read_to_string(&file).expect("read"), "mine");
 }
 
 #[test]

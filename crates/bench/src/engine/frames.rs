@@ -9,10 +9,11 @@ use bytes::{BufMut, BytesMut};
 use crate::error::BenchError;
 
 /// Bytes before a frame's header.
-const PREFIX: usize = 8;
+pub(crate) const PREFIX: usize = 8;
 /// How the header of each successful answer begins, as all known brokers write it.
 const SUCCESS: &[u8] = b"{\"code\":0,";
-const OPAQUE: &[u8] = b"\"opaque\":";
+/// What stands before a request's number.
+pub(crate) const OPAQUE: &[u8] = b"\"opaque\":";
 
 /// What a peer sent.
 pub(crate) enum Answer<'a> {
@@ -34,7 +35,7 @@ pub(crate) fn cut(bytes: &[u8]) -> Result<Option<(usize, usize)>, BenchError> {
     let length = u32::from_be_bytes([a, b, c, d]) as usize;
     let header = u32::from_be_bytes([0, e, f, g]) as usize;
     if length > frame::MAX_FRAME || header + 4 > length || encoding > 1 {
-        return Err(BenchError::new("what the broker sent is no frame of RocketMQ's remoting protocol"));
+        return Err(BenchError::new("what the peer sent is no frame of RocketMQ's remoting protocol"));
     }
     Ok((bytes.len() >= 4 + length).then_some((header, 4 + length)))
 }
@@ -42,8 +43,7 @@ pub(crate) fn cut(bytes: &[u8]) -> Result<Option<(usize, usize)>, BenchError> {
 /// Recognises answers of one peer.
 #[derive(Default)]
 pub(crate) struct Recogniser {
-    /// How far from a header's end the last one's number stood: the next one's stands there too.
-    tail: usize,
+    opaque: Spot,
     decoded: Command,
     buffer: BytesMut,
 }
@@ -54,23 +54,33 @@ impl Recogniser {
         let (head, body) = frame[PREFIX..].split_at(header);
         if frame[4] == 0
             && head.starts_with(SUCCESS)
-            && let Some(opaque) = self.opaque(head)
+            && let Some(opaque) = self.opaque.number(head, OPAQUE)
         {
             return Ok((opaque, Answer::Success { header: head, body }));
         }
         let command = decode_head(frame, header, &mut self.buffer, &mut self.decoded)?;
         Ok((command.opaque, Answer::Other(command)))
     }
+}
 
-    fn opaque(&mut self, head: &[u8]) -> Option<i32> {
+/// Where a number stands in headers that are alike.
+#[derive(Debug, Default)]
+pub(crate) struct Spot {
+    /// How far from the end it stood in the last header: in the next one it stands there too.
+    tail: usize,
+}
+
+impl Spot {
+    /// The number after the last `name` of a JSON header; the name comes with its quotes and its colon.
+    pub(crate) fn number(&mut self, head: &[u8], name: &[u8]) -> Option<i32> {
         let at = match head.len().checked_sub(self.tail) {
-            Some(at) if head[at..].starts_with(OPAQUE) => at,
-            _ => head.windows(OPAQUE.len()).rposition(|window| window == OPAQUE)?,
+            Some(at) if head[at..].starts_with(name) => at,
+            _ => head.windows(name.len()).rposition(|window| window == name)?,
         };
         self.tail = head.len() - at;
         let mut value: i32 = 0;
         let mut digits = 0;
-        for digit in head[at + OPAQUE.len()..].iter().take_while(|byte| byte.is_ascii_digit()) {
+        for digit in head[at + name.len()..].iter().take_while(|byte| byte.is_ascii_digit()) {
             value = value.checked_mul(10)?.checked_add(i32::from(digit - b'0'))?;
             digits += 1;
         }
@@ -79,7 +89,7 @@ impl Recogniser {
 }
 
 /// Decodes the header of a whole frame; the body stays where it is.
-fn decode_head<'c>(
+pub(crate) fn decode_head<'c>(
     bytes: &[u8],
     header: usize,
     buffer: &mut BytesMut,
@@ -89,7 +99,7 @@ fn decode_head<'c>(
     buffer.put_u32(4 + header as u32);
     buffer.put_slice(&bytes[4..PREFIX + header]);
     let decoded = frame::decode(buffer, command, frame::MAX_FRAME);
-    decoded.map_err(|error| BenchError::new(format!("an answer of the broker cannot be read: {error}")))?;
+    decoded.map_err(|error| BenchError::new(format!("what the peer sent cannot be read: {error}")))?;
     Ok(command)
 }
 

@@ -1,3 +1,5 @@
 //! What can be measured.
 
+pub(crate) mod connections;
 pub(crate) mod send;
+pub(crate) mod topics;

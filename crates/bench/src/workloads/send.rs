@@ -9,12 +9,12 @@ use crate::body::Bodies;
 use crate::caller::{Caller, code_and_remark};
 use crate::create;
 use crate::engine::frames::Answer;
-use crate::engine::{Clock, Pace, Phase, Place, Tally, Timing, Traffic, Verdict};
+use crate::engine::{Clock, Engine, Pace, Phase, Place, Tally, Timing, Traffic, Verdict};
 use crate::error::BenchError;
 use crate::message::{Requests, Shape};
 use crate::options::{Common, Topics};
 use crate::report::Report;
-use crate::run::Run;
+use crate::run::{Measured, Run};
 use crate::verify::{self, Numbers};
 
 /// How messages are sent.
@@ -103,21 +103,9 @@ pub(crate) fn run(mut options: SendArgs) -> Result<Report, BenchError> {
     let clock = run.clock;
     let sender = |thread| Sender::new(shape.clone(), clock, thread, threads, options.common.verify);
     let mut engines = run.engines(options.common.connections, |_| options.common.in_flight, sender)?;
-    let requests = |messages: u64| messages.div_ceil(u64::from(options.batch));
-    if options.common.warm_up > 0 {
-        let all = requests(options.common.warm_up);
-        run.phase("warm-up", &mut engines, |thread| Phase {
-            operations: Some(share(all, thread, threads)),
-            ..Phase::default()
-        })?;
-        engines.iter_mut().for_each(|engine| engine.traffic.begin());
-    }
-    let measured = run.phase("send", &mut engines, |thread| Phase {
-        length: options.common.nanoseconds(),
-        operations: options.common.limit().map(|all| share(requests(all), thread, threads)),
-        pace: options.common.rate.map(|rate| Pace::new(rate / f64::from(options.batch), thread, threads)),
-        ..Phase::default()
-    })?;
+    let batch = u64::from(options.batch);
+    warm_up(&run, &mut engines, batch)?;
+    let measured = measure("send", &run, &mut engines, batch)?;
     let mut verified = None;
     if options.common.verify {
         let mut sent = Numbers::default();
@@ -129,6 +117,35 @@ pub(crate) fn run(mut options: SendArgs) -> Result<Report, BenchError> {
         Caller::connect(&options.common)?.offsets(&shape.topics.name(0), 0)?;
     }
     Ok(Report::new("send", &options, &measured)?.with_verified(verified))
+}
+
+/// Sends the messages that don't count, if there are to be any; so many in a request.
+pub(crate) fn warm_up(run: &Run, engines: &mut [Engine<Sender>], batch: u64) -> Result<(), BenchError> {
+    let (all, threads) = (run.options.warm_up.div_ceil(batch), engines.len() as u64);
+    if all > 0 {
+        run.phase("warm-up", engines, |thread| Phase {
+            operations: Some(share(all, thread, threads)),
+            ..Phase::default()
+        })?;
+    }
+    engines.iter_mut().for_each(|engine| engine.traffic.begin());
+    Ok(())
+}
+
+/// Sends the messages that are measured, so many in a request.
+pub(crate) fn measure(
+    name: &str,
+    run: &Run,
+    engines: &mut [Engine<Sender>],
+    batch: u64,
+) -> Result<Measured, BenchError> {
+    let (options, threads) = (&run.options, engines.len() as u64);
+    run.phase(name, engines, |thread| Phase {
+        length: options.nanoseconds(),
+        operations: options.limit().map(|all| share(all.div_ceil(batch), thread, threads)),
+        pace: options.rate.map(|rate| Pace::new(rate / batch as f64, thread, threads)),
+        ..Phase::default()
+    })
 }
 
 /// What one of several threads does of a whole.
@@ -147,8 +164,6 @@ pub(crate) struct Sender {
     threads: u64,
     /// The next request's number among this thread's.
     next: u64,
-    /// The first one that is measured.
-    first: u64,
     /// For those who ask later: what the broker took.
     sent: Numbers,
     verify: bool,
@@ -157,7 +172,8 @@ pub(crate) struct Sender {
 }
 
 impl Sender {
-    fn new(shape: Shape, clock: Clock, thread: u64, threads: u64, verify: bool) -> Result<Self, BenchError> {
+    /// One of several that share the numbers of messages.
+    pub(crate) fn new(shape: Shape, clock: Clock, thread: u64, threads: u64, verify: bool) -> Result<Self, BenchError> {
         Ok(Self {
             clock,
             batch: u64::from(shape.batch),
@@ -167,7 +183,6 @@ impl Sender {
             thread,
             threads,
             next: 0,
-            first: 0,
             sent: Numbers::default(),
             verify,
             slots: Vec::new(),
@@ -176,7 +191,6 @@ impl Sender {
 
     /// What was sent so far does not count.
     fn begin(&mut self) {
-        self.first = self.next;
         self.sent = Numbers::default();
     }
 
