@@ -33,9 +33,19 @@ impl Caller {
     pub(crate) fn connect(options: &Common) -> Result<Self, BenchError> {
         let mut streams = connect(&options.broker, options.address()?, 1)?;
         let stream = streams.pop().ok_or_else(|| BenchError::new("no connection was made"))?;
+        Self::over(stream, options)
+    }
+
+    /// Uses a connection that is there.
+    pub(crate) fn over(stream: TcpStream, options: &Common) -> Result<Self, BenchError> {
         let set = stream.set_read_timeout(Some(PATIENCE)).and_then(|()| stream.set_write_timeout(Some(PATIENCE)));
         set.map_err(|error| BenchError::system("cannot prepare a connection", error))?;
         Ok(Self { stream, broker: options.broker.clone(), input: BytesMut::new(), opaque: 0 })
+    }
+
+    /// The connection, and what was read of a frame that is not complete yet.
+    pub(crate) fn into_parts(self) -> (TcpStream, Vec<u8>) {
+        (self.stream, self.input.to_vec())
     }
 
     /// Sends a request and waits for its answer.

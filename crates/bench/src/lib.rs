@@ -10,6 +10,7 @@ use clap::{Args, Subcommand};
 
 mod body;
 mod caller;
+mod consumer;
 mod create;
 mod engine;
 mod error;
@@ -25,7 +26,7 @@ mod workloads;
 
 use error::BenchError;
 use report::Report;
-use workloads::{connections, send, topics};
+use workloads::{connections, consume, send, topics};
 
 const AFTER: &str = "\
 Examples:
@@ -48,6 +49,8 @@ pub struct BenchArgs {
 enum Workload {
     /// Sends messages: throughput, and how long each takes to be answered
     Send(send::SendArgs),
+    /// Reads messages: catching up by pulls, or live by long polls
+    Consume(consume::ConsumeArgs),
     /// Opens connections and holds them, each with heartbeats: memory of idle clients
     Connections(connections::ConnectionsArgs),
     /// Creates topics and sends to all of their queues
@@ -60,6 +63,7 @@ enum Workload {
 pub fn run(args: BenchArgs) -> ExitCode {
     let outcome = match args.workload {
         Workload::Send(options) => show(options.common.json, options.common.threads, send::run(options)),
+        Workload::Consume(options) => show(options.common.json, options.common.threads, consume::run(options)),
         Workload::Connections(options) => show(options.common.json, options.common.threads, connections::run(options)),
         Workload::Topics(options) => show(options.common.json, options.common.threads, topics::run(options)),
         Workload::Floor(options) => show(options.json, 1, floor::run(&options)),

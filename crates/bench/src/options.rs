@@ -36,6 +36,10 @@ pub(crate) struct Common {
     /// Measures for so long; 10 when no number of messages is given, 0 for no limit.
     #[arg(long, value_name = "S", value_parser = seconds)]
     pub seconds: Option<f64>,
+    /// Whether the user said how long it takes.
+    #[arg(skip)]
+    #[serde(skip)]
+    pub seconds_given: bool,
     /// Measures so many messages; 0 for no limit. Ends with the first of both limits.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub messages: u64,
@@ -70,6 +74,7 @@ impl Common {
     /// Checks what single options don't tell, and fills in what follows from others.
     pub(crate) fn settle(&mut self) -> Result<(), BenchError> {
         names::check_topic(&self.topic).map_err(|error| BenchError::new(format!("--topic: {error}")))?;
+        self.seconds_given = self.seconds.is_some();
         if self.seconds.is_none() {
             self.seconds = Some(if self.messages == 0 { 10.0 } else { 0.0 });
         }

@@ -1,13 +1,13 @@
 //! Running the phases of a workload, and what is measured about them.
 
 use std::io::{IsTerminal, Write};
-use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::caller::Caller;
 use crate::engine::{Clock, Engine, Phase, Progress, SECOND, Tally, Traffic, connect};
 use crate::error::BenchError;
 use crate::options::Common;
@@ -45,14 +45,28 @@ impl Run {
         &mut self,
         connections: u32,
         slots: impl Fn(usize) -> u32,
+        traffic: impl FnMut(u64) -> Result<T, BenchError>,
+    ) -> Result<Vec<Engine<T>>, BenchError> {
+        self.introduced(connections, slots, |_, _| Ok(()), traffic)
+    }
+
+    /// The same; each connection is first used to introduce itself.
+    pub(crate) fn introduced<T: Traffic>(
+        &mut self,
+        connections: u32,
+        slots: impl Fn(usize) -> u32,
+        introduce: impl Fn(&mut Caller, usize) -> Result<(), BenchError>,
         mut traffic: impl FnMut(u64) -> Result<T, BenchError>,
     ) -> Result<Vec<Engine<T>>, BenchError> {
         allow_files(u64::from(connections))?;
         let threads = self.options.threads.min(connections) as usize;
         let streams = connect(&self.options.broker, self.options.address()?, connections as usize)?;
-        let mut shares: Vec<Vec<(TcpStream, u32)>> = (0..threads).map(|_| Vec::new()).collect();
+        let mut shares: Vec<Vec<_>> = (0..threads).map(|_| Vec::new()).collect();
         for (at, stream) in streams.into_iter().enumerate() {
-            shares[at % threads].push((stream, slots(at)));
+            let mut caller = Caller::over(stream, &self.options)?;
+            introduce(&mut caller, at)?;
+            let (stream, read) = caller.into_parts();
+            shares[at % threads].push((stream, read, slots(at)));
         }
         let engine = |(thread, share)| {
             let progress = Arc::new(Progress::default());

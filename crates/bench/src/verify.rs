@@ -2,10 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use apogee_message::record::Record;
-
 use crate::body::Found;
 use crate::caller::Caller;
+use crate::consumer::each;
 use crate::error::BenchError;
 use crate::message::Shape;
 use crate::options::{Common, Topics};
@@ -76,8 +75,16 @@ pub(crate) fn verify(options: &Common, shape: &Shape, starts: &[i64], sent: Numb
         for (place, position) in positions.iter_mut().enumerate() {
             let (topic, queue) = (place as u64 / u64::from(shape.queues), place as u32 % shape.queues);
             let topic = shape.topics.name(topic);
-            let filter = Filter::Tags("*");
-            let pull = Pull { group: GROUP, topic: &topic, queue, filter, count: 32, wait_millis: 0, commit: None };
+            let pull = Pull {
+                group: GROUP,
+                topic: &topic,
+                queue,
+                filter: &Filter::All,
+                subscribed: false,
+                count: 32,
+                wait_millis: 0,
+                commit: None,
+            };
             loop {
                 let (records, next) = caller.pull(&pull, *position)?;
                 check.take(&records, shape)?;
@@ -110,19 +117,13 @@ pub(crate) struct Check {
 
 impl Check {
     /// Looks at records that were pulled.
-    pub(crate) fn take(&mut self, mut records: &[u8], shape: &Shape) -> Result<(), BenchError> {
-        while !records.is_empty() {
-            let record = Record::read(records);
-            let record = record.map_err(|error| BenchError::system("a pulled message cannot be read", error))?;
-            self.read += 1;
-            match shape.bodies.find(record.body) {
-                Found::Ours(number) if self.received.contains(number) => self.duplicates += 1,
-                Found::Ours(number) => self.received.insert(number),
-                Found::Damaged => self.damaged += 1,
-                Found::Foreign => {}
-            }
-            records = &records[record.size as usize..];
-        }
+    pub(crate) fn take(&mut self, records: &[u8], shape: &Shape) -> Result<(), BenchError> {
+        self.read += each(records, |record, _| match shape.bodies.find(record.body) {
+            Found::Ours(number) if self.received.contains(number) => self.duplicates += 1,
+            Found::Ours(number) => self.received.insert(number),
+            Found::Damaged => self.damaged += 1,
+            Found::Foreign => {}
+        })?;
         Ok(())
     }
 

@@ -103,10 +103,47 @@ fn what_cannot_be_measured_is_said() {
     assert!(topic.contains("contains '/'"), "{topic}");
     let endless = failure(&broker, &["send", "--seconds", "0"]);
     assert!(endless.contains("give --seconds or --messages"), "{endless}");
+    let empty = failure(&broker, &["consume", "--topic", "Nobody"]);
+    assert!(empty.contains("Nobody"), "{empty}");
+    let both = failure(&broker, &["consume", "--verify", "--tag", "a"]);
+    assert!(both.contains("--verify of what is read is for one group"), "{both}");
     let pid = failure(&broker, &["send", "--server-pid", "4194305"]);
     assert!(pid.contains("no such process"), "{pid}");
     let closed = failure(&broker, &["send", "--messages", "5", "--topic", "SCHEDULE_TOPIC_XXXX"]);
     assert!(closed.contains("SCHEDULE_TOPIC_XXXX"), "{closed}");
+}
+
+#[test]
+fn messages_are_read() {
+    let server = Server::start(&[]);
+    let tagged = ["--tag", "hot", "--tag-every", "10", "--property", "colour=red"];
+    let sent = ["send", "--messages", "1000", "--queues", "3", "--in-flight", "8"];
+    measure(&server, &[&sent[..], &tagged].concat());
+    let ways: [(&[&str], f64); 7] = [
+        (&["--verify"], 1000.0),
+        (&["--connections", "1", "--in-flight", "3", "--pull-batch", "7"], 1000.0),
+        (&["--groups", "4", "--threads", "2"], 4000.0),
+        (&["--tag", "hot"], 100.0),
+        (&["--tag", "cold || hot"], 100.0),
+        (&["--sql", "TAGS = 'hot' AND colour = 'red'"], 100.0),
+        (&["--mode", "push", "--from", "first", "--messages", "2000", "--groups", "2"], 2000.0),
+    ];
+    for (way, messages) in ways {
+        let result = measure(&server, &[&["consume", "--queues", "3"], way].concat());
+        assert_eq!(number(&result, "/messages"), messages, "{result}");
+        assert_eq!(result["errors"], serde_json::json!({}), "{result}");
+        if way[0] == "--verify" {
+            assert_verified(&result, messages);
+        }
+        if way[0] != "--mode" {
+            let groups = number(&result, "/options/groups");
+            assert_eq!(number(&result, "/scanned"), 1000.0 * groups, "{result}");
+        }
+    }
+    let warm = measure(&server, &["consume", "--queues", "3", "--warm-up", "300", "--connections", "1"]);
+    assert!((600.0..=700.0).contains(&number(&warm, "/messages")), "{warm}");
+    let quiet = measure(&server, &["consume", "--queues", "3", "--mode", "push", "--seconds", "0.3"]);
+    assert_eq!(number(&quiet, "/messages"), 0.0);
 }
 
 #[test]

@@ -32,10 +32,10 @@ pub(crate) struct Link {
 pub(super) const FREE: u64 = u64::MAX;
 
 impl Link {
-    pub(super) fn new(stream: TcpStream, slots: u32) -> Self {
+    pub(super) fn new(stream: TcpStream, partial: Vec<u8>, slots: u32) -> Self {
         Self {
             stream,
-            partial: Vec::new(),
+            partial,
             out: BytesMut::new(),
             written: 0,
             // The first slot is used first.

@@ -75,6 +75,8 @@ impl Timing {
 pub(crate) enum Verdict {
     /// On to the next request.
     Next,
+    /// Another request of the same place belongs to the first one, and is sent at once; the time goes on.
+    Again,
     /// It failed: the error is counted, and the connection rests a moment.
     Failed(String),
 }
@@ -101,6 +103,11 @@ pub(crate) trait Traffic: Send {
     /// What it was for is reached: requests in flight are left alone.
     fn is_over(&mut self, _now: u64) -> bool {
         false
+    }
+
+    /// What makes it pointless to go on.
+    fn failure(&mut self) -> Option<BenchError> {
+        None
     }
 
     /// At the end of the time, requests in flight are left alone: a long poll may take its time.
@@ -137,9 +144,9 @@ pub(crate) struct Engine<T> {
 }
 
 impl<T: Traffic> Engine<T> {
-    /// Takes over connections, each with its number of slots.
+    /// Takes over connections, each with what was read of it and its number of slots.
     pub(crate) fn new(
-        connections: Vec<(TcpStream, u32)>,
+        connections: Vec<(TcpStream, Vec<u8>, u32)>,
         traffic: T,
         clock: Clock,
         progress: Arc<Progress>,
@@ -149,10 +156,10 @@ impl<T: Traffic> Engine<T> {
         let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC).map_err(system)?;
         epoll::add(&epoll, &timer, epoll::EventData::new_u64(TIMER), epoll::EventFlags::IN).map_err(system)?;
         let mut links = Vec::with_capacity(connections.len());
-        for (at, (stream, slots)) in connections.into_iter().enumerate() {
+        for (at, (stream, read, slots)) in connections.into_iter().enumerate() {
             stream.set_nonblocking(true).map_err(|error| BenchError::system("cannot prepare a connection", error))?;
             epoll::add(&epoll, &stream, epoll::EventData::new_u64(at as u64), epoll::EventFlags::IN).map_err(system)?;
-            links.push(Link::new(stream, slots));
+            links.push(Link::new(stream, read, slots));
         }
         Ok(Self {
             links,
@@ -187,6 +194,9 @@ impl<T: Traffic> Engine<T> {
             let open = self.is_open(phase, now);
             if self.traffic.is_over(now) || (!open && self.traffic.abandons()) {
                 break;
+            }
+            if let Some(error) = self.traffic.failure() {
+                return Err(error);
             }
             if open {
                 self.fill(phase, now)?;
@@ -389,12 +399,17 @@ impl<T: Traffic> Engine<T> {
             if intended == FREE {
                 return Err(BenchError::new(format!("the broker answered a request {opaque} that is not open")));
             }
+            let (place, timing) = (Place { link: at, slot }, Timing { intended, now });
+            let verdict = self.traffic.answer(place, &answer, timing, &mut self.tally);
+            if let Verdict::Again = verdict
+                && self.traffic.request(place, now, &mut link.out)
+            {
+                link.intended[slot as usize] = intended;
+                continue;
+            }
             link.free.push(slot);
             self.in_flight -= 1;
-            let timing = Timing { intended, now };
-            if let Verdict::Failed(text) =
-                self.traffic.answer(Place { link: at, slot }, &answer, timing, &mut self.tally)
-            {
+            if let Verdict::Failed(text) = verdict {
                 self.tally.errors.add(&text);
                 link.paused_until = now + PAUSE;
                 self.resume_at = self.resume_at.min(link.paused_until);

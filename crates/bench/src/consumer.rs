@@ -1,0 +1,288 @@
+//! Consumers: pulls that follow one another through queues.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use apogee_message::record::Record;
+use apogee_wire::bodies::{Body, HeartbeatData, SubscriptionData};
+use apogee_wire::codes::{request, response};
+use apogee_wire::{Command, frame};
+use bytes::{Buf, BytesMut};
+
+use crate::caller::{Caller, code_and_remark};
+use crate::engine::frames::{Answer, number};
+use crate::engine::{Place, SECOND, Tally, Timing, Traffic, Verdict};
+use crate::error::BenchError;
+use crate::pull::{self, Filter, Pull};
+use crate::workloads::connections::{consumer, group};
+
+/// How long a broker keeps a pull that finds nothing, as official clients ask for, in milliseconds.
+const WAIT_MILLIS: u32 = 15_000;
+/// From one heartbeat to the next, in nanoseconds.
+const HEARTBEAT: u64 = 30 * SECOND;
+
+/// What is read, and how.
+#[derive(Debug, Clone)]
+pub(crate) struct Reading {
+    pub topic: String,
+    pub queues: u32,
+    /// Groups that read all of it, each for itself.
+    pub groups: u32,
+    pub filter: Filter,
+    /// Messages at most in an answer.
+    pub count: u32,
+    /// Long polls of a group that sends heartbeats, as clients do that push to their application. Else
+    /// pulls that are answered at once, up to where the queues end.
+    pub live: bool,
+    /// Distinguishes the clients of this run from those of others.
+    pub id: u64,
+}
+
+/// Counts that the threads of a run share.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    /// Messages received, in all phases.
+    pub received: AtomicU64,
+    /// How many make it enough; 0 is no limit.
+    pub enough: AtomicU64,
+    /// Nobody waits for more from then on, in nanoseconds of the clock; 0 is never.
+    pub give_up: AtomicU64,
+}
+
+/// What is made of received messages.
+pub(crate) trait Sink: Send {
+    /// Takes the records of an answer; returns how many they are.
+    fn take(&mut self, records: &[u8], timing: Timing, tally: &mut Tally) -> Result<u64, BenchError>;
+}
+
+/// Counts them, and how long the pull took that brought them.
+pub(crate) struct Count;
+
+impl Sink for Count {
+    fn take(&mut self, mut records: &[u8], timing: Timing, tally: &mut Tally) -> Result<u64, BenchError> {
+        tally.latencies.record(timing.latency());
+        let mut count = 0;
+        // Their sizes are enough: reading them is the application's work.
+        while !records.is_empty() {
+            let size = if records.len() < 4 { 0 } else { (&records[..4]).get_u32() as usize };
+            if size < 8 || size > records.len() {
+                return Err(BenchError::new("the broker's answer to a pull does not consist of messages"));
+            }
+            records = &records[size..];
+            count += 1;
+        }
+        Ok(count)
+    }
+}
+
+/// Gives each record of an answer to a function, with the bytes that it begins; returns how many they are.
+pub(crate) fn each(mut records: &[u8], mut take: impl FnMut(&Record<'_>, &[u8])) -> Result<u64, BenchError> {
+    let mut count = 0;
+    while !records.is_empty() {
+        let record = Record::read(records);
+        let record = record.map_err(|error| BenchError::system("a pulled message cannot be read", error))?;
+        take(&record, records);
+        records = &records[record.size as usize..];
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// One group's place in one queue.
+#[derive(Debug, Clone)]
+struct Cursor {
+    group: u32,
+    queue: u32,
+    offset: i64,
+    /// Where it ends.
+    end: i64,
+}
+
+/// The part of a connection.
+#[derive(Debug, Default)]
+struct Client {
+    /// Cursors that wait for a slot.
+    ready: VecDeque<Cursor>,
+    /// Whose pull is in which slot.
+    pulling: Vec<Option<Cursor>>,
+    heartbeat: Vec<u8>,
+    beaten: u64,
+}
+
+/// Pulls of one thread's connections.
+pub(crate) struct Consumer<S> {
+    reading: Reading,
+    clients: Vec<Client>,
+    shared: Arc<Shared>,
+    /// What is made of messages.
+    pub sink: S,
+    /// How many messages the queues moved on by, matched by the filter or not.
+    pub scanned: u64,
+    failed: Option<BenchError>,
+}
+
+impl Reading {
+    /// Queues of all groups.
+    fn cursors(&self) -> u64 {
+        u64::from(self.groups) * u64::from(self.queues)
+    }
+
+    /// The cursors that belong to a connection.
+    fn of_link(&self, link: usize, links: u32) -> impl Iterator<Item = (u32, u32)> {
+        let queues = u64::from(self.queues);
+        (link as u64..self.cursors())
+            .step_by(links as usize)
+            .map(move |at| ((at / queues) as u32, (at % queues) as u32))
+    }
+
+    /// Slots that a connection needs when it may have so many requests in flight.
+    pub(crate) fn slots(&self, link: usize, links: u32, in_flight: u32) -> u32 {
+        let all = self.of_link(link, links).count() as u32;
+        if self.live { all } else { all.min(in_flight) }
+    }
+
+    /// The heartbeat of a connection's client.
+    fn heartbeat(&self, link: usize, links: u32) -> Command {
+        let subscription = SubscriptionData {
+            topic: self.topic.clone(),
+            sub_string: Some(self.filter.expression().to_owned()),
+            expression_type: Some(self.filter.kind().to_owned()),
+            tags_set: self.filter.tags().map(str::to_owned).collect(),
+            code_set: self.filter.tags().map(apogee_message::tag::java_hash).collect(),
+            sub_version: pull::VERSION,
+            ..Default::default()
+        };
+        let mut groups: Vec<u32> = self.of_link(link, links).map(|(group, _)| group).collect();
+        groups.dedup();
+        let data = HeartbeatData {
+            client_id: format!("bench@{:x}@{link}", self.id),
+            consumer_data_set: groups.iter().map(|&number| consumer(&group(number), subscription.clone())).collect(),
+            ..Default::default()
+        };
+        Command::request(request::HEART_BEAT).with_body(data.encode())
+    }
+
+    /// Makes a connection known to the broker, where that is needed.
+    pub(crate) fn introduce(&self, caller: &mut Caller, link: usize, links: u32) -> Result<(), BenchError> {
+        if !self.live || self.of_link(link, links).next().is_none() {
+            return Ok(());
+        }
+        let answer = caller.call(self.heartbeat(link, links))?;
+        if answer.code == response::SUCCESS {
+            return Ok(());
+        }
+        Err(BenchError::new(format!("the broker refuses a heartbeat: {}", code_and_remark(&answer))))
+    }
+}
+
+impl<S: Sink> Consumer<S> {
+    /// Of the connections `thread`, `thread + threads` and so on of `links`. `ranges` says for each queue where
+    /// it is read from and to.
+    pub(crate) fn new(
+        reading: Reading,
+        ranges: &[(i64, i64)],
+        (thread, threads): (u64, u64),
+        links: u32,
+        shared: Arc<Shared>,
+        sink: S,
+    ) -> Self {
+        let mut clients = Vec::new();
+        for link in (thread as usize..links as usize).step_by(threads as usize) {
+            let mut client = Client::default();
+            if reading.live && reading.of_link(link, links).next().is_some() {
+                // Nobody waits for the answers of those that come later.
+                client.heartbeat = frame::to_bytes(&reading.heartbeat(link, links).oneway()).to_vec();
+            }
+            for (group, queue) in reading.of_link(link, links) {
+                let Some(&(offset, end)) = ranges.get(queue as usize) else { continue };
+                if reading.live || offset < end {
+                    client.ready.push_back(Cursor { group, queue, offset, end });
+                }
+            }
+            clients.push(client);
+        }
+        Self { reading, clients, shared, sink, scanned: 0, failed: None }
+    }
+
+    fn pull(&self, cursor: &Cursor) -> Command {
+        let pull = Pull {
+            group: &group(cursor.group),
+            topic: &self.reading.topic,
+            queue: cursor.queue,
+            filter: &self.reading.filter,
+            subscribed: self.reading.live,
+            count: self.reading.count,
+            wait_millis: if self.reading.live { WAIT_MILLIS } else { 0 },
+            // As official clients do: what was handed out before is done with.
+            commit: (self.reading.live && cursor.offset > 0).then_some(cursor.offset),
+        };
+        pull.request(cursor.offset)
+    }
+}
+
+impl<S: Sink> Traffic for Consumer<S> {
+    fn request(&mut self, place: Place, now: u64, out: &mut BytesMut) -> bool {
+        let client = &mut self.clients[place.link];
+        if !client.heartbeat.is_empty() && now >= client.beaten + HEARTBEAT {
+            if client.beaten > 0 {
+                out.extend_from_slice(&client.heartbeat);
+            }
+            client.beaten = now;
+        }
+        let Some(cursor) = client.ready.pop_front() else { return false };
+        let mut command = self.pull(&cursor);
+        command.opaque = place.opaque();
+        frame::encode(&command, out);
+        let pulling = &mut self.clients[place.link].pulling;
+        pulling.resize(pulling.len().max(place.slot as usize + 1), None);
+        pulling[place.slot as usize] = Some(cursor);
+        true
+    }
+
+    fn answer(&mut self, place: Place, answer: &Answer<'_>, timing: Timing, tally: &mut Tally) -> Verdict {
+        let client = &mut self.clients[place.link];
+        let Some(mut cursor) = client.pulling[place.slot as usize].take() else { return Verdict::Next };
+        let (next, body) = match answer {
+            Answer::Success { header, body } => (number(header, "nextBeginOffset"), *body),
+            Answer::Other(command) if pull::is_usual(command.code) && command.body.is_empty() => {
+                (command.fields.get("nextBeginOffset").and_then(|offset| offset.parse().ok()), &[][..])
+            }
+            Answer::Other(command) => {
+                client.ready.push_back(cursor);
+                return Verdict::Failed(code_and_remark(command));
+            }
+        };
+        let next = next.unwrap_or(cursor.offset);
+        if !body.is_empty() {
+            match self.sink.take(body, timing, tally) {
+                Ok(count) => {
+                    tally.messages += count;
+                    tally.bytes += body.len() as u64;
+                    self.shared.received.fetch_add(count, Ordering::Relaxed);
+                }
+                Err(error) => self.failed = Some(error),
+            }
+        }
+        self.scanned += (next - cursor.offset).max(0) as u64;
+        cursor.offset = next;
+        if self.reading.live || cursor.offset < cursor.end {
+            client.ready.push_back(cursor);
+        }
+        Verdict::Next
+    }
+
+    fn is_over(&mut self, now: u64) -> bool {
+        let load = |value: &AtomicU64| value.load(Ordering::Relaxed);
+        let (enough, give_up) = (load(&self.shared.enough), load(&self.shared.give_up));
+        (enough > 0 && load(&self.shared.received) >= enough) || (give_up > 0 && now >= give_up)
+    }
+
+    fn abandons(&self) -> bool {
+        self.reading.live
+    }
+
+    fn failure(&mut self) -> Option<BenchError> {
+        self.failed.take()
+    }
+}
