@@ -86,8 +86,8 @@ def bars(title: str, axis: str, series: tuple[str, ...], rows: list[Row], unit: 
     ]
     for mark in marks:
         parts.append(f'<line class="grid" x1="{x(mark):.1f}" x2="{x(mark):.1f}" y1="{TOP - 6}" y2="{bottom}"/>')
-        parts.append(f'<text class="small" x="{x(mark):.1f}" y="{bottom + 15}" text-anchor="middle">{short(mark)}</text>')
-    parts.append(f'<text class="small" x="{LABELS + room / 2:.0f}" y="{bottom + 34}" text-anchor="middle">{escape(axis)}</text>')
+        parts.append(small(x(mark), bottom + 15, short(mark), ' text-anchor="middle"'))
+    parts.append(small(LABELS + room / 2, bottom + 34, axis, ' text-anchor="middle"'))
     for index, row in enumerate(rows):
         top = TOP + index * row_height
         middle = top + (row_height - ROW_GAP) / 2 + 3
@@ -97,19 +97,25 @@ def bars(title: str, axis: str, series: tuple[str, ...], rows: list[Row], unit: 
             note = row.notes[number] if number < len(row.notes) else ""
             if value is None:
                 if note:
-                    parts.append(f'<text class="small" x="{LABELS + 5}" y="{y + 11}">{escape(note)}</text>')
+                    parts.append(small(LABELS + 5, y + 11, note))
                 continue
-            parts.append(f'<rect class="s{number}" x="{LABELS}" y="{y}" width="{max(x(value) - LABELS, 1):.1f}" height="{BAR}"/>')
+            width = max(x(value) - LABELS, 1)
+            parts.append(f'<rect class="s{number}" x="{LABELS}" y="{y}" width="{width:.1f}" height="{BAR}"/>')
             end = x(value)
             if row.target is not None and end - 4 <= x(row.target) <= end + 60:
                 # The line must not go through the number.
                 end = x(row.target)
-            parts.append(f'<text class="small" x="{end + 5:.1f}" y="{y + 11}">{short(value)}{escape(unit)}</text>')
+            parts.append(small(end + 5, y + 11, short(value) + unit))
         if row.target is not None:
             at, end = x(row.target), top + row_height - ROW_GAP
             parts.append(f'<line class="target" x1="{at:.1f}" x2="{at:.1f}" y1="{top - 3}" y2="{end}"/>')
     parts.append("</svg>\n")
     return "\n".join(parts)
+
+
+def small(x: float, y: float, text: str, more: str = "") -> str:
+    """A short text in small letters."""
+    return f'<text class="small" x="{x:.1f}" y="{y:.1f}"{more}>{escape(text)}</text>'
 
 
 def legend(series: tuple[str, ...], target: bool) -> str:
@@ -119,9 +125,9 @@ def legend(series: tuple[str, ...], target: bool) -> str:
         if len(series) == 1:
             break
         parts.append(f'<rect class="s{number}" x="{x:.0f}" y="36" width="11" height="11"/>')
-        parts.append(f'<text class="small" x="{x + 16:.0f}" y="46">{escape(name)}</text>')
+        parts.append(small(x + 16, 46, name))
         x += 34 + len(name) * LETTER
     if target:
         parts.append(f'<line class="target" x1="{x + 5:.0f}" x2="{x + 5:.0f}" y1="35" y2="48"/>')
-        parts.append(f'<text class="small" x="{x + 13:.0f}" y="46">target</text>')
+        parts.append(small(x + 13, 46, "target"))
     return "\n".join(parts)

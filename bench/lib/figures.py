@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from .servers import APOGEE
-from .workloads import Target, Workload
+from .model import Target, Workload
 
 #: Share of a core from which on the generator, not the server, may be what is measured.
 GENERATOR_LIMIT = 0.8
@@ -38,10 +38,9 @@ def figure(result: dict[str, Any], name: str) -> Optional[float]:
 
 
 def generator_cores(result: dict[str, Any]) -> float:
-    """How much of a core the generator's busiest thread used; of all threads where that is not told."""
-    generator = result.get("generator") or {}
-    busiest = generator.get("busiest_thread_cores")
-    return float(generator.get("cores", 0.0) if busiest is None else busiest)
+    """How much of a core each of the generator's threads used; they share the work evenly."""
+    cores = (result.get("generator") or {}).get("cores", 0.0)
+    return float(cores) / max(int((result.get("options") or {}).get("threads", 1)), 1)
 
 
 def objection(result: dict[str, Any]) -> Optional[str]:
@@ -115,8 +114,8 @@ def reference(target: Target, workload: str, summaries: Summaries) -> Optional[f
     """What a target's bound is a share of."""
     if not target.of:
         return 1.0
-    other, server = (target.of[len("workload:"):], APOGEE) if target.of.startswith("workload:") else (workload, target.of)
-    summary = summaries.get((other, server))
+    ours = target.of.startswith("workload:")
+    summary = summaries.get((target.of[len("workload:"):], APOGEE) if ours else (workload, target.of))
     return summary.get(target.figure) if summary else None
 
 
@@ -147,8 +146,8 @@ def verdict(target: Target, workload: str, summaries: Summaries) -> Verdict:
 MORE_IS_BETTER = frozenset({"rate"})
 
 
-def is_slower(workload: Workload, ours: Optional[Summary], theirs: Optional[Summary]) -> Optional[bool]:
-    """Whether Apogee is slower than Apache RocketMQ; none where it cannot be told."""
+def is_behind(workload: Workload, ours: Optional[Summary], theirs: Optional[Summary]) -> Optional[bool]:
+    """Whether Apogee does worse than Apache RocketMQ; none where it cannot be told."""
     if not workload.speed or ours is None or theirs is None:
         return None
     share = ratio(ours.get(workload.speed), theirs.get(workload.speed))

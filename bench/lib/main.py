@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from . import machine, report, workloads
+from .model import Scale, Session
 from .results import Results, ResultsError
 from .runner import Plan, Runner
 from .servers import APACHE, APACHE_HEAP, APOGEE, COLD, FLOOR, ORACLE, REPOSITORY, Place, is_free
-from .workloads import Scale, Session
 
 #: Least free space of the data folder, in bytes, beside what the large start needs.
 FREE_BYTES = 14 << 30
@@ -39,14 +39,15 @@ def arguments(given: list[str]) -> argparse.Namespace:
     parser.add_argument("--servers", default="", metavar="NAME[,NAME]",
                         help=f"these of {APOGEE}, {APACHE}, {COLD}, {FLOOR} (all)")
     parser.add_argument("--quick", action="store_true", help="tiny numbers, to see that everything works")
-    parser.add_argument("--rounds", type=int, metavar="N", help="how often each server's turn comes (3)")
-    parser.add_argument("--cold-rounds", type=int, metavar="N", help="the same of Apache's cold figures (1)")
+    parser.add_argument("--rounds", type=int, metavar="N", help="how often each server's turn comes (3; quick: 1)")
+    parser.add_argument("--cold-rounds", type=int, metavar="N", help="the same of Apache's cold figures (1; quick: 0)")
     parser.add_argument("--seconds", type=int, metavar="S", help="of each measurement (10)")
     parser.add_argument("--warm-up", type=int, metavar="N", help="messages before measuring (1000000)")
-    parser.add_argument("--catch-up", type=int, metavar="N", help="messages that are read from the beginning (5000000)")
+    parser.add_argument("--catch-up", type=int, metavar="N", help="messages read from the beginning (5000000)")
     parser.add_argument("--gigabytes", type=float, metavar="G", help="of the log of the large starts (10)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the results (bench/results/DATE-MACHINE)")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="where the servers' data goes, in a folder that is removed (target)")
+    parser.add_argument("--data", type=Path, metavar="DIR",
+                        help="where the servers' data goes, in a folder that is removed (target)")
     parser.add_argument("--namesrv-port", type=int, default=29876, metavar="PORT")
     parser.add_argument("--broker-port", type=int, default=30911, metavar="PORT",
                         help="Apache's broker also takes the ports 2 below and 1 above")
@@ -78,7 +79,11 @@ def select(sessions: list[Session], names: str) -> list[Session]:
         raise Usage(f"there is no workload {', '.join(sorted(wanted - known))}: --list names them")
     chosen = []
     for session in sessions:
-        some = tuple(each for each in session.workloads if session.name in wanted or each.name in wanted)
+        listed = [session.name in wanted or each.name in wanted for each in session.workloads]
+        if session.chained:
+            # With those before it.
+            listed = [any(listed[index:]) for index in range(len(listed))]
+        some = tuple(each for each, is_listed in zip(session.workloads, listed) if is_listed)
         if some:
             chosen.append(dataclasses.replace(session, workloads=some))
     return chosen
@@ -162,12 +167,12 @@ def compare(options: argparse.Namespace) -> None:
     folder = out(options)
     if options.quick and not options.out and folder.exists():
         shutil.rmtree(folder)
-    default_rounds = 1 if options.quick else 3
+    default_rounds, default_cold = (1, 0) if options.quick else (3, 1)
     servers = {name.strip() for name in options.servers.split(",") if name.strip()}
     if servers - {APOGEE, APACHE, COLD, FLOOR}:
         raise Usage(f"there is no server {', '.join(sorted(servers - {APOGEE, APACHE, COLD, FLOOR}))}")
     plan = Plan(sessions, options.rounds or default_rounds,
-                1 if options.cold_rounds is None else options.cold_rounds, size.warm_up,
+                default_cold if options.cold_rounds is None else options.cold_rounds, size.warm_up, size.rest_seconds,
                 frozenset(servers) if servers else None)
     machine.raise_file_limit()
     for which in (signal.SIGINT, signal.SIGTERM):

@@ -8,9 +8,9 @@ from typing import Any, Optional
 
 from . import chart, figures, workloads
 from .figures import Summaries, Summary
+from .model import Scale, Session, Target, Workload
 from .results import Results
 from .servers import APACHE, APOGEE, COLD, FLOOR, TITLES
-from .workloads import Scale, Session, Target, Workload
 
 #: Columns of the detailed tables: figure, head, factor.
 COLUMNS = (
@@ -56,7 +56,7 @@ def text(about: dict[str, Any], sessions: list[Session], summaries: Summaries, d
         f"# Apogee and Apache RocketMQ, {about['date']}\n",
         "Medians of all rounds. How it is measured and how to read it: [docs/compare.md](../../../docs/compare.md). "
         "Every single measurement: [results.json](results.json).\n",
-        description(about), "## Targets\n", targets(sessions, summaries), slower(sessions, summaries),
+        description(about), "## Targets\n", targets(sessions, summaries), behind(sessions, summaries),
     ]
     parts += [f"![{name}]({name})\n" for name in drawings]
     for session in sessions:
@@ -161,17 +161,17 @@ def figure_of(summaries: Summaries, workload: Workload, server: str, name: str) 
     return summary.get(name) if summary else None
 
 
-def slower(sessions: list[Session], summaries: Summaries) -> str:
-    """The workloads in which Apogee is slower than Apache RocketMQ."""
+def behind(sessions: list[Session], summaries: Summaries) -> str:
+    """The workloads in which Apogee does worse than Apache RocketMQ."""
     all_workloads = [workload for session in sessions for workload in session.workloads]
     told = {
-        workload.name: figures.is_slower(
+        workload.name: figures.is_behind(
             workload, summaries.get((workload.name, APOGEE)), summaries.get((workload.name, APACHE)))
         for workload in all_workloads
     }
     names = [name for name, worse in told.items() if worse]
     compared = sum(worse is not None for worse in told.values())
-    return f"Slower than Apache RocketMQ: {', '.join(names) or 'none'} of {compared} workloads compared.\n"
+    return f"Behind Apache RocketMQ: {', '.join(names) or 'none'}, of {compared} workloads compared.\n"
 
 
 def settings(session: Session) -> str:
@@ -219,7 +219,7 @@ def charts(sessions: list[Session], summaries: Summaries) -> dict[str, str]:
     """All charts by file name."""
     drawn = {"cpu-ratio.svg": cpu_ratios(sessions, summaries)}
     for session in sessions:
-        drawn[f"{session.name}-cpu.svg"] = grouped(session, summaries, "cpu_us", 1.0, "server's CPU time, µs a message")
+        drawn[f"{session.name}-cpu.svg"] = grouped(session, summaries, "cpu_us", 1.0, "CPU time, µs a message")
         drawn[f"{session.name}-rate.svg"] = grouped(session, summaries, "rate", 1.0, "messages a second")
         drawn[f"{session.name}-p99.svg"] = grouped(session, summaries, "p99_us", 1e-3, "p99 latency, ms")
     return {name: drawing for name, drawing in drawn.items() if drawing}

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from dataclasses import dataclass
 from typing import Any, Iterator, Optional
 
-from . import figures, generator, machine
+from . import figures, generator, machine, workloads
 from .generator import GeneratorError
+from .model import Idle, Restart, Run, Session, Start, Step, Workload
 from .results import Results
 from .servers import COLD, Place, Server, ServerError
-from .workloads import Idle, Restart, Run, Session, Start, Step, Workload
-
-#: Between two workloads, so that one does not pay for the other.
-REST_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -25,6 +23,8 @@ class Plan:
     rounds: int
     cold_rounds: int
     warm_up: int
+    #: Before each workload, so that one does not pay for the other.
+    rest_seconds: float = 1.0
     servers: Optional[frozenset[str]] = None
 
     def turns(self) -> Iterator[tuple[Session, int, str, list[Workload]]]:
@@ -65,24 +65,28 @@ class Runner:
 
     def __init__(self, plan: Plan, place: Place, results: Results) -> None:
         self.plan, self.place, self.results = plan, place, results
-        missing = [
-            (workload, server, round_number)
-            for _, round_number, server, workloads in plan.turns()
-            for workload in workloads
-            if not results.has(workload.name, server, round_number)
-        ]
-        self.progress = Progress(len(missing))
+        self.progress = Progress(sum(len(self.missing(*turn)) for turn in plan.turns()))
 
     def run(self) -> None:
         """All that is not in the results yet."""
-        for session, round_number, server, workloads in self.plan.turns():
-            missing = [each for each in workloads if not self.results.has(each.name, server, round_number)]
+        for turn in self.plan.turns():
+            session, round_number, server, _ = turn
+            missing = self.missing(*turn)
             if missing:
                 self.turn(session, round_number, server, missing)
 
-    def turn(self, session: Session, round_number: int, name: str, workloads: list[Workload]) -> None:
+    def missing(self, session: Session, round_number: int, server: str, todo: list[Workload]) -> list[Workload]:
+        """What of a turn is to be run: if each needs those before it, all up to the last that was not measured."""
+        open_ones = [
+            index for index, each in enumerate(todo) if not self.results.has(each.name, server, round_number)
+        ]
+        if session.chained:
+            return todo[: open_ones[-1] + 1] if open_ones else []
+        return [todo[index] for index in open_ones]
+
+    def turn(self, session: Session, round_number: int, name: str, todo: list[Workload]) -> None:
         """One start of a server, and what it goes through."""
-        waiting = list(workloads)
+        waiting = list(todo)
         try:
             with Server(name, self.place, session.settings) as server:
                 self.prepare(session, server)
@@ -104,11 +108,10 @@ class Runner:
 
     def prepare(self, session: Session, server: Server) -> None:
         """Warms the server up and makes what the session needs."""
-        if session.warm and server.name != COLD and self.plan.warm_up:
+        for name in session.warm if server.name != COLD and self.plan.warm_up else ():
             self.progress.say(f"{session.name}: warming up {server.name} ...")
-            count = str(self.plan.warm_up)
-            common = ["--topic", "WarmUp", "--queues", "8", "--messages", count, "--seconds", "0"]
-            self.must(server, "send", ["--connections", "16", "--in-flight", "64", "--size", "1024", *common])
+            warming = workloads.warming(name, self.plan.warm_up)
+            self.must(server, warming.workload, list(warming.arguments))
         for run in session.prepare:
             self.progress.say(f"{session.name}: preparing {server.name}: {run.workload} ...")
             self.must(server, run.workload, list(run.arguments))
@@ -121,7 +124,9 @@ class Runner:
 
     def measure(self, workload: Workload, server: Server) -> dict[str, Any]:
         """Does a workload's step."""
-        generator.settle(REST_SECONDS)
+        # What the last one left to be written is not this one's.
+        os.sync()
+        time.sleep(self.plan.rest_seconds)
         result = self.do(workload.step, server)
         if not server.is_up():
             raise ServerError(f"{server.name} ended meanwhile:\n{server.last_words()}")
@@ -163,7 +168,11 @@ def idle(server: Server, seconds: int) -> dict[str, Any]:
 
 def restart(server: Server, step: Restart) -> dict[str, Any]:
     """Ends a server, cleanly or not, has the system forget its files, and starts it."""
-    if step.killed:
+    if step.before_kill:
+        # What came since the last checkpoint, half a minute ago at most, is to be recovered.
+        result = generator.run(server.place, server, step.before_kill.workload, list(step.before_kill.arguments))
+        if result.get("errors"):
+            raise GeneratorError(f"sending before the kill had errors: {result['errors']}")
         server.kill()
     else:
         server.stop()

@@ -1,140 +1,53 @@
-"""The workloads: what is done to which servers, and what the comparison is to show.
-
-A session is a list of workloads that one start of a server goes through, one after the other.
-"""
+"""The table of workloads."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Callable, Union
+from typing import Union
 
+from .model import BROKERS, Idle, Restart, Run, Scale, Session, Start, Target, Workload
 from .servers import APACHE, APOGEE, COLD, FLOOR
 
-#: Most that a workload writes, so that a long run does not fill the disk.
+#: Most that a measured send writes, so that a long run does not fill the disk.
 MOST_BYTES = 2 << 30
 
-BROKERS = (APOGEE, APACHE)
+#: Of a message beside its body: in the log, in queue and index.
+RECORD_BYTES = 256
+
 SENDERS = (APOGEE, APACHE, COLD, FLOOR)
 
+#: Of the log of the large starts.
+LARGE_SIZE = 4096
 
-@dataclass(frozen=True)
-class Scale:
-    """How large everything is."""
-
-    seconds: int = 10
-    warm_up: int = 1_000_000
-    catch_up: int = 5_000_000
-    one_million: int = 1_000_000
-    few_groups: int = 1_000
-    many_groups: int = 10_000
-    connections: int = 10_000
-    topics: int = 10_000
-    most_topics: int = 100_000
-    idle_seconds: int = 30
-    gigabytes: float = 10.0
-    #: Highest rate of the end-to-end workloads; the others are parts of it.
-    live_rate: int = 20_000
-
-    @staticmethod
-    def quick() -> Scale:
-        """Just enough to see that everything works."""
-        return Scale(
-            seconds=2, warm_up=5_000, catch_up=50_000, one_million=20_000, few_groups=20, many_groups=100,
-            connections=200, topics=100, most_topics=200, idle_seconds=2, gigabytes=0.05, live_rate=2_000,
-        )
-
-
-# What is done.
-
-
-@dataclass(frozen=True)
-class Run:
-    """The generator runs a workload of its own."""
-
-    workload: str
-    arguments: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Idle:
-    """Nothing is done: how much CPU time and memory that takes."""
-
-    seconds: int
-
-
-@dataclass(frozen=True)
-class Start:
-    """A start with an empty folder."""
-
-
-@dataclass(frozen=True)
-class Restart:
-    """A start with a large log, nothing of which is in memory."""
-
-    gigabytes: float
-    killed: bool
-
-
-Step = Union[Run, Idle, Start, Restart]
-
-
-# What it is to show.
-
-
-@dataclass(frozen=True)
-class Target:
-    """A bound of a figure of Apogee's: a share of the same figure of another server or workload, or a value."""
-
-    figure: str
-    bound: float
-    #: A server's name, "workload:NAME" for Apogee's own figure there, or empty for a value.
-    of: str = APACHE
-    at_least: bool = False
-
-
-@dataclass(frozen=True)
-class Workload:
-    """One line of the report."""
-
-    name: str
-    title: str
-    step: Step
-    targets: tuple[Target, ...] = ()
-    servers: tuple[str, ...] = BROKERS
-    #: Why a server is left out.
-    absent: dict[str, str] = field(default_factory=dict)
-    #: The figure by which nobody may be slower than Apache RocketMQ; empty: none.
-    speed: str = ""
-
-
-@dataclass(frozen=True)
-class Session:
-    """Workloads that share a start of a server."""
-
-    name: str
-    title: str
-    workloads: tuple[Workload, ...]
-    settings: dict[str, str] = field(default_factory=dict)
-    #: Whether the server is warmed up; cold figures are of a server of their own.
-    warm: bool = True
-    #: What must be there before, not measured.
-    prepare: tuple[Run, ...] = ()
+Value = Union[int, float, str]
 
 
 def cpu(share: float, of: str = APACHE) -> Target:
     return Target("cpu_us", share, of)
 
 
-def send(scale: Scale, size: int = 1024, **options: Union[int, str]) -> Run:
+def run(workload: str, **options: Value) -> Run:
+    """One run of the generator, by its options."""
+    given: dict[str, Value] = {"topic": "Compare", **options}
+    words = ((f"--{name.replace('_', '-')}", str(value)) for name, value in given.items())
+    return Run(workload, tuple(word for pair in words for word in pair))
+
+
+def send(scale: Scale, size: int = 1024, **options: Value) -> Run:
     """The generator's `send`, bounded in bytes."""
-    given = {"connections": 16, "in-flight": 1, "size": size, "topic": "Compare", "queues": 8, "seconds": scale.seconds}
-    given.update({name.replace("_", "-"): value for name, value in options.items()})
-    given.setdefault("messages", MOST_BYTES // size)
-    return Run("send", tuple(word for name, value in given.items() for word in (f"--{name}", str(value))))
+    common: dict[str, Value] = {"connections": 16, "in_flight": 1, "queues": 8, "seconds": scale.seconds}
+    return run("send", size=size, **{"messages": MOST_BYTES // (size + RECORD_BYTES), **common, **options})
 
 
-def flat_out(name: str, title: str, run: Run, *targets: Target) -> Workload:
-    return Workload(name, title, run, targets, SENDERS, speed="rate")
+def warming(workload: str, messages: int) -> Run:
+    """What makes a server ready to be measured."""
+    common: dict[str, Value] = {"topic": "WarmUp", "queues": 8, "messages": messages, "seconds": 0}
+    if workload == "send":
+        return run("send", connections=16, in_flight=64, size=1024, **common)
+    return run(workload, connections=8, pull_batch=32, **{"from": "first"}, **common)
+
+
+def flat_out(name: str, title: str, step: Run, *targets: Target) -> Workload:
+    return Workload(name, title, step, targets, SENDERS, speed="rate")
 
 
 def sending(scale: Scale) -> Session:
@@ -149,7 +62,7 @@ def sending(scale: Scale) -> Session:
         flat_out("send-128b", "128 B, 16 connections, 64 in flight", send(scale, 128, in_flight=64), cpu(1 / 15)),
         flat_out("send-batch", "1 KB in batches of 32, 16 connections", send(scale, batch=32), cpu(1 / 6)),
         flat_out("send-16k", "16 KB, 16 connections, 1 in flight", send(scale, 16384), cpu(1 / 3)),
-    ))
+    ), warm=("send",))
 
 
 def flushing(scale: Scale) -> Session:
@@ -159,15 +72,137 @@ def flushing(scale: Scale) -> Session:
     return Session("flush", "Sending, SYNC_FLUSH", (
         flat_out("flush-1", "SYNC_FLUSH, 1 KB, 1 connection", send(scale, connections=1),
                  Target("rate", 1 / 1.15, FLOOR, at_least=True)),
-        flat_out("flush-64", "SYNC_FLUSH, 1 KB, 64 connections", send(scale, connections=64), cpu(1 / 5), with_ours("send-64")),
+        flat_out("flush-64", "SYNC_FLUSH, 1 KB, 64 connections", send(scale, connections=64), cpu(1 / 5),
+                 with_ours("send-64")),
         flat_out("flush-256", "SYNC_FLUSH, 1 KB, 256 connections", send(scale, connections=256), cpu(1 / 5),
                  with_ours("send-256")),
-    ), settings={"flushDiskType": "SYNC_FLUSH"})
+    ), settings={"flushDiskType": "SYNC_FLUSH"}, warm=("send",))
+
+
+def reading(scale: Scale) -> Session:
+    count = scale.catch_up
+    every = 100
+    common: dict[str, Value] = {"mode": "pull", "pull_batch": 32, "from": "first", "connections": 8, "queues": 8,
+                                "seconds": 0}
+
+    def read(messages: int, **options: Value) -> Run:
+        return run("consume", messages=messages, **common, **options)
+
+    def reader(name: str, title: str, step: Run, share: float) -> Workload:
+        return Workload(name, title, step, (cpu(share),), speed="rate")
+
+    return Session("catch-up", f"Reading {count:,} messages from the beginning, 8 queues, 32 a pull", (
+        reader("catch-up-first", "catch-up, the first time", read(count), 1 / 5),
+        reader("catch-up-again", "catch-up, again", read(count), 1 / 5),
+        reader("filter-tag", f"tag that 1 in {every} has", read(count // every, tag="rare"), 1 / 8),
+        reader("filter-sql", f"SQL filter that 1 in {every} matches", read(count // every, sql="TAGS = 'rare'"),
+               1 / 8),
+    ), prepare=(
+        send(scale, in_flight=64, messages=count, seconds=0, tag="rare", tag_every=every),
+    ), chained=True)
+
+
+def live(scale: Scale) -> Session:
+    def end_to_end(name: str, rate: int, *targets: Target) -> Workload:
+        step = run("e2e", rate=rate, connections=8, queues=8, size=1024, seconds=scale.seconds)
+        return Workload(name, f"end to end at {rate:,}/s", step, targets, speed="p99_us")
+
+    def bounds() -> tuple[Target, ...]:
+        return cpu(1 / 10), Target("p50_us", 1 / 8), Target("p999_us", 1 / 5)
+
+    most = scale.live_rate
+    return Session("live", "Live", (
+        end_to_end("e2e-1000", most // 20, *bounds()),
+        end_to_end("e2e-4000", most // 5, *bounds()),
+        end_to_end("e2e-20000", most),
+        Workload("delay", f"delay level 1 (1 s), {most // 10:,}/s",
+                 send(scale, rate=most // 10, delay_level=1, topic="Delayed"), speed="cpu_us"),
+        Workload("timer", f"messages with a time of their own, {most // 20:,}/s",
+                 run("timer", rate=most // 20, delay_ms=5000, connections=8, queues=8, size=1024, topic="Timed",
+                     seconds=scale.seconds),
+                 (Target("p99_us", 10_000, of=""), cpu(1 / 8)), speed="p99_us"),
+        Workload("transaction", "transactions, 16 connections",
+                 run("transaction", connections=16, queues=8, size=1024, topic="Decided", seconds=scale.seconds),
+                 (cpu(1 / 6),), speed="rate"),
+    ))
+
+
+def groups(scale: Scale) -> Session:
+    def polling(name: str, count: int) -> Workload:
+        step = run("consume", mode="push", groups=count, connections=16, queues=8, topic="Polled",
+                   seconds=scale.seconds)
+        return Workload(name, f"{count:,} groups that poll", step, speed="cores")
+
+    return Session("groups", "Consumer groups that poll", (
+        polling("groups-1000", scale.few_groups),
+        polling("groups-10000", scale.many_groups),
+    ))
+
+
+def memory(scale: Scale) -> Session:
+    held = run("connections", connections=scale.connections, seconds=scale.seconds)
+    return Session("memory", "Memory, and doing nothing", (
+        Workload("idle", "idle after the start, no clients", Idle(scale.idle_seconds),
+                 (Target("resident_bytes", 15e6, of=""), Target("cores", 0.001, of="")), speed="cores"),
+        Workload("memory-messages", f"after {scale.one_million:,} messages of 1 KB",
+                 send(scale, messages=scale.one_million, seconds=0, in_flight=16),
+                 (Target("resident_bytes", 120e6, of=""),), speed="anonymous_bytes"),
+        Workload("connections", f"{scale.connections:,} idle connections", held,
+                 (Target("added_bytes", 40e6, of=""),), speed="added_bytes"),
+    ), warm=(), chained=True)
+
+
+def topics(scale: Scale) -> Session:
+    # Four queues each: with eight, Apache's broker would need more maps than a process may have by default.
+    used = run("topics", topics=scale.topics, queues=4, connections=16, in_flight=16, size=200, topic="Many",
+               seconds=scale.seconds)
+    return Session("topics", f"{scale.topics:,} topics of 4 queues", (
+        Workload("topics-10000", f"{scale.topics:,} topics in use", used, speed="rate"),
+        Workload("topics-idle", f"idle beside {scale.topics:,} topics", Idle(scale.idle_seconds), speed="cores"),
+    ), chained=True)
+
+
+def most_topics(scale: Scale) -> Session:
+    why = {APACHE: f"{scale.most_topics:,} topics of 8 queues need {scale.most_topics * 8:,} mapped files, "
+                   f"more than a process may have on a stock kernel (65,530)"}
+
+    def used(name: str, count: int, *targets: Target) -> Workload:
+        step = run("topics", topics=count, queues=8, connections=16, in_flight=16, size=200, topic=f"Of{count}",
+                   seconds=scale.seconds)
+        return Workload(name, f"{count:,} topics of 8 queues in use", step, targets, (APOGEE,), why)
+
+    share = Target("rate", 0.9, "workload:topics-10", at_least=True)
+    return Session("most-topics", f"{scale.most_topics:,} topics of 8 queues", (
+        used("topics-10", 10),
+        used("topics-100000", scale.most_topics, share, Target("resident_bytes", 250e6, of="")),
+    ))
+
+
+def start(_: Scale) -> Session:
+    return Session("start", "Start with an empty store", (
+        Workload("start-empty", "until a message is answered, empty store", Start(),
+                 (Target("start_s", 0.030, of=""),), speed="start_s"),
+    ), warm=())
+
+
+def restart(scale: Scale) -> Session:
+    def large(name: str, title: str, step: Restart, seconds: float) -> Workload:
+        return Workload(name, title, step, (Target("start_s", seconds, of=""),), BROKERS, speed="start_s")
+
+    def filled(count: int) -> Run:
+        return send(scale, LARGE_SIZE, in_flight=16, messages=count, seconds=0)
+
+    last = filled((scale.last_megabytes << 20) // LARGE_SIZE)
+    size = f"{scale.gigabytes:g} GB"
+    return Session("restart", f"Start with {size} of 4 KB messages, none of it in memory", (
+        large("start-stopped", f"{size}, after a clean stop", Restart(), 0.2),
+        large("start-killed", f"{size}, after kill -9, {scale.last_megabytes} MiB since", Restart(last), 1.5),
+    ), warm=(), chained=True, prepare=(filled(int(scale.gigabytes * (1 << 30)) // LARGE_SIZE),))
 
 
 def sessions(scale: Scale) -> list[Session]:
     """All of them, in the order in which they run."""
-    parts: list[Callable[[Scale], Session]] = [sending, flushing]
+    parts = (sending, flushing, reading, live, groups, memory, topics, most_topics, start, restart)
     return [part(scale) for part in parts]
 
 

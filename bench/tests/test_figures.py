@@ -6,8 +6,8 @@ import unittest
 from typing import Any
 
 from lib import figures
+from lib.model import Idle, Target, Workload
 from lib.servers import APACHE, APOGEE, FLOOR
-from lib.workloads import Idle, Target, Workload
 
 
 def result(cpu_us: float = 10.0, rate: float = 1000.0, cores: float = 0.5, **more: Any) -> dict[str, Any]:
@@ -35,11 +35,9 @@ class Objections(unittest.TestCase):
     def test_a_generator_at_its_limit_is_no_figure(self) -> None:
         self.assertIn("bottleneck (81% of a core)", figures.objection(result(cores=0.81)) or "")
 
-    def test_of_several_threads_the_busiest_counts(self) -> None:
-        generator = {"cpu_seconds": 1, "cores": 1.2, "busiest_thread_cores": 0.6}
-        self.assertIsNone(figures.objection(result(generator=generator)))
-        generator["busiest_thread_cores"] = 0.9
-        self.assertIn("bottleneck", figures.objection(result(generator=generator)) or "")
+    def test_a_core_is_counted_for_each_thread(self) -> None:
+        self.assertIsNone(figures.objection(result(cores=1.2, options={"threads": 2})))
+        self.assertIn("bottleneck", figures.objection(result(cores=1.7, options={"threads": 2})) or "")
 
     def test_errors_are_counted_and_named(self) -> None:
         reason = figures.objection(result(errors={"busy": 3, "refused": 1})) or ""
@@ -103,16 +101,16 @@ class Verdicts(unittest.TestCase):
         self.assertIsNone(figures.verdict(Target("cpu_us", 1 / 5), "send-1", summaries).met)
 
 
-class Slower(unittest.TestCase):
+class Behind(unittest.TestCase):
     def told(self, speed: str, ours: dict[str, Any], theirs: dict[str, Any]) -> object:
         mine, other = figures.summarize(measured(APOGEE, ours)), figures.summarize(measured(APACHE, theirs))
-        return figures.is_slower(workload(speed=speed), mine, other)
+        return figures.is_behind(workload(speed=speed), mine, other)
 
-    def test_a_lower_rate_is_slower(self) -> None:
+    def test_a_lower_rate_is_behind(self) -> None:
         self.assertIs(self.told("rate", result(rate=9), result(rate=10)), True)
         self.assertIs(self.told("rate", result(rate=11), result(rate=10)), False)
 
-    def test_a_higher_latency_is_slower(self) -> None:
+    def test_a_higher_latency_is_behind(self) -> None:
         late = result(latency_us={"p99": 201})
         self.assertIs(self.told("p99_us", late, result()), True)
         self.assertIs(self.told("p99_us", result(), late), False)

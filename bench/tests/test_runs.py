@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import tempfile
 import unittest
@@ -10,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from lib import main, report, workloads
+from lib.model import Run, Scale
 from lib.results import Results, ResultsError
 from lib.runner import Plan
 from lib.servers import APACHE, APOGEE, COLD, FLOOR, TITLES
-from lib.workloads import Run, Scale
 
 from .test_figures import measured, result
 
 ABOUT: dict[str, Any] = {
     "date": "2026-11-21", "command": "bench/compare", "apache": {"version": "5.5.0", "heap": "4g"},
-    "options": {"scale": Scale().__dict__, "rounds": 3, "cold_rounds": 1},
+    "options": {"scale": dataclasses.asdict(Scale()), "rounds": 3, "cold_rounds": 1},
     "apogee": {"commit": "0123456789ab", "changed": False},
     "machine": {
         "cpu": "a CPU", "cores": 2, "memory_bytes": 24 << 30, "kernel": "Linux", "filesystem": "ext4",
@@ -124,7 +125,7 @@ class Kept(unittest.TestCase):
         text = self.report(*measured(APOGEE, result(15, cores=0.9)), *measured(APACHE, result(100)))
         self.assertIn("not valid: the generator was the bottleneck", self.line(text, "send-1 ", "CPU"))
         self.assertIn("not told", self.line(text, "send-1 ", "CPU"))
-        self.assertIn("none of 0 workloads", text)
+        self.assertIn("none, of 0 workloads", text)
 
     def test_the_report_names_what_was_not_run(self) -> None:
         text = self.report(*measured(APOGEE, result(15)))
@@ -133,7 +134,7 @@ class Kept(unittest.TestCase):
 
     def test_the_report_names_who_is_slower(self) -> None:
         text = self.report(*measured(APOGEE, result(rate=9)), *measured(APACHE, result(rate=10)))
-        self.assertIn("Slower than Apache RocketMQ: send-1 of 1 workloads compared.", text)
+        self.assertIn("Behind Apache RocketMQ: send-1, of 1 workloads compared.", text)
 
 
 if __name__ == "__main__":
