@@ -40,14 +40,20 @@ pub(crate) struct Reading {
 }
 
 /// Counts that the threads of a run share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Shared {
     /// Messages received, in all phases.
     pub received: AtomicU64,
-    /// How many make it enough; 0 is no limit.
+    /// How many make it enough.
     pub enough: AtomicU64,
-    /// Nobody waits for more from then on, in nanoseconds of the clock; 0 is never.
+    /// Nobody waits for more from then on, in nanoseconds of the clock.
     pub give_up: AtomicU64,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self { received: AtomicU64::new(0), enough: AtomicU64::new(u64::MAX), give_up: AtomicU64::new(u64::MAX) }
+    }
 }
 
 /// What is made of received messages.
@@ -274,8 +280,7 @@ impl<S: Sink> Traffic for Consumer<S> {
 
     fn is_over(&mut self, now: u64) -> bool {
         let load = |value: &AtomicU64| value.load(Ordering::Relaxed);
-        let (enough, give_up) = (load(&self.shared.enough), load(&self.shared.give_up));
-        (enough > 0 && load(&self.shared.received) >= enough) || (give_up > 0 && now >= give_up)
+        load(&self.shared.received) >= load(&self.shared.enough) || now >= load(&self.shared.give_up)
     }
 
     fn abandons(&self) -> bool {

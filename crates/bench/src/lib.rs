@@ -15,6 +15,7 @@ mod create;
 mod engine;
 mod error;
 mod floor;
+mod live;
 mod message;
 mod options;
 mod pull;
@@ -26,7 +27,7 @@ mod workloads;
 
 use error::BenchError;
 use report::Report;
-use workloads::{connections, consume, send, topics};
+use workloads::{connections, consume, e2e, send, timer, topics, transaction};
 
 const AFTER: &str = "\
 Examples:
@@ -51,6 +52,12 @@ enum Workload {
     Send(send::SendArgs),
     /// Reads messages: catching up by pulls, or live by long polls
     Consume(consume::ConsumeArgs),
+    /// Sends at a pace and receives: latency from end to end
+    E2e(e2e::EndToEndArgs),
+    /// Sends in transactions
+    Transaction(transaction::TransactionArgs),
+    /// Sends messages for later: how late they come
+    Timer(timer::TimerArgs),
     /// Opens connections and holds them, each with heartbeats: memory of idle clients
     Connections(connections::ConnectionsArgs),
     /// Creates topics and sends to all of their queues
@@ -64,6 +71,10 @@ pub fn run(args: BenchArgs) -> ExitCode {
     let outcome = match args.workload {
         Workload::Send(options) => show(options.common.json, options.common.threads, send::run(options)),
         Workload::Consume(options) => show(options.common.json, options.common.threads, consume::run(options)),
+        // Those who send and those who receive.
+        Workload::E2e(options) => show(options.common.json, 2 * options.common.threads, e2e::run(options)),
+        Workload::Timer(options) => show(options.common.json, 2 * options.common.threads, timer::run(options)),
+        Workload::Transaction(options) => show(options.common.json, options.common.threads, transaction::run(options)),
         Workload::Connections(options) => show(options.common.json, options.common.threads, connections::run(options)),
         Workload::Topics(options) => show(options.common.json, options.common.threads, topics::run(options)),
         Workload::Floor(options) => show(options.json, 1, floor::run(&options)),

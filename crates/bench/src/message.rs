@@ -17,6 +17,8 @@ use crate::options::Topics;
 const STRIDE: u64 = 7_368_787;
 /// The producer group.
 pub(crate) const PRODUCER: &str = "ApogeeBenchProducer";
+/// The property that says when a message is to be delivered, in milliseconds since 1970; a broker leaves it alone.
+pub(crate) const DUE: &str = "BenchDue";
 /// Milliseconds since 1970, in the count of digits that all times of these centuries have.
 const BORN: i64 = 1_700_000_000_000;
 /// The number that stands in templates.
@@ -36,9 +38,54 @@ pub(crate) struct Shape {
     pub keys: bool,
     /// Names and values.
     pub properties: Vec<(String, String)>,
+    /// When messages are to be delivered.
+    pub due: Option<Due>,
     /// The message's system flag.
     pub sys_flag: i32,
     pub one_way: bool,
+}
+
+impl Shape {
+    /// Single messages with nothing about them.
+    pub(crate) fn plain(topics: Topics, queues: u32, bodies: Bodies) -> Self {
+        Self {
+            topics,
+            queues,
+            bodies,
+            batch: 1,
+            tag: None,
+            keys: false,
+            properties: Vec::new(),
+            due: None,
+            sys_flag: 0,
+            one_way: false,
+        }
+    }
+}
+
+/// When messages are to be delivered, from when they are sent on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Due {
+    /// After any time up to so many milliseconds; all are equally likely.
+    Spread(u64),
+    /// After a delay level, which is known to take so many milliseconds.
+    Level(u32, u64),
+}
+
+impl Due {
+    /// Milliseconds at most.
+    pub(crate) fn most(self) -> u64 {
+        let (Self::Spread(most) | Self::Level(_, most)) = self;
+        most
+    }
+
+    /// Milliseconds of a message with this number.
+    fn delay(self, number: u64) -> u64 {
+        match self {
+            Self::Spread(most) => 1 + number.wrapping_mul(STRIDE) % most,
+            Self::Level(_, millis) => millis,
+        }
+    }
 }
 
 /// Where bytes of a message differ from those of others.
@@ -48,6 +95,7 @@ struct Spots {
     unique: Option<usize>,
     key: Option<usize>,
     tag: Option<usize>,
+    due: [Option<usize>; 2],
 }
 
 /// The header of requests to one queue.
@@ -121,16 +169,21 @@ impl Requests {
         if let Some(at) = head.topic {
             decimal(turn / u64::from(shape.queues), &mut bytes[at..at + 6]);
         }
-        self.patch(&head.spots, first, bytes);
+        self.patch(&head.spots, first, wall, bytes);
         for (spots, number) in self.spots.iter().zip(first..) {
-            self.patch(spots, number, body);
+            self.patch(spots, number, wall, body);
         }
         for (at, number) in self.bodies_at.iter().zip(first..) {
             shape.bodies.stamp(number, &mut body[*at..*at + shape.bodies.template().len()]);
         }
     }
 
-    fn patch(&self, spots: &Spots, number: u64, bytes: &mut [u8]) {
+    /// The unique key of a message.
+    pub(crate) fn unique_key(&self, number: u64) -> String {
+        format!("{:016X}{number:016X}", self.shape.bodies.run())
+    }
+
+    fn patch(&self, spots: &Spots, number: u64, wall: u64, bytes: &mut [u8]) {
         if let Some(at) = spots.unique {
             hexadecimal(number, &mut bytes[at..at + 16]);
         }
@@ -141,6 +194,11 @@ impl Requests {
             && number % every != 0
         {
             bytes[at..at + self.other_tag.len()].copy_from_slice(&self.other_tag);
+        }
+        if let Some(due) = self.shape.due {
+            for at in spots.due.into_iter().flatten() {
+                decimal(wall + due.delay(number), &mut bytes[at..at + 13]);
+            }
         }
     }
 }
@@ -194,6 +252,14 @@ fn properties_of(shape: &Shape) -> Result<String, BenchError> {
     if let Some((tag, _)) = &shape.tag {
         properties::push(&mut text, property::TAGS, tag);
     }
+    match shape.due {
+        Some(Due::Spread(_)) => properties::push(&mut text, property::TIMER_DELIVER_MS, &BORN.to_string()),
+        Some(Due::Level(level, _)) => properties::push(&mut text, property::DELAY, &level.to_string()),
+        None => {}
+    }
+    if shape.due.is_some() {
+        properties::push(&mut text, DUE, &BORN.to_string());
+    }
     properties::push(&mut text, property::WAIT, "true");
     for (name, value) in &shape.properties {
         properties::push(&mut text, name, value);
@@ -212,6 +278,7 @@ fn find_spots(bytes: &[u8], from: usize, shape: &Shape, separator: &str) -> Spot
         unique: after(format!("{}{separator}{:016X}", property::UNIQ_KEY, shape.bodies.run())),
         key: shape.keys.then(|| after(format!("{}{separator}key-", property::KEYS))).flatten(),
         tag: shape.tag.as_ref().and_then(|_| after(format!("{}{separator}", property::TAGS))),
+        due: [property::TIMER_DELIVER_MS, DUE].map(|name| shape.due.and_then(|_| after(format!("{name}{separator}")))),
     }
 }
 
@@ -253,6 +320,7 @@ mod tests {
             batch: 1,
             tag: Some(("hot".into(), 2)),
             keys: true,
+            due: None,
             properties: vec![("a\"b".into(), "UNIQ_KEY \"i\":\"".into())],
             sys_flag: 0,
             one_way: false,
@@ -287,6 +355,25 @@ mod tests {
             seen.insert((header.topic.to_owned(), header.queue_id));
         }
         assert_eq!(seen.len(), 6, "each queue of each topic");
+    }
+
+    #[test]
+    fn a_message_says_when_it_is_due() {
+        let requests = Requests::new(Shape { due: Some(Due::Spread(1000)), ..shape() }).unwrap();
+        let mut dues = std::collections::HashSet::new();
+        for number in 0..100 {
+            let (_, properties) = read(&requests, number, 0);
+            let get = |name| properties::get(properties.as_bytes(), name).unwrap().parse::<u64>().unwrap();
+            assert_eq!(get(property::TIMER_DELIVER_MS), get(DUE));
+            assert!((1..=1000).contains(&(get(DUE) - 1_800_000_000_123)));
+            dues.insert(get(DUE));
+        }
+        assert_eq!(dues.len(), 100);
+        let requests = Requests::new(Shape { due: Some(Due::Level(3, 10_000)), ..shape() }).unwrap();
+        let (_, properties) = read(&requests, 1, 0);
+        let get = |name| properties::get(properties.as_bytes(), name);
+        assert_eq!((get(DUE), get(property::DELAY)), (Some("1800000010123"), Some("3")));
+        assert_eq!(get(property::TIMER_DELIVER_MS), None);
     }
 
     #[test]

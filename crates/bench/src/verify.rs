@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::body::Found;
+use apogee_message::record::Record;
+
+use crate::body::{Bodies, Found};
 use crate::caller::Caller;
 use crate::consumer::each;
 use crate::error::BenchError;
@@ -65,7 +67,7 @@ pub(crate) fn ends(options: &Common, topics: &Topics) -> Result<Vec<i64>, BenchE
 }
 
 /// Reads all queues from where they ended before, and compares with what was taken.
-pub(crate) fn verify(options: &Common, shape: &Shape, starts: &[i64], sent: Numbers) -> Result<Verified, BenchError> {
+pub(crate) fn verify(options: &Common, shape: &Shape, starts: &[i64], sent: &Numbers) -> Result<Check, BenchError> {
     let mut caller = Caller::connect(options)?;
     let mut positions = starts.to_vec();
     let mut check = Check::default();
@@ -87,7 +89,7 @@ pub(crate) fn verify(options: &Common, shape: &Shape, starts: &[i64], sent: Numb
             };
             loop {
                 let (records, next) = caller.pull(&pull, *position)?;
-                check.take(&records, shape)?;
+                check.take(&records, &shape.bodies)?;
                 if next <= *position {
                     break;
                 }
@@ -97,9 +99,8 @@ pub(crate) fn verify(options: &Common, shape: &Shape, starts: &[i64], sent: Numb
         if check.read > before {
             progress = Instant::now();
         }
-        let verified = check.result(&sent);
-        if verified.missing == 0 || progress.elapsed() > PATIENCE {
-            return Ok(verified);
+        if check.result(sent).missing == 0 || progress.elapsed() > PATIENCE {
+            return Ok(check);
         }
         std::thread::sleep(Duration::from_millis(50));
     }
@@ -117,14 +118,39 @@ pub(crate) struct Check {
 
 impl Check {
     /// Looks at records that were pulled.
-    pub(crate) fn take(&mut self, records: &[u8], shape: &Shape) -> Result<(), BenchError> {
-        self.read += each(records, |record, _| match shape.bodies.find(record.body) {
-            Found::Ours(number) if self.received.contains(number) => self.duplicates += 1,
-            Found::Ours(number) => self.received.insert(number),
-            Found::Damaged => self.damaged += 1,
-            Found::Foreign => {}
+    pub(crate) fn take(&mut self, records: &[u8], bodies: &Bodies) -> Result<(), BenchError> {
+        self.read += each(records, |record, _| {
+            self.find(record, bodies);
         })?;
         Ok(())
+    }
+
+    /// Looks at one record; returns the number of its message when it is one of this run and comes for the
+    /// first time.
+    pub(crate) fn find(&mut self, record: &Record<'_>, bodies: &Bodies) -> Option<u64> {
+        match bodies.find(record.body) {
+            Found::Ours(number) if self.received.contains(number) => self.duplicates += 1,
+            Found::Ours(number) => {
+                self.received.insert(number);
+                return Some(number);
+            }
+            Found::Damaged => self.damaged += 1,
+            Found::Foreign => {}
+        }
+        None
+    }
+
+    /// Adds what another thread read of other queues.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.received.add(other.received);
+        self.duplicates += other.duplicates;
+        self.damaged += other.damaged;
+        self.read += other.read;
+    }
+
+    /// How many of these were received.
+    pub(crate) fn received_of(&self, numbers: &Numbers) -> u64 {
+        numbers.count_in(&self.received)
     }
 
     /// Compared with what the broker took.

@@ -147,6 +147,45 @@ fn messages_are_read() {
 }
 
 #[test]
+fn messages_are_received_as_they_come() {
+    let server = Server::start(&[]);
+    let way = ["e2e", "--rate", "1000", "--messages", "400", "--warm-up", "50", "--verify", "--queues", "3"];
+    for threads in ["1", "2"] {
+        let result = measure(&server, &[&way[..], &["--threads", threads]].concat());
+        assert_eq!(number(&result, "/messages"), 400.0);
+        assert_eq!(number(&result, "/sending/messages"), 400.0);
+        assert_verified(&result, 400.0);
+        let [p50, max] = ["p50", "max"].map(|name| number(&result, &format!("/latency_us/{name}")));
+        assert!(0.0 < p50 && p50 <= max && max < 10e6, "{result}");
+        assert!(number(&result, "/seconds") > 0.39, "{result}");
+    }
+}
+
+#[test]
+fn messages_for_later_come_when_they_are_due() {
+    let server = Server::start(&[]);
+    let result = measure(&server, &["timer", "--delay-ms", "500", "--messages", "200", "--verify"]);
+    assert_verified(&result, 200.0);
+    assert_eq!(number(&result, "/messages"), 200.0);
+    assert_eq!(number(&result, "/early"), 0.0, "{result}");
+    let result = measure(&server, &["timer", "--delay-level", "1", "--messages", "20", "--verify"]);
+    assert_verified(&result, 20.0);
+    assert!(number(&result, "/seconds") >= 0.9, "{result}");
+}
+
+#[test]
+fn transactions_are_ended() {
+    let server = Server::start(&[]);
+    let result = measure(&server, &["transaction", "--messages", "100", "--rollback-every", "4", "--verify"]);
+    assert_eq!(number(&result, "/messages"), 100.0);
+    assert_eq!(number(&result, "/rolled_back"), 25.0);
+    assert_verified(&result, 75.0);
+    let paced = measure(&server, &["transaction", "--messages", "40", "--rate", "100", "--threads", "2", "--verify"]);
+    assert_verified(&paced, 40.0);
+    assert!(number(&paced, "/seconds") > 0.38, "{paced}");
+}
+
+#[test]
 fn connections_are_held() {
     let server = Server::start(&[]);
     let pid = server.pid().to_string();

@@ -30,8 +30,13 @@ impl Clock {
         self.epoch
     }
 
+    /// The wall clock's nanoseconds since 1970 at a moment.
+    pub(crate) fn wall(&self, moment: u64) -> u64 {
+        self.epoch + moment
+    }
+
     /// The wall clock's milliseconds since 1970 at a moment.
     pub(crate) fn wall_millis(&self, moment: u64) -> u64 {
-        (self.epoch + moment) / 1_000_000
+        self.wall(moment) / 1_000_000
     }
 }

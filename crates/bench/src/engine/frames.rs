@@ -105,16 +105,21 @@ pub(crate) fn decode_head<'c>(
 
 /// A decimal number of a header's field, such as `nextBeginOffset`; `None` when it isn't there.
 pub(crate) fn number(header: &[u8], field: &str) -> Option<i64> {
+    text(header, field)?.parse().ok()
+}
+
+/// The value of a header's field, when nothing in it is escaped.
+pub(crate) fn text<'a>(header: &'a [u8], field: &str) -> Option<&'a str> {
     let mut from = 0;
     loop {
-        // The name in quotes, a colon, and a number that may be in quotes.
+        // The name in quotes, a colon, and a value that may be in quotes.
         let at = from + header[from..].windows(field.len()).position(|window| window == field.as_bytes())?;
         from = at + field.len();
         let quoted = at > 0 && header[at - 1] == b'"';
         let Some(rest) = header[from..].strip_prefix(b"\":").filter(|_| quoted) else { continue };
         let rest = rest.strip_prefix(b"\"").unwrap_or(rest);
-        let end = rest.iter().position(|byte| !byte.is_ascii_digit() && *byte != b'-').unwrap_or(rest.len());
-        return std::str::from_utf8(&rest[..end]).ok()?.parse().ok();
+        let end = rest.iter().position(|byte| b"\",}\\".contains(byte))?;
+        return std::str::from_utf8(&rest[..end]).ok();
     }
 }
 
@@ -128,6 +133,7 @@ mod tests {
         let mut answer = Command::response_to(&Command { opaque, ..Command::request(310) }, code);
         answer.fields.set("queueOffset", 17);
         answer.fields.set("nextBeginOffset", -5);
+        answer.fields.set_str("msgId", "7F00");
         answer
     }
 
@@ -170,5 +176,7 @@ mod tests {
         assert_eq!(number(&bytes, "queueOffset"), Some(17));
         assert_eq!(number(&bytes, "nextBeginOffset"), Some(-5));
         assert_eq!(number(&bytes, "Offset"), None);
+        assert_eq!(text(&bytes, "msgId"), Some("7F00"));
+        assert_eq!(text(&bytes, "flag"), Some("1"));
     }
 }

@@ -34,6 +34,8 @@ pub(crate) const FIRST_OPAQUE: i32 = 1_000_000_000;
 const PATIENCE: u64 = 30 * SECOND;
 /// How long a connection sends nothing after a request failed, in nanoseconds.
 const PAUSE: u64 = SECOND / 100;
+/// How often it is seen whether a run is over, in nanoseconds.
+const LOOK: u64 = SECOND / 50;
 /// Bytes that are read at once.
 const READ: usize = 256 * 1024;
 /// Events that are taken at once.
@@ -423,7 +425,7 @@ impl<T: Traffic> Engine<T> {
         let system = |error| BenchError::system("cannot wait for connections", error);
         let now = self.clock.now();
         // Whoever waits for an end looks now and then.
-        let mut until = now + SECOND / 10;
+        let mut until = now + LOOK;
         if open {
             until = until.min(phase.end().unwrap_or(u64::MAX)).min(self.resume_at);
         }

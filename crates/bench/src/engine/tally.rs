@@ -84,6 +84,13 @@ impl Latencies {
 pub(crate) struct Errors(BTreeMap<String, u64>);
 
 impl Errors {
+    /// Counts several.
+    pub(crate) fn add_many(&mut self, text: &str, count: u64) {
+        if count > 0 {
+            *self.0.entry(text.to_owned()).or_default() += count;
+        }
+    }
+
     /// Counts one. Numbers in a text are no reason to list it twice.
     pub(crate) fn add(&mut self, text: &str) {
         let mut general = String::new();

@@ -134,7 +134,7 @@ fn consume<S: Sink>(
         run.phase("warm-up", &mut engines, |_| Phase::default())?;
         before = shared.received.load(Ordering::Relaxed);
     }
-    shared.enough.store(options.common.limit().map_or(0, |limit| before + limit), Ordering::Relaxed);
+    shared.enough.store(options.common.limit().map_or(u64::MAX, |limit| before + limit), Ordering::Relaxed);
     let scanned_before: u64 = engines.iter().map(|engine| engine.traffic.scanned).sum();
     let measured =
         run.phase("consume", &mut engines, |_| Phase { length: options.common.nanoseconds(), ..Phase::default() })?;

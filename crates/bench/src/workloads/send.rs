@@ -85,6 +85,7 @@ impl SendArgs {
             tag: self.tag.clone().map(|tag| (tag, self.tag_every)),
             keys: self.keys,
             properties,
+            due: None,
             sys_flag: 0,
             one_way: self.mode == Mode::OneWay,
         })
@@ -111,7 +112,7 @@ pub(crate) fn run(mut options: SendArgs) -> Result<Report, BenchError> {
         let mut sent = Numbers::default();
         engines.iter_mut().for_each(|engine| sent.add(std::mem::take(&mut engine.traffic.sent)));
         drop(engines);
-        verified = Some(verify::verify(&options.common, &shape, &starts, sent)?);
+        verified = Some(verify::verify(&options.common, &shape, &starts, &sent)?.result(&sent));
     } else if options.mode == Mode::OneWay {
         // The connections stay open until the broker has read what was sent.
         Caller::connect(&options.common)?.offsets(&shape.topics.name(0), 0)?;
@@ -165,7 +166,7 @@ pub(crate) struct Sender {
     /// The next request's number among this thread's.
     next: u64,
     /// For those who ask later: what the broker took.
-    sent: Numbers,
+    pub sent: Numbers,
     verify: bool,
     /// The number of the request in each slot, by connection.
     slots: Vec<Vec<u64>>,
@@ -190,8 +191,13 @@ impl Sender {
     }
 
     /// What was sent so far does not count.
-    fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         self.sent = Numbers::default();
+    }
+
+    /// The number among this thread's of the request that comes next.
+    pub(crate) fn position(&self) -> u64 {
+        self.next
     }
 
     fn note(&mut self, request: u64) {

@@ -31,17 +31,11 @@ pub(crate) fn run(mut options: TopicsArgs) -> Result<Report, BenchError> {
     options.common.refuse("topics", &[("--verify", options.common.verify)])?;
     let common = &options.common;
     let mut run = Run::start(common.clone());
-    let shape = Shape {
-        topics: Topics::new(&common.topic, options.topics)?,
-        queues: common.queues,
-        bodies: Bodies::new(run.clock.wall_nanos(), common.size as usize),
-        batch: 1,
-        tag: None,
-        keys: false,
-        properties: Vec::new(),
-        sys_flag: 0,
-        one_way: false,
-    };
+    let shape = Shape::plain(
+        Topics::new(&common.topic, options.topics)?,
+        common.queues,
+        Bodies::new(run.clock.wall_nanos(), common.size as usize),
+    );
     let created = create::many(&mut run, &shape.topics)?;
     let (clock, threads) = (run.clock, u64::from(common.threads));
     let mut engines = run.engines(
