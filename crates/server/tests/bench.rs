@@ -2,9 +2,13 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader};
-use std::process::{Command as Process, Output, Stdio};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command as Process, Output, Stdio};
 
+use apogee_wire::codes::request as code;
+use apogee_wire::{Command, frame};
+use bytes::BytesMut;
 use common::{Server, binary};
 use serde_json::Value;
 
@@ -111,6 +115,77 @@ fn what_cannot_be_measured_is_said() {
     assert!(pid.contains("no such process"), "{pid}");
     let closed = failure(&broker, &["send", "--messages", "5", "--topic", "SCHEDULE_TOPIC_XXXX"]);
     assert!(closed.contains("SCHEDULE_TOPIC_XXXX"), "{closed}");
+}
+
+/// What happens to one message on its way.
+#[derive(Clone, Copy)]
+enum Mishap {
+    Lost,
+    Twice,
+    Changed,
+}
+
+/// Passes on to a server what it is sent, but for the tenth message, which it answers itself.
+fn between(server: SocketAddr, mishap: Mishap) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            let upstream = TcpStream::connect(server).expect("the server listens");
+            let (mut answers, mut back) = (upstream.try_clone().expect("cloned"), client.try_clone().expect("cloned"));
+            std::thread::spawn(move || std::io::copy(&mut answers, &mut back));
+            std::thread::spawn(move || pass(client, upstream, mishap));
+        }
+    });
+    address
+}
+
+fn pass(mut client: TcpStream, mut upstream: TcpStream, mishap: Mishap) -> std::io::Result<()> {
+    let (mut buffer, mut request, mut sends) = (BytesMut::new(), Command::default(), 0);
+    let mut chunk = [0; 65_536];
+    loop {
+        while frame::decode(&mut buffer, &mut request, frame::MAX_FRAME).expect("frames") {
+            sends += u32::from(request.code == code::SEND_MESSAGE_V2);
+            let is_it = request.code == code::SEND_MESSAGE_V2 && sends == 10;
+            match mishap {
+                Mishap::Lost if is_it => {
+                    client.write_all(&frame::to_bytes(&Command::response_to(&request, 0)))?;
+                    continue;
+                }
+                Mishap::Twice if is_it => upstream.write_all(&frame::to_bytes(&request.clone().oneway()))?,
+                Mishap::Changed if is_it => {
+                    let mut body = request.body.to_vec();
+                    body[500] ^= 1;
+                    request.body = body.into();
+                }
+                _ => {}
+            }
+            upstream.write_all(&frame::to_bytes(&request))?;
+        }
+        match client.read(&mut chunk)? {
+            0 => return upstream.shutdown(Shutdown::Both),
+            read => buffer.extend_from_slice(&chunk[..read]),
+        }
+    }
+}
+
+#[test]
+fn what_goes_wrong_with_a_message_is_found() {
+    let server = Server::start(&[]);
+    for (mishap, expected) in [
+        (Mishap::Lost, [1.0, 0.0, 0.0]),
+        (Mishap::Twice, [0.0, 1.0, 0.0]),
+        // It is not what was sent, and what was sent is not there.
+        (Mishap::Changed, [1.0, 0.0, 1.0]),
+    ] {
+        let broker = between(server.broker, mishap).to_string();
+        let output =
+            bench(&broker, &["send", "--messages", "30", "--connections", "1", "--mode", "sync", "--verify", "--json"]);
+        let result: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+        let found = ["missing", "duplicates", "damaged"].map(|name| number(&result, &format!("/verified/{name}")));
+        assert_eq!(found, expected, "{result}");
+        assert_eq!(output.status.success(), expected == [0.0, 1.0, 0.0], "{result}");
+    }
 }
 
 #[test]
@@ -228,22 +303,40 @@ fn topics_are_created_and_used() {
     }
 }
 
+/// Where a floor listens that was just started.
+fn floor_address(child: &mut Child) -> String {
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("a line");
+    line.trim().rsplit(' ').next().expect("an address").to_owned()
+}
+
 #[test]
 fn the_floor_answers_and_stores_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("synced");
     let mut child = Process::new(binary())
         .args(["bench", "floor", "--listen", "127.0.0.1:0"])
         .stdout(Stdio::piped())
         .spawn()
         .expect("the binary starts");
-    let mut line = String::new();
-    let output = child.stdout.take().expect("a pipe");
-    BufReader::new(output).read_line(&mut line).expect("a line");
-    let address = line.trim().rsplit(' ').next().expect("an address").to_owned();
+    let address = floor_address(&mut child);
     let output = bench(&address, &["send", "--messages", "5000", "--in-flight", "64", "--connections", "4", "--json"]);
     let result: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
     assert_eq!(number(&result, "/messages"), 5000.0);
     let verified = failure(&address, &["send", "--messages", "5", "--verify"]);
     assert!(verified.contains("does not tell the offsets"), "{verified}");
+    child.kill().expect("killed");
+    child.wait().expect("gone");
+
+    let mut child = Process::new(binary())
+        .args(["bench", "floor", "--listen", "127.0.0.1:0", "--flush"])
+        .arg(&file)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    let address = floor_address(&mut child);
+    assert!(bench(&address, &["send", "--messages", "20"]).status.success());
+    assert!(std::fs::metadata(&file).expect("a file").len() > 20 * 1024);
     child.kill().expect("killed");
     child.wait().expect("gone");
 }

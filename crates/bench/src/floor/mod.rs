@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 use rustix::fs::fdatasync;
@@ -20,26 +21,27 @@ mod serve;
 /// sockets, which no broker goes below.
 #[derive(Args, Debug, Clone, Serialize)]
 pub(crate) struct FloorArgs {
-    /// Address to listen on. It serves until it is killed.
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:10911")]
+    /// Address to listen on, 127.0.0.1:10911 unless it is given. It serves until it is killed.
+    #[arg(long, value_name = "HOST:PORT")]
     #[serde(skip)]
-    listen: String,
-    /// Instead: appends to this file and syncs it (fdatasync) in a loop, the floor of a sync flush. The file is
-    /// created, and removed at the end.
+    listen: Option<String>,
+    /// The floor of a sync flush. With --listen: what was read of a connection is appended to this file, and synced
+    /// (fdatasync), before it is answered. Without: nothing is served; it writes and syncs in a loop, and removes
+    /// the file at the end. The file must not be there before.
     #[arg(long, value_name = "FILE")]
     flush: Option<PathBuf>,
-    /// Bytes of each write.
-    #[arg(long, value_name = "BYTES", default_value_t = 1280, requires = "flush", value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
+    /// Bytes of each write of the loop.
+    #[arg(long, value_name = "BYTES", default_value_t = 1280, requires = "flush", conflicts_with = "listen", value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
     size: u32,
     /// Writes for so many seconds.
-    #[arg(long, value_name = "S", default_value_t = 5, requires = "flush", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    #[arg(long, value_name = "S", default_value_t = 5, requires = "flush", conflicts_with = "listen", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: u64,
     /// Writes over so many MiB of zeros that are on disk before, not behind the file's end: then a sync has no
     /// change of the file's size and blocks to write.
-    #[arg(long, value_name = "MIB", default_value_t = 0, requires = "flush", value_parser = clap::value_parser!(u64).range(0..=10_240))]
+    #[arg(long, value_name = "MIB", default_value_t = 0, requires = "flush", conflicts_with = "listen", value_parser = clap::value_parser!(u64).range(0..=10_240))]
     allocated: u64,
     /// Prints one JSON object at the end, for machines.
-    #[arg(long, requires = "flush")]
+    #[arg(long, requires = "flush", conflicts_with = "listen")]
     #[serde(skip)]
     pub json: bool,
 }
@@ -47,11 +49,15 @@ pub(crate) struct FloorArgs {
 /// Serves until it is killed, or writes and reports.
 pub(crate) fn run(options: &FloorArgs) -> Result<Report, BenchError> {
     let Some(path) = &options.flush else {
-        return serve::serve(&options.listen).map(|never| match never {});
+        return serve::serve(options.listen.as_deref().unwrap_or("127.0.0.1:10911"), None).map(|never| match never {});
     };
     let failed = |error: std::io::Error| BenchError::system(&format!("--flush {}", path.display()), error);
     // Nobody's file is written over.
-    let file = OpenOptions::new().write(true).create_new(true).open(path).map_err(failed)?;
+    let file = OpenOptions::new().append(options.listen.is_some()).write(true).create_new(true).open(path);
+    let file = file.map_err(failed)?;
+    if let Some(listen) = &options.listen {
+        return serve::serve(listen, Some(Arc::new(file))).map(|never| match never {});
+    }
     let measured = flush(options, file);
     let removed = std::fs::remove_file(path);
     let measured = measured.map_err(failed)?;

@@ -1,13 +1,16 @@
 //! A server that answers from a constant.
 
 use std::convert::Infallible;
+use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
 
 use apogee_wire::codes::response;
 use apogee_wire::headers::SendMessageResponseHeader;
 use apogee_wire::{Command, frame};
 use bytes::BytesMut;
+use rustix::fs::fdatasync;
 
 use crate::engine::frames::{OPAQUE, PREFIX, Spot, cut, decode_head};
 use crate::error::BenchError;
@@ -18,8 +21,8 @@ const FLAG: &[u8] = b"\"flag\":";
 /// The flag of a request that gets no answer.
 const ONE_WAY: i32 = 2;
 
-/// Serves each connection on a thread of its own.
-pub(super) fn serve(listen: &str) -> Result<Infallible, BenchError> {
+/// Serves each connection on a thread of its own. What is read goes to `file` first, if there is one.
+pub(super) fn serve(listen: &str, file: Option<Arc<File>>) -> Result<Infallible, BenchError> {
     let failed = |error| BenchError::system(&format!("cannot listen on {listen}"), error);
     let listener = TcpListener::bind(listen).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
@@ -34,10 +37,10 @@ pub(super) fn serve(listen: &str) -> Result<Infallible, BenchError> {
             std::thread::sleep(std::time::Duration::from_millis(10));
             continue;
         };
-        let template = template.clone();
+        let (template, file) = (template.clone(), file.clone());
         let thread = std::thread::Builder::new().stack_size(256 * 1024);
         let started = thread.spawn(move || {
-            if let Err(error) = connection(stream, &template) {
+            if let Err(error) = connection(stream, &template, file.as_deref()) {
                 let _ = writeln!(std::io::stderr(), "apogee bench floor: {error}");
             }
         });
@@ -90,7 +93,7 @@ impl Template {
 }
 
 /// Answers all whole requests of each read by one write.
-fn connection(mut stream: TcpStream, template: &Template) -> Result<(), BenchError> {
+fn connection(mut stream: TcpStream, template: &Template, file: Option<&File>) -> Result<(), BenchError> {
     let lost = |error| BenchError::system("a connection was lost", error);
     stream.set_nodelay(true).map_err(lost)?;
     let mut buffer = vec![0; READ];
@@ -111,6 +114,10 @@ fn connection(mut stream: TcpStream, template: &Template) -> Result<(), BenchErr
                 template.write(opaque, &mut out);
             }
             used += length;
+        }
+        if let Some(mut file) = file.filter(|_| used > 0) {
+            let synced = file.write_all(&buffer[..used]).and_then(|()| Ok(fdatasync(file)?));
+            synced.map_err(|error| BenchError::system("--flush", error))?;
         }
         stream.write_all(&out).map_err(lost)?;
         out.clear();
