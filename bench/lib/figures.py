@@ -12,6 +12,9 @@ from .model import Target, Workload
 #: Share of a core from which on the generator, not the server, may be what is measured.
 GENERATOR_LIMIT = 0.8
 
+#: Share by which a number of messages may differ from what it should be: some may have been refused before.
+MESSAGES_TOLERANCE = 0.01
+
 #: A measurement: {"workload", "server", "round", "result": {...}} or {..., "failed": "why"}.
 Measurement = dict[str, Any]
 
@@ -25,12 +28,15 @@ _PATHS = {
     "resident_bytes": ("server", "resident_bytes"),
     "anonymous_bytes": ("server", "anonymous_bytes"),
     "added_bytes": ("server", "added_bytes"),
+    "created_rate": ("create", "rate"),
     "start_s": ("start_s",),
 }
 
 
 def figure(result: dict[str, Any], name: str) -> Optional[float]:
     """A figure of one result, if it has it."""
+    if name == "cpu_us" and not result.get("messages"):
+        return None
     value: Any = result
     for key in _PATHS[name]:
         value = value.get(key) if isinstance(value, dict) else None
@@ -43,8 +49,8 @@ def generator_cores(result: dict[str, Any]) -> float:
     return float(cores) / max(int((result.get("options") or {}).get("threads", 1)), 1)
 
 
-def objection(result: dict[str, Any]) -> Optional[str]:
-    """Why a result is no figure; none if it is one."""
+def objection(result: dict[str, Any], messages: Optional[int] = None) -> Optional[str]:
+    """Why a result is no figure; none if it is one. It must have come to so many messages, if that is told."""
     errors = result.get("errors") or {}
     if errors:
         text, count = max(errors.items(), key=lambda item: item[1])
@@ -53,6 +59,8 @@ def objection(result: dict[str, Any]) -> Optional[str]:
     wrong = {key: verified[key] for key in ("missing", "duplicates", "damaged") if verified.get(key)}
     if wrong:
         return "not valid: " + ", ".join(f"{count} {what}" for what, count in wrong.items())
+    if messages is not None and abs(result.get("messages", 0) - messages) > messages * MESSAGES_TOLERANCE:
+        return f"not valid: {result.get('messages')} messages, and it should be {messages}"
     cores = generator_cores(result)
     if cores > GENERATOR_LIMIT:
         return f"not valid: the generator was the bottleneck ({cores:.0%} of a core)"
@@ -69,6 +77,11 @@ class Summary:
     #: Why rounds were left out, or all of them.
     objections: tuple[str, ...] = ()
 
+    @property
+    def word(self) -> str:
+        """What stands in the place of its figures when there are none."""
+        return self.objections[0].partition(":")[0] if self.objections else "–"
+
     def get(self, name: str) -> Optional[float]:
         return self.medians.get(name)
 
@@ -76,14 +89,14 @@ class Summary:
 Summaries = dict[tuple[str, str], Summary]
 
 
-def summarize(measurements: list[Measurement]) -> Summary:
+def summarize(measurements: list[Measurement], messages: Optional[int] = None) -> Summary:
     """Medians over the valid rounds, of one workload on one server."""
     values: dict[str, list[float]] = {}
     objections: list[str] = []
     rounds = 0
     for measurement in measurements:
         result = measurement.get("result")
-        reason = f"failed: {measurement.get('failed')}" if result is None else objection(result)
+        reason = f"failed: {measurement.get('failed')}" if result is None else objection(result, messages)
         if reason or result is None:
             objections.append(reason or "failed")
             continue
@@ -102,7 +115,7 @@ def summarize_all(workloads: dict[str, Workload], measurements: list[Measurement
     for measurement in measurements:
         if measurement["workload"] in workloads:
             grouped.setdefault((measurement["workload"], measurement["server"]), []).append(measurement)
-    return {key: summarize(found) for key, found in grouped.items()}
+    return {key: summarize(found, workloads[key[0]].messages) for key, found in grouped.items()}
 
 
 def ratio(ours: Optional[float], other: Optional[float]) -> Optional[float]:

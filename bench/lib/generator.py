@@ -13,6 +13,9 @@ from .servers import Place, Server
 #: Time that a run may take beyond what it was asked to take, before it counts as stuck.
 PATIENCE_SECONDS = 900.0
 
+#: Size of the file that syncs are measured on.
+DISK_MEBIBYTES = 256
+
 
 class GeneratorError(Exception):
     """The generator could not do its work."""
@@ -23,12 +26,26 @@ def run(place: Place, server: Server, workload: str, arguments: list[str]) -> di
     return finish(begin(place, server, workload, arguments))
 
 
+def disk(place: Place, seconds: int) -> dict[str, Any]:
+    """Writes and syncs, one after the other, as many bytes as a message of 1 KB takes; no server. The file has its
+    blocks before, as a log file may have them: on many file systems syncing new ones takes several times as long."""
+    file = place.data / "disk"
+    file.unlink(missing_ok=True)
+    command = [str(place.binary), "bench", "floor", "--flush", str(file), "--seconds", str(seconds)]
+    command += ["--allocated", str(DISK_MEBIBYTES), "--json"]
+    return finish(spawn(command))
+
+
 def begin(place: Place, server: Server, workload: str, arguments: list[str]) -> subprocess.Popen[str]:
     """Starts one run."""
     command = [str(place.binary), "bench", workload, "--broker", place.broker, "--json"]
     command += ["--server-pid", str(server.pid)]
+    return spawn([*command, *arguments])
+
+
+def spawn(command: list[str]) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [*command, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
     )
 

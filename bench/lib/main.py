@@ -18,7 +18,7 @@ from . import machine, report, workloads
 from .model import Scale, Session
 from .results import Results, ResultsError
 from .runner import Plan, Runner
-from .servers import APACHE, APACHE_HEAP, APOGEE, COLD, FLOOR, ORACLE, REPOSITORY, Place, is_free
+from .servers import APACHE, APACHE_HEAP, APOGEE, COLD, DISK, FLOOR, ORACLE, REPOSITORY, TITLES, Place, is_free
 
 #: Least free space of the data folder, in bytes, beside what the large start needs.
 FREE_BYTES = 14 << 30
@@ -37,7 +37,7 @@ def arguments(given: list[str]) -> argparse.Namespace:
     parser.add_argument("--report", type=Path, metavar="DIR", help="only write the report of a folder's results anew")
     parser.add_argument("--only", default="", metavar="NAME[,NAME]", help="these workloads or sessions (see --list)")
     parser.add_argument("--servers", default="", metavar="NAME[,NAME]",
-                        help=f"these of {APOGEE}, {APACHE}, {COLD}, {FLOOR} (all)")
+                        help=f"these of {APOGEE}, {APACHE}, {COLD}, {FLOOR}, {DISK} (all)")
     parser.add_argument("--quick", action="store_true", help="tiny numbers, to see that everything works")
     parser.add_argument("--rounds", type=int, metavar="N", help="how often each server's turn comes (3; quick: 1)")
     parser.add_argument("--cold-rounds", type=int, metavar="N", help="the same of Apache's cold figures (1; quick: 0)")
@@ -169,11 +169,11 @@ def compare(options: argparse.Namespace) -> None:
         shutil.rmtree(folder)
     default_rounds, default_cold = (1, 0) if options.quick else (3, 1)
     servers = {name.strip() for name in options.servers.split(",") if name.strip()}
-    if servers - {APOGEE, APACHE, COLD, FLOOR}:
-        raise Usage(f"there is no server {', '.join(sorted(servers - {APOGEE, APACHE, COLD, FLOOR}))}")
+    if servers - set(TITLES):
+        raise Usage(f"there is no server {', '.join(sorted(servers - set(TITLES)))}: there are {', '.join(TITLES)}")
     plan = Plan(sessions, options.rounds or default_rounds,
                 default_cold if options.cold_rounds is None else options.cold_rounds, size.warm_up, size.rest_seconds,
-                frozenset(servers) if servers else None)
+                size.seconds, frozenset(servers) if servers else None)
     machine.raise_file_limit()
     for which in (signal.SIGINT, signal.SIGTERM):
         signal.signal(which, interrupted)

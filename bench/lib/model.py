@@ -27,6 +27,7 @@ class Scale:
     topics: int = 10_000
     most_topics: int = 100_000
     idle_seconds: int = 30
+    idle_rest: int = 20
     gigabytes: float = 10.0
     #: Before a kill, what is not in a checkpoint yet.
     last_megabytes: int = 100
@@ -39,7 +40,7 @@ class Scale:
         """Just enough to see that everything works."""
         return Scale(
             seconds=1, warm_up=5_000, catch_up=50_000, one_million=20_000, few_groups=20, many_groups=100,
-            connections=200, topics=100, most_topics=200, idle_seconds=1, gigabytes=0.05, live_rate=2_000,
+            connections=200, topics=100, most_topics=200, idle_seconds=1, idle_rest=1, gigabytes=0.05, live_rate=2_000,
             last_megabytes=5, rest_seconds=0.2,
         )
 
@@ -60,6 +61,8 @@ class Idle:
     """Nothing is done: how much CPU time and memory that takes."""
 
     seconds: int
+    #: Before it: servers have things to do after a start, or after load.
+    rest: int
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,8 @@ class Workload:
     servers: tuple[str, ...] = BROKERS
     #: Why a server is left out.
     absent: dict[str, str] = field(default_factory=dict)
+    #: How many messages it must come to; none: as many as go.
+    messages: Optional[int] = None
     #: The figure in which Apogee may not be behind Apache RocketMQ; empty: none.
     speed: str = ""
 
@@ -119,5 +124,7 @@ class Session:
     warm: tuple[str, ...] = ("send", "consume")
     #: Whether each workload needs what those before it did.
     chained: bool = False
+    #: Which figures are drawn.
+    charts: tuple[str, ...] = ("cpu_us", "rate", "p99_us")
     #: What must be there before, not measured.
     prepare: tuple[Run, ...] = ()

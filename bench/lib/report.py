@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+from collections import Counter
 from pathlib import Path
 from typing import Any, Optional
 
@@ -10,7 +10,9 @@ from . import chart, figures, workloads
 from .figures import Summaries, Summary
 from .model import Scale, Session, Target, Workload
 from .results import Results
-from .servers import APACHE, APOGEE, COLD, FLOOR, TITLES
+from .servers import APACHE, APOGEE, COLD, DISK, FLOOR, TITLES
+
+RATIOS = "cpu-ratio.svg"
 
 #: Columns of the detailed tables: figure, head, factor.
 COLUMNS = (
@@ -23,6 +25,7 @@ COLUMNS = (
     ("anonymous_bytes", "memory, MB", 1e-6),
     ("resident_bytes", "with mapped files, MB", 1e-6),
     ("added_bytes", "added memory, MB", 1e-6),
+    ("created_rate", "topics created/s", 1.0),
     ("start_s", "until a message is answered, ms", 1e3),
 )
 FIGURES = {
@@ -58,15 +61,23 @@ def text(about: dict[str, Any], sessions: list[Session], summaries: Summaries, d
         "Every single measurement: [results.json](results.json).\n",
         description(about), "## Targets\n", targets(sessions, summaries), behind(sessions, summaries),
     ]
-    parts += [f"![{name}]({name})\n" for name in drawings]
+    parts += [image(name) for name in drawings if name == RATIOS]
     for session in sessions:
-        table = details(session, summaries)
-        if table:
-            parts += [f"## {session.title}\n", settings(session), table]
+        figures_of = details(session, summaries)
+        if figures_of:
+            parts += [f"## {session.title}\n", settings(session), figures_of]
+            parts += [image(name) for name in drawings if name.rpartition("-")[0] == session.name]
+    refused = objections(summaries)
+    if refused:
+        parts += ["## Not valid, or failed\n", refused]
     left_out = absent(sessions, summaries)
     if left_out:
         parts += ["## Left out\n", left_out]
     return "\n".join(part for part in parts if part)
+
+
+def image(name: str) -> str:
+    return f"![{name.removesuffix('.svg')}]({name})\n"
 
 
 def description(about: dict[str, Any]) -> str:
@@ -109,7 +120,7 @@ def cell(name: str, summary: Optional[Summary]) -> str:
         return "not run"
     found = summary.get(name)
     if found is None and summary.rounds == 0:
-        return summary.objections[0].splitlines()[0]
+        return summary.word
     return value(name, found)
 
 
@@ -129,7 +140,7 @@ def bound(target: Target) -> str:
         return f"{sign} {value(target.figure, target.bound)}"
     if target.of.startswith("workload:"):
         return f"{sign} {target.bound:.0%} of {target.of[len('workload:'):]}"
-    of = {APACHE: "Apache's", FLOOR: "the floor's"}[target.of]
+    of = {APACHE: "Apache's", FLOOR: "the floor's", DISK: "the disk's"}[target.of]
     return f"{sign} {fraction(target.bound)} {of}"
 
 
@@ -148,7 +159,8 @@ def targets(sessions: list[Session], summaries: Summaries) -> str:
                     for name in (APOGEE, APACHE)
                 )
                 share = figures.ratio(found.ours, figure_of(summaries, workload, APACHE, target.figure))
-                floor = figures.ratio(found.ours, figure_of(summaries, workload, FLOOR, target.figure))
+                lowest = DISK if DISK in workload.servers else FLOOR
+                floor = figures.ratio(found.ours, figure_of(summaries, workload, lowest, target.figure))
                 rows.append((
                     workload.name, workload.title, FIGURES[target.figure], ours, theirs, fraction(share),
                     fraction(floor), bound(target), met,
@@ -195,11 +207,21 @@ def details(session: Session, summaries: Summaries) -> str:
         cells = ["" if number is None else chart.short(number * factor) for number, factor in numbers]
         rounds = str(summary.rounds)
         if summary.objections:
-            rounds += f"; {len(summary.objections)} × {summary.objections[0].splitlines()[0]}"
+            rounds += f"; {len(summary.objections)} {summary.word}"
         rows.append((title, TITLES[server], *cells, rounds))
     if not rows:
         return ""
     return table(("workload", "server", *(head for _, head, _ in columns), "rounds"), rows)
+
+
+def objections(summaries: Summaries) -> str:
+    """Why results are no figures."""
+    lines = []
+    for (workload, server), summary in summaries.items():
+        for reason, count in Counter(summary.objections).items():
+            times = f", {count} times" if count > 1 else ""
+            lines.append(f"- {workload}, {TITLES[server]}{times}: {' '.join(reason.split())}\n")
+    return "".join(lines)
 
 
 def absent(sessions: list[Session], summaries: Summaries) -> str:
@@ -217,11 +239,10 @@ def absent(sessions: list[Session], summaries: Summaries) -> str:
 
 def charts(sessions: list[Session], summaries: Summaries) -> dict[str, str]:
     """All charts by file name."""
-    drawn = {"cpu-ratio.svg": cpu_ratios(sessions, summaries)}
+    drawn = {RATIOS: cpu_ratios(sessions, summaries)}
     for session in sessions:
-        drawn[f"{session.name}-cpu.svg"] = grouped(session, summaries, "cpu_us", 1.0, "CPU time, µs a message")
-        drawn[f"{session.name}-rate.svg"] = grouped(session, summaries, "rate", 1.0, "messages a second")
-        drawn[f"{session.name}-p99.svg"] = grouped(session, summaries, "p99_us", 1e-3, "p99 latency, ms")
+        for name in session.charts:
+            drawn[f"{session.name}-{name.partition('_')[0]}.svg"] = grouped(session, summaries, name)
     return {name: drawing for name, drawing in drawn.items() if drawing}
 
 
@@ -242,16 +263,18 @@ def cpu_ratios(sessions: list[Session], summaries: Summaries) -> str:
         ("ratio",), rows, " ×")
 
 
-def grouped(session: Session, summaries: Summaries, name: str, factor: float, axis: str) -> str:
+def grouped(session: Session, summaries: Summaries, name: str) -> str:
     """One figure of all workloads and servers of a session."""
-    servers = [each for each in (APOGEE, APACHE, COLD, FLOOR)
+    axis, factor = next((head, factor) for column, head, factor in COLUMNS if column == name)
+    servers = [each for each in TITLES
                if any(figure_of(summaries, workload, each, name) is not None for workload in session.workloads)]
     rows = []
     for workload in session.workloads:
         found = [figure_of(summaries, workload, server, name) for server in servers]
         if any(number is not None for number in found):
             values = tuple(None if number is None else number * factor for number in found)
-            notes = tuple("not valid" if (workload.name, server) in summaries else "" for server in servers)
+            all_found = [summaries.get((workload.name, server)) for server in servers]
+            notes = tuple(each.word if each and each.rounds == 0 else "" for each in all_found)
             rows.append(chart.Row(workload.title, values, None, notes))
     if not rows or APOGEE not in servers:
         return ""

@@ -24,8 +24,12 @@ START_SECONDS = 600.0
 #: Longest time for a clean stop before it becomes a kill.
 STOP_SECONDS = 120.0
 
-APOGEE, APACHE, COLD, FLOOR = "apogee", "apache", "apache-cold", "floor"
-TITLES = {APOGEE: "Apogee", APACHE: "Apache RocketMQ", COLD: "Apache RocketMQ, cold", FLOOR: "floor"}
+#: The last is no server: the loop of writes and syncs that one sender with SYNC_FLUSH cannot be faster than.
+APOGEE, APACHE, COLD, FLOOR, DISK = "apogee", "apache", "apache-cold", "floor", "disk"
+TITLES = {
+    APOGEE: "Apogee", APACHE: "Apache RocketMQ", COLD: "Apache RocketMQ, cold", FLOOR: "floor",
+    DISK: "write and fdatasync",
+}
 
 
 class ServerError(Exception):
@@ -113,9 +117,7 @@ class Server:
         if self.name in (APACHE, COLD):
             return [str(ORACLE), "server", "--data", str(data), *ports, *pairs]
         if self.name == FLOOR:
-            flush = self.settings.get("flushDiskType") == "SYNC_FLUSH"
-            file = ["--flush", str(self.folder / "floor")] if flush else []
-            return [str(place.binary), "bench", "floor", "--listen", place.broker, *file]
+            return [str(place.binary), "bench", "floor", "--listen", place.broker]
         raise ServerError(f"there is no server '{self.name}'")
 
     def start(self) -> None:

@@ -12,7 +12,7 @@ from lib.servers import APACHE, APOGEE, FLOOR
 
 def result(cpu_us: float = 10.0, rate: float = 1000.0, cores: float = 0.5, **more: Any) -> dict[str, Any]:
     return {
-        "rate": rate, "errors": {}, "latency_us": {"p50": 100, "p99": 200, "p999": 300},
+        "messages": 10_000, "rate": rate, "errors": {}, "latency_us": {"p50": 100, "p99": 200, "p999": 300},
         "generator": {"cpu_seconds": 1, "cores": cores}, "server": {"cpu_us_per_message": cpu_us}, **more,
     }
 
@@ -25,7 +25,7 @@ def measured(server: str, *results: dict[str, Any], workload: str = "send-1") ->
 
 
 def workload(*targets: Target, speed: str = "") -> Workload:
-    return Workload("send-1", "one", Idle(1), targets, speed=speed)
+    return Workload("send-1", "one", Idle(1, 0), targets, speed=speed)
 
 
 class Objections(unittest.TestCase):
@@ -43,6 +43,10 @@ class Objections(unittest.TestCase):
         reason = figures.objection(result(errors={"busy": 3, "refused": 1})) or ""
         self.assertIn("4 errors", reason)
         self.assertIn("busy (3)", reason)
+
+    def test_all_messages_must_be_read(self) -> None:
+        self.assertIsNone(figures.objection(result(), 10_001))
+        self.assertIn("10000 messages, and it should be 20000", figures.objection(result(), 20_000) or "")
 
     def test_what_was_lost_is_told(self) -> None:
         reason = figures.objection(result(verified={"sent": 9, "missing": 2, "duplicates": 0, "damaged": 0}))
@@ -63,6 +67,7 @@ class Summaries(unittest.TestCase):
 
     def test_a_missing_figure_is_missing_not_zero(self) -> None:
         self.assertIsNone(figures.summarize(measured(APOGEE, {"rate": 5})).get("cpu_us"))
+        self.assertIsNone(figures.summarize(measured(APOGEE, result(messages=0))).get("cpu_us"))
 
 
 class Verdicts(unittest.TestCase):
