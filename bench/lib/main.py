@@ -162,7 +162,7 @@ def compare(options: argparse.Namespace) -> None:
         show(sessions)
         return
     if options.report:
-        report.write(Results.load(options.report))
+        print(report.write(Results.load(options.report)), file=sys.stderr)
         return
     folder = out(options)
     if options.quick and not options.out and folder.exists():

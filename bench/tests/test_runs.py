@@ -118,7 +118,7 @@ class Kept(unittest.TestCase):
         text = self.report(*measured(APOGEE, result(15)), *measured(APACHE, result(100)), *measured(FLOOR, result(10)))
         self.assertRegex(self.line(text, "send-1 ", "Apache's", "CPU"), r"15 µs .*100 µs .*1/6\.67 .*1\.5 × .* met")
         self.assertIn("**not met**", self.line(text, "send-1 ", "the floor's"))
-        self.assertIn("![cpu-ratio.svg](cpu-ratio.svg)", text)
+        self.assertIn("![cpu-ratio](cpu-ratio.svg)", text)
         self.assertTrue((self.folder / "send-cpu.svg").exists())
 
     def test_the_report_gives_no_figure_where_the_generator_was_the_bottleneck(self) -> None:
