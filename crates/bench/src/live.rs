@@ -74,6 +74,7 @@ pub(crate) fn run(
         check.add(std::mem::take(&mut engine.traffic.sink.check));
         early += engine.traffic.sink.early;
     }
+    measured.tally.lateness = std::mem::take(&mut sent.lateness);
     let missing = sent.messages.saturating_sub(measured.tally.messages);
     let seconds = PATIENCE / SECOND;
     measured.tally.errors.add_many(&format!("sent, not received within {seconds} s"), missing);

@@ -191,7 +191,7 @@ impl Requests {
             hexadecimal(number, &mut bytes[at..at + 16]);
         }
         if let (Some(at), Some((_, every))) = (spots.tag, &self.shape.tag)
-            && number % every != 0
+            && !number.is_multiple_of(*every)
         {
             bytes[at..at + self.other_tag.len()].copy_from_slice(&self.other_tag);
         }

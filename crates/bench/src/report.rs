@@ -90,6 +90,9 @@ impl Figures {
 struct Generator {
     cpu_seconds: f64,
     cores: f64,
+    /// How late it was with paced requests.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lateness_us: Option<Quantiles>,
 }
 
 #[derive(Debug, Serialize)]
@@ -148,7 +151,11 @@ impl Report {
             bytes_per_second: per(tally.bytes),
             errors: tally.errors.texts().clone(),
             latency_us: Quantiles::of(&tally.latencies),
-            generator: Generator { cpu_seconds: *own_cpu, cores: own_cpu / seconds.max(1e-9) },
+            generator: Generator {
+                cpu_seconds: *own_cpu,
+                cores: own_cpu / seconds.max(1e-9),
+                lateness_us: Quantiles::of(&tally.lateness),
+            },
             server: server.map(|server| Server::of(server, tally.messages)),
             verified: None,
             extra: Map::new(),
@@ -214,7 +221,7 @@ impl Report {
             )?;
         }
         for (name, value) in &self.extra {
-            writeln!(out, "{name:<10} {value}")?;
+            writeln!(out, "{:<10} {}", name.replace('_', " "), plain(value))?;
         }
         if let Some(Verified { sent, received, missing, duplicates, damaged }) = self.verified {
             writeln!(
@@ -223,8 +230,11 @@ impl Report {
                 "verified"
             )?;
         }
-        writeln!(out, "{:<10} {:.2} cores", "generator", self.generator.cores)?;
-        Ok(())
+        write!(out, "{:<10} {:.2} cores", "generator", self.generator.cores)?;
+        if let Some(late) = self.generator.lateness_us {
+            write!(out, "; late itself by p50 {}, p99 {}", time(late.p50), time(late.p99))?;
+        }
+        writeln!(out)
     }
 
     /// What to tell whoever trusts the figures.
@@ -247,6 +257,23 @@ fn object(options: &impl Serialize) -> Result<Map<String, Value>, BenchError> {
         Ok(other) => Err(BenchError::new(format!("options are no object but {other}"))),
         Err(error) => Err(BenchError::system("options", error)),
     }
+}
+
+/// A figure for people; an object's figures one after the other.
+fn plain(value: &Value) -> String {
+    let pair = |(name, value): (&String, &Value)| match value {
+        Value::Object(_) => format!("{} ({})", name.replace('_', " "), plain(value)),
+        _ => format!("{} {}", name.replace('_', " "), plain(value)),
+    };
+    match value {
+        Value::Object(map) => map.iter().filter(|(_, value)| !is_empty(value)).map(pair).collect::<Vec<_>>().join(", "),
+        Value::Number(number) if number.is_f64() => number.as_f64().map_or_else(String::new, |it| format!("{it:.2}")),
+        other => other.to_string(),
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    value.is_null() || value.as_object().is_some_and(Map::is_empty)
 }
 
 /// Microseconds for people.

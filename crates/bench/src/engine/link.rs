@@ -1,7 +1,8 @@
 //! One connection with its buffers and its requests in flight.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
 use bytes::BytesMut;
 
@@ -94,4 +95,18 @@ impl Link {
     fn peer(&self) -> String {
         self.stream.peer_addr().map_or_else(|_| "an address of before".to_owned(), |address| address.to_string())
     }
+}
+
+/// Opens connections to a broker.
+pub(crate) fn connect(broker: &str, address: SocketAddr, count: usize) -> Result<Vec<TcpStream>, BenchError> {
+    (0..count)
+        .map(|number| {
+            let stream = TcpStream::connect_timeout(&address, Duration::from_secs(5)).map_err(|error| {
+                let which = if count > 1 { format!(" (connection {} of {count})", number + 1) } else { String::new() };
+                BenchError::new(format!("cannot connect to the broker at {broker}{which}: {error}"))
+            })?;
+            stream.set_nodelay(true).map_err(|error| BenchError::system("cannot prepare a connection", error))?;
+            Ok(stream)
+        })
+        .collect()
 }

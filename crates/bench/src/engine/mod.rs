@@ -3,28 +3,27 @@
 //! It shares a machine with the server it measures, so that it must cost little: one `epoll` for all
 //! connections, all answers of a read handled at once, and one write for all requests that follow from them.
 
-use std::net::{SocketAddr, TcpStream};
-use std::os::fd::OwnedFd;
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use apogee_wire::Command;
 use bytes::BytesMut;
-use rustix::event::{Timespec, epoll};
-use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime};
 
 mod clock;
 pub(crate) mod frames;
 mod link;
 mod pace;
 mod tally;
+mod waiter;
 
 pub(crate) use clock::{Clock, SECOND};
 use frames::{Answer, Recogniser, cut};
+pub(crate) use link::connect;
 use link::{FREE, Link};
 pub(crate) use pace::{Pace, Phase};
 pub(crate) use tally::{Latencies, Progress, Tally};
+use waiter::{Events, Waiter};
 
 use crate::error::BenchError;
 
@@ -38,10 +37,6 @@ const PAUSE: u64 = SECOND / 100;
 const LOOK: u64 = SECOND / 50;
 /// Bytes that are read at once.
 const READ: usize = 256 * 1024;
-/// Events that are taken at once.
-const EVENTS: usize = 1024;
-/// The event that is the timer's.
-const TIMER: u64 = u64::MAX;
 
 /// Where a request goes: a connection, and one of its slots for requests in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,10 +116,7 @@ pub(crate) trait Traffic: Send {
 /// The connections, and what goes over them.
 pub(crate) struct Engine<T> {
     links: Vec<Link>,
-    epoll: OwnedFd,
-    timer: OwnedFd,
-    /// What the timer is set to.
-    armed: Option<u64>,
+    waiter: Waiter,
     recogniser: Recogniser,
     /// What is sent.
     pub traffic: T,
@@ -153,21 +145,16 @@ impl<T: Traffic> Engine<T> {
         clock: Clock,
         progress: Arc<Progress>,
     ) -> Result<Self, BenchError> {
-        let system = |error| BenchError::system("cannot prepare to wait for connections", error);
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(system)?;
-        let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC).map_err(system)?;
-        epoll::add(&epoll, &timer, epoll::EventData::new_u64(TIMER), epoll::EventFlags::IN).map_err(system)?;
+        let waiter = Waiter::new()?;
         let mut links = Vec::with_capacity(connections.len());
         for (at, (stream, read, slots)) in connections.into_iter().enumerate() {
             stream.set_nonblocking(true).map_err(|error| BenchError::system("cannot prepare a connection", error))?;
-            epoll::add(&epoll, &stream, epoll::EventData::new_u64(at as u64), epoll::EventFlags::IN).map_err(system)?;
+            waiter.add(&stream, at)?;
             links.push(Link::new(stream, read, slots));
         }
         Ok(Self {
             links,
-            epoll,
-            timer,
-            armed: None,
+            waiter,
             recogniser: Recogniser::default(),
             traffic,
             tally: Tally::default(),
@@ -187,8 +174,7 @@ impl<T: Traffic> Engine<T> {
     pub(crate) fn run(&mut self, phase: &Phase) -> Result<(), BenchError> {
         self.tally = Tally::default();
         self.issued = 0;
-        let mut buffer = vec![0; READ];
-        let mut events = Vec::with_capacity(EVENTS);
+        let (mut buffer, mut events) = (vec![0; READ], Events::new());
         let mut now = self.clock.now();
         self.heard = now;
         self.resume_at = now;
@@ -214,11 +200,8 @@ impl<T: Traffic> Engine<T> {
                 )));
             }
             self.wait(phase, open, &mut events)?;
-            for event in events.drain(..) {
-                let event: epoll::Event = event;
-                if event.data.u64() != TIMER {
-                    self.serve(event.data.u64() as usize, phase, &mut buffer)?;
-                }
+            while let Some(at) = events.next() {
+                self.serve(at, phase, &mut buffer)?;
             }
             now = self.clock.now();
             self.progress.messages.store(self.tally.messages, Ordering::Relaxed);
@@ -252,7 +235,8 @@ impl<T: Traffic> Engine<T> {
             }
         }
         let Some(pace) = &phase.pace else { return Ok(()) };
-        self.starved = false;
+        // Whoever waited for a slot is late by the server's doing, not by ours.
+        let starved = std::mem::take(&mut self.starved);
         while self.is_open(phase, now) {
             let intended = pace.intended(phase.start, self.issued);
             if intended > now {
@@ -262,6 +246,9 @@ impl<T: Traffic> Engine<T> {
                 self.starved = true;
                 break;
             };
+            if !starved {
+                self.tally.lateness.record(now - intended);
+            }
             if self.links[at].is_flushed() {
                 self.unflushed.push(at);
             }
@@ -337,16 +324,9 @@ impl<T: Traffic> Engine<T> {
         let was_blocked = link.blocked;
         link.write()?;
         if link.blocked != was_blocked {
-            let flags =
-                if link.blocked { epoll::EventFlags::IN | epoll::EventFlags::OUT } else { epoll::EventFlags::IN };
-            self.watch(at, flags)?;
+            self.waiter.watch_writes(&link.stream, at, link.blocked)?;
         }
         Ok(())
-    }
-
-    fn watch(&self, at: usize, flags: epoll::EventFlags) -> Result<(), BenchError> {
-        epoll::modify(&self.epoll, &self.links[at].stream, epoll::EventData::new_u64(at as u64), flags)
-            .map_err(|error| BenchError::system("cannot wait for a connection", error))
     }
 
     /// Reads what came over a connection, and sends what follows from it.
@@ -421,50 +401,18 @@ impl<T: Traffic> Engine<T> {
     }
 
     /// Waits for an event, for the next request's time, or for the end.
-    fn wait(&mut self, phase: &Phase, open: bool, events: &mut Vec<epoll::Event>) -> Result<(), BenchError> {
-        let system = |error| BenchError::system("cannot wait for connections", error);
+    fn wait(&mut self, phase: &Phase, open: bool, events: &mut Events) -> Result<(), BenchError> {
         let now = self.clock.now();
-        // Whoever waits for an end looks now and then.
         let mut until = now + LOOK;
         if open {
             until = until.min(phase.end().unwrap_or(u64::MAX)).min(self.resume_at);
         }
-        let next = phase.pace.as_ref().filter(|_| open && !self.starved);
-        let next = next.map(|pace| pace.intended(phase.start, self.issued)).filter(|&next| next < until);
+        // What is due already and waits for a slot waits for no moment.
+        let pace = phase.pace.as_ref().filter(|_| open && !self.starved);
+        let next = pace.map(|pace| pace.intended(phase.start, self.issued));
         if next.is_some_and(|next| next <= now) {
             until = now;
         }
-        // The waits of epoll are rounded to milliseconds on older systems; those of a timer are not.
-        let next = next.filter(|&next| next > now);
-        if next != self.armed {
-            let value = Itimerspec { it_interval: timespec(0), it_value: timespec(next.map_or(0, |next| next - now)) };
-            timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &value).map_err(system)?;
-            self.armed = next;
-        }
-        let timeout = timespec(until.saturating_sub(now));
-        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), Some(&timeout)) {
-            Ok(_) => {}
-            Err(error) if error == rustix::io::Errno::INTR => {}
-            Err(error) => return Err(system(error)),
-        }
-        Ok(())
+        self.waiter.wait(now, until, next, events)
     }
-}
-
-fn timespec(nanoseconds: u64) -> Timespec {
-    Timespec { tv_sec: (nanoseconds / SECOND) as i64, tv_nsec: (nanoseconds % SECOND) as i64 }
-}
-
-/// Opens connections to a broker.
-pub(crate) fn connect(broker: &str, address: SocketAddr, count: usize) -> Result<Vec<TcpStream>, BenchError> {
-    (0..count)
-        .map(|number| {
-            let stream = TcpStream::connect_timeout(&address, Duration::from_secs(5)).map_err(|error| {
-                let which = if count > 1 { format!(" (connection {} of {count})", number + 1) } else { String::new() };
-                BenchError::new(format!("cannot connect to the broker at {broker}{which}: {error}"))
-            })?;
-            stream.set_nodelay(true).map_err(|error| BenchError::system("cannot prepare a connection", error))?;
-            Ok(stream)
-        })
-        .collect()
 }

@@ -30,6 +30,8 @@ pub(crate) struct Tally {
     pub bytes: u64,
     /// How long each took, in nanoseconds.
     pub latencies: Latencies,
+    /// How late the generator itself was with paced requests, in nanoseconds.
+    pub lateness: Latencies,
     /// What went wrong.
     pub errors: Errors,
 }
@@ -39,7 +41,8 @@ impl Tally {
     pub(crate) fn add(&mut self, other: &Self) {
         self.messages += other.messages;
         self.bytes += other.bytes;
-        self.latencies.0.add(&other.latencies.0).unwrap_or_default();
+        self.latencies.add(&other.latencies);
+        self.lateness.add(&other.lateness);
         for (text, count) in &other.errors.0 {
             *self.errors.0.entry(text.clone()).or_default() += count;
         }
@@ -61,6 +64,11 @@ impl Latencies {
     /// Adds one, in nanoseconds.
     pub(crate) fn record(&mut self, nanoseconds: u64) {
         self.0.saturating_record(nanoseconds.max(1));
+    }
+
+    fn add(&mut self, other: &Self) {
+        // All have the same bounds.
+        self.0.add(&other.0).unwrap_or_default();
     }
 
     /// How many.
