@@ -42,13 +42,18 @@ class Results:
         if not Results.path(folder).exists():
             return Results(folder, about)
         found = Results.load(folder)
-        if found.about.get("options") != about["options"]:
+        before, now = found.about["options"]["scale"], about["options"]["scale"]
+        differing = [f"{name} was {before.get(name)}, now {now[name]}" for name in now if before.get(name) != now[name]]
+        if differing:
             raise ResultsError(
-                f"{folder} has results of a run with other options, {found.about.get('options')}: "
+                f"{folder} has results of a run with other options ({', '.join(differing)}): "
                 f"give another --out, or the same options to go on with it"
             )
         if found.about.get("apogee") != about["apogee"]:
             raise ResultsError(f"{folder} has results of another version of Apogee: give another --out")
+        commands = found.about["command"].split("; ")
+        found.about["command"] = "; ".join(dict.fromkeys([*commands, about["command"]]))
+        found.about["options"] = about["options"]
         return found
 
     def has(self, workload: str, server: str, round_number: int) -> bool:

@@ -117,7 +117,9 @@ class Server:
         if self.name in (APACHE, COLD):
             return [str(ORACLE), "server", "--data", str(data), *ports, *pairs]
         if self.name == FLOOR:
-            return [str(place.binary), "bench", "floor", "--listen", place.broker]
+            syncs = self.settings.get("flushDiskType") == "SYNC_FLUSH"
+            flush = ["--flush", str(self.folder / "floor")] if syncs else []
+            return [str(place.binary), "bench", "floor", "--listen", place.broker, *flush]
         raise ServerError(f"there is no server '{self.name}'")
 
     def start(self) -> None:

@@ -72,7 +72,7 @@ def flushing(scale: Scale) -> Session:
 
     return Session("flush", "Sending, SYNC_FLUSH", (
         flat_out("flush-1", "SYNC_FLUSH, 1 KB, 1 connection", send(scale, connections=1),
-                 Target("rate", 1 / 1.15, DISK, at_least=True), servers=(*BROKERS, COLD, DISK)),
+                 Target("rate", 1 / 1.15, DISK, at_least=True), servers=(*BROKERS, COLD, FLOOR, DISK)),
         flat_out("flush-64", "SYNC_FLUSH, 1 KB, 64 connections", send(scale, connections=64), cpu(1 / 5),
                  with_ours("send-64"), servers=(*BROKERS, COLD)),
         flat_out("flush-256", "SYNC_FLUSH, 1 KB, 256 connections", send(scale, connections=256), cpu(1 / 5),
@@ -100,7 +100,7 @@ def reading(scale: Scale) -> Session:
 
 def live(scale: Scale) -> Session:
     def end_to_end(name: str, rate: int, *targets: Target) -> Workload:
-        step = run("e2e", rate=rate, connections=8, queues=8, size=1024, seconds=scale.seconds)
+        step = run("e2e", rate=rate, connections=8, in_flight=64, queues=8, size=1024, seconds=scale.seconds)
         return Workload(name, f"end to end at {rate:,}/s", step, targets, speed="p99_us")
 
     def bounds() -> tuple[Target, ...]:
@@ -112,10 +112,10 @@ def live(scale: Scale) -> Session:
         end_to_end("e2e-4000", most // 5, *bounds()),
         end_to_end("e2e-20000", most),
         Workload("delay", f"delay level 1 (1 s), {most // 10:,}/s",
-                 send(scale, rate=most // 10, delay_level=1, topic="Delayed"), speed="cpu_us"),
+                 send(scale, rate=most // 10, in_flight=64, delay_level=1, topic="Delayed"), speed="cpu_us"),
         Workload("timer", f"messages with a time of their own, {most // 20:,}/s",
-                 run("timer", rate=most // 20, delay_ms=5000, connections=8, queues=8, size=1024, topic="Timed",
-                     seconds=scale.seconds),
+                 run("timer", rate=most // 20, delay_ms=5000, connections=8, in_flight=64, queues=8, size=1024,
+                     topic="Timed", seconds=scale.seconds),
                  (Target("p99_us", 10_000, of=""), cpu(1 / 8)), speed="p99_us"),
         Workload("transaction", "transactions, 16 connections",
                  run("transaction", connections=16, queues=8, size=1024, topic="Decided", seconds=scale.seconds),

@@ -97,10 +97,18 @@ class Kept(unittest.TestCase):
 
     def test_results_of_other_options_or_versions_are_not_mixed(self) -> None:
         Results.open(self.folder, ABOUT).add(measured(APOGEE, result())[0])
-        with self.assertRaisesRegex(ResultsError, "other options"):
-            Results.open(self.folder, ABOUT | {"options": {"rounds": 1}})
+        shorter = {"scale": dataclasses.asdict(Scale(seconds=1)), "rounds": 3, "cold_rounds": 1}
+        with self.assertRaisesRegex(ResultsError, r"other options \(seconds was 10, now 1\)"):
+            Results.open(self.folder, ABOUT | {"options": shorter})
         with self.assertRaisesRegex(ResultsError, "another version"):
             Results.open(self.folder, ABOUT | {"apogee": {"commit": "other"}})
+
+    def test_rounds_can_be_added(self) -> None:
+        Results.open(self.folder, ABOUT).add(measured(APOGEE, result())[0])
+        more = ABOUT | {"options": ABOUT["options"] | {"rounds": 5}, "command": "bench/compare --rounds 5"}
+        again = Results.open(self.folder, more)
+        self.assertEqual(len(again.measurements), 1)
+        self.assertEqual(again.about["command"], "bench/compare; bench/compare --rounds 5")
 
     def test_damaged_results_are_an_error(self) -> None:
         (self.folder / "results.json").write_text("{")
