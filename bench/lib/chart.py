@@ -58,9 +58,9 @@ def short(value: float) -> str:
     """A number with three digits that count."""
     if value == 0:
         return "0"
-    if abs(value) >= 1e6:
+    if abs(value) >= 999_500:
         return f"{value / 1e6:.3g} M"
-    if abs(value) >= 1000:
+    if abs(value) >= 999.5:
         return f"{value:,.0f}" if abs(value) < 1e4 else f"{value / 1000:.3g} k"
     return f"{value:.3g}"
 

@@ -74,6 +74,8 @@ class Summary:
     #: Median of each figure over the rounds that are valid.
     medians: dict[str, float]
     rounds: int
+    #: Lowest and highest of those rounds.
+    ranges: dict[str, tuple[float, float]]
     #: Why rounds were left out, or all of them.
     objections: tuple[str, ...] = ()
 
@@ -106,7 +108,8 @@ def summarize(measurements: list[Measurement], messages: Optional[int] = None) -
             if value is not None:
                 values.setdefault(name, []).append(value)
     medians = {name: statistics.median(found) for name, found in values.items()}
-    return Summary(medians, rounds, tuple(objections))
+    ranges = {name: (min(found), max(found)) for name, found in values.items()}
+    return Summary(medians, rounds, ranges, tuple(objections))
 
 
 def summarize_all(workloads: dict[str, Workload], measurements: list[Measurement]) -> Summaries:

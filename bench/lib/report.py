@@ -57,7 +57,7 @@ def text(about: dict[str, Any], sessions: list[Session], summaries: Summaries, d
     """The report in Markdown."""
     parts = [
         f"# Apogee and Apache RocketMQ, {about['date']}\n",
-        "Medians of all rounds. How it is measured and how to read it: [docs/compare.md](../../../docs/compare.md). "
+        "Medians of all rounds, in brackets the lowest and the highest. How it is measured and how to read it: [docs/compare.md](../../../docs/compare.md). "
         "Every single measurement: [results.json](results.json).\n",
         description(about), "## Targets\n", targets(sessions, summaries), behind(sessions, summaries),
     ]
@@ -203,8 +203,7 @@ def details(session: Session, summaries: Summaries) -> str:
     for workload, server, summary in found:
         title = f"{workload.title} (`{workload.name}`)" if workload.name != before else ""
         before = workload.name
-        numbers = [(summary.get(name), factor) for name, _, factor in columns]
-        cells = ["" if number is None else chart.short(number * factor) for number, factor in numbers]
+        cells = [with_range(summary, name, factor) for name, _, factor in columns]
         rounds = str(summary.rounds)
         if summary.objections:
             rounds += f"; {len(summary.objections)} {summary.word}"
@@ -212,6 +211,17 @@ def details(session: Session, summaries: Summaries) -> str:
     if not rows:
         return ""
     return table(("workload", "server", *(head for _, head, _ in columns), "rounds"), rows)
+
+
+def with_range(summary: Summary, name: str, factor: float) -> str:
+    """A median; of the figures that matter most with the lowest and the highest of several rounds."""
+    median = summary.get(name)
+    if median is None:
+        return ""
+    text = chart.short(median * factor)
+    if summary.rounds > 1 and name in ("cpu_us", "rate"):
+        text += " (" + "–".join(chart.short(each * factor) for each in summary.ranges[name]) + ")"
+    return text
 
 
 def objections(summaries: Summaries) -> str:
@@ -228,6 +238,10 @@ def absent(sessions: list[Session], summaries: Summaries) -> str:
     """What was not run, and why."""
     lines = []
     for session in sessions:
+        names = {workload.name for workload in session.workloads}
+        if not any(workload in names for workload, _ in summaries):
+            lines.append(f"- {', '.join(sorted(names))}: not run this time.\n")
+            continue
         for workload in session.workloads:
             for server, why in workload.absent.items():
                 lines.append(f"- {workload.name}, {TITLES[server]}: {why}.\n")
@@ -250,7 +264,7 @@ def cpu_ratios(sessions: list[Session], summaries: Summaries) -> str:
     """How much less CPU time Apogee takes, with the targets."""
     rows = []
     for session in sessions:
-        for workload in session.workloads:
+        for workload in session.workloads if "cpu_us" in session.charts else ():
             ours, theirs = (figure_of(summaries, workload, name, "cpu_us") for name in (APOGEE, APACHE))
             share = figures.ratio(theirs, ours)
             if share is not None:

@@ -107,10 +107,16 @@ def live(scale: Scale) -> Session:
         return cpu(1 / 10), Target("p50_us", 1 / 8), Target("p999_us", 1 / 5)
 
     most = scale.live_rate
-    return Session("live", "Live", (
+    return Session("live", "End to end, at a given rate", (
         end_to_end("e2e-1000", most // 20, *bounds()),
         end_to_end("e2e-4000", most // 5, *bounds()),
         end_to_end("e2e-20000", most),
+    ), charts=("cpu_us", "p50_us", "p99_us", "p999_us"))
+
+
+def later(scale: Scale) -> Session:
+    most = scale.live_rate
+    return Session("later", "Delayed, timed, in transactions", (
         Workload("delay", f"delay level 1 (1 s), {most // 10:,}/s",
                  send(scale, rate=most // 10, in_flight=64, delay_level=1, topic="Delayed"), speed="cpu_us"),
         Workload("timer", f"messages with a time of their own, {most // 20:,}/s",
@@ -120,7 +126,7 @@ def live(scale: Scale) -> Session:
         Workload("transaction", "transactions, 16 connections",
                  run("transaction", connections=16, queues=8, size=1024, topic="Decided", seconds=scale.seconds),
                  (cpu(1 / 6),), speed="rate"),
-    ), charts=("cpu_us", "p50_us", "p99_us", "p999_us"))
+    ), charts=("cpu_us",))
 
 
 def groups(scale: Scale) -> Session:
@@ -141,7 +147,7 @@ def memory(scale: Scale) -> Session:
         Workload("idle", "idle after the start, no clients", Idle(scale.idle_seconds, scale.idle_rest),
                  (Target("resident_bytes", 15e6, of=""), Target("cores", 0.001, of="")), speed="cores"),
         Workload("memory-messages", f"after {scale.one_million:,} messages of 1 KB",
-                 send(scale, messages=scale.one_million, seconds=0, in_flight=16),
+                 send(scale, messages=scale.one_million, seconds=0, in_flight=4),
                  (Target("resident_bytes", 120e6, of=""),), speed="anonymous_bytes"),
         Workload("connections", f"{scale.connections:,} idle connections", held,
                  (Target("added_bytes", 40e6, of=""),), speed="added_bytes"),
@@ -199,7 +205,7 @@ def restart(scale: Scale) -> Session:
 
 def sessions(scale: Scale) -> list[Session]:
     """All of them, in the order in which they run."""
-    parts = (sending, flushing, reading, live, groups, memory, topics, most_topics, start, restart)
+    parts = (sending, flushing, reading, live, later, groups, memory, topics, most_topics, start, restart)
     return [part(scale) for part in parts]
 
 

@@ -41,6 +41,11 @@ class Charts(unittest.TestCase):
         self.assertEqual(len(self.bars(drawing)), 1)
         self.assertIn("not valid", [text.text for text in drawing.iter(f"{SVG}text")])
 
+    def test_numbers_have_three_digits_that_count(self) -> None:
+        numbers = (0, 0.0123456, 15.62, 999.8, 1234.4, 12_345, 999_900, 5_740_000)
+        said = ["0", "0.0123", "15.6", "1,000", "1,234", "12.3 k", "1 M", "5.74 M"]
+        self.assertEqual([chart.short(number) for number in numbers], said)
+
     def test_ticks_are_round_and_reach_the_highest_value(self) -> None:
         for most in (0.0, 0.03, 1.0, 7.3, 99.0, 574_000.0):
             marks = chart.ticks(most)

@@ -129,6 +129,10 @@ class Kept(unittest.TestCase):
         self.assertIn("![cpu-ratio](cpu-ratio.svg)", text)
         self.assertTrue((self.folder / "send-cpu.svg").exists())
 
+    def test_the_report_gives_medians_and_how_far_rounds_are_apart(self) -> None:
+        text = self.report(*measured(APOGEE, result(15), result(12), result(40)))
+        self.assertIn("| 15 (12–40) |", text)
+
     def test_the_report_gives_no_figure_where_the_generator_was_the_bottleneck(self) -> None:
         text = self.report(*measured(APOGEE, result(15, cores=0.9)), *measured(APACHE, result(100)))
         self.assertRegex(self.line(text, "send-1 ", "CPU"), r"\| not valid \| 100 µs \| – .* not told")
@@ -138,6 +142,7 @@ class Kept(unittest.TestCase):
     def test_the_report_names_what_was_not_run(self) -> None:
         text = self.report(*measured(APOGEE, result(15)))
         self.assertIn("- send-16, Apogee, Apache RocketMQ", text)
+        self.assertIn("- start-empty: not run", text)
         self.assertIn("- send-1, Apache RocketMQ", text)
 
     def test_the_report_names_who_is_slower(self) -> None:
