@@ -19,6 +19,8 @@ use crate::workloads::connections::{consumer, group};
 
 /// How long a broker keeps a pull that finds nothing, as official clients ask for, in milliseconds.
 const WAIT_MILLIS: u32 = 15_000;
+/// Groups in a heartbeat: brokers bound its size.
+const HEARTBEAT_GROUPS: usize = 500;
 /// From one heartbeat to the next, in nanoseconds.
 const HEARTBEAT: u64 = 30 * SECOND;
 
@@ -62,12 +64,17 @@ pub(crate) trait Sink: Send {
     fn take(&mut self, records: &[u8], timing: Timing, tally: &mut Tally) -> Result<u64, BenchError>;
 }
 
-/// Counts them, and how long the pull took that brought them.
-pub(crate) struct Count;
+/// Counts them, and how long the pulls took that brought them.
+pub(crate) struct Count {
+    /// A long poll is not timed: it takes as long as nothing comes.
+    pub timed: bool,
+}
 
 impl Sink for Count {
     fn take(&mut self, mut records: &[u8], timing: Timing, tally: &mut Tally) -> Result<u64, BenchError> {
-        tally.latencies.record(timing.latency());
+        if self.timed {
+            tally.latencies.record(timing.latency());
+        }
         let mut count = 0;
         // Their sizes are enough: reading them is the application's work.
         while !records.is_empty() {
@@ -112,7 +119,7 @@ struct Client {
     ready: VecDeque<Cursor>,
     /// Whose pull is in which slot.
     pulling: Vec<Option<Cursor>>,
-    heartbeat: Vec<u8>,
+    heartbeats: Vec<u8>,
     beaten: u64,
 }
 
@@ -129,27 +136,28 @@ pub(crate) struct Consumer<S> {
 }
 
 impl Reading {
-    /// Queues of all groups.
-    fn cursors(&self) -> u64 {
-        u64::from(self.groups) * u64::from(self.queues)
-    }
-
-    /// The cursors that belong to a connection.
-    fn of_link(&self, link: usize, links: u32) -> impl Iterator<Item = (u32, u32)> {
-        let queues = u64::from(self.queues);
-        (link as u64..self.cursors())
-            .step_by(links as usize)
-            .map(move |at| ((at / queues) as u32, (at % queues) as u32))
+    /// Groups and queues that belong to a connection: whole groups, unless there are fewer groups than connections.
+    fn of_link(&self, link: usize, links: u32) -> Vec<(u32, u32)> {
+        let (link, queues) = (link as u32, self.queues);
+        if self.groups >= links {
+            let groups = (link..self.groups).step_by(links as usize);
+            return groups.flat_map(|group| (0..queues).map(move |queue| (group, queue))).collect();
+        }
+        let cursors = (link..self.groups * queues).step_by(links as usize);
+        cursors.map(|cursor| (cursor / queues, cursor % queues)).collect()
     }
 
     /// Slots that a connection needs when it may have so many requests in flight.
     pub(crate) fn slots(&self, link: usize, links: u32, in_flight: u32) -> u32 {
-        let all = self.of_link(link, links).count() as u32;
+        let all = self.of_link(link, links).len() as u32;
         if self.live { all } else { all.min(in_flight) }
     }
 
-    /// The heartbeat of a connection's client.
-    fn heartbeat(&self, link: usize, links: u32) -> Command {
+    /// The heartbeats of a connection's client, each with a bounded number of groups.
+    fn heartbeats(&self, link: usize, links: u32) -> Vec<Command> {
+        if !self.live {
+            return Vec::new();
+        }
         let subscription = SubscriptionData {
             topic: self.topic.clone(),
             sub_string: Some(self.filter.expression().to_owned()),
@@ -159,26 +167,27 @@ impl Reading {
             sub_version: pull::VERSION,
             ..Default::default()
         };
-        let mut groups: Vec<u32> = self.of_link(link, links).map(|(group, _)| group).collect();
+        let mut groups: Vec<u32> = self.of_link(link, links).iter().map(|(group, _)| *group).collect();
         groups.dedup();
-        let data = HeartbeatData {
-            client_id: format!("bench@{:x}@{link}", self.id),
-            consumer_data_set: groups.iter().map(|&number| consumer(&group(number), subscription.clone())).collect(),
-            ..Default::default()
+        let heartbeat = |groups: &[u32]| {
+            let groups = groups.iter().map(|&number| consumer(&group(number), subscription.clone()));
+            let client_id = format!("bench@{:x}@{link}", self.id);
+            let data = HeartbeatData { client_id, consumer_data_set: groups.collect(), ..Default::default() };
+            Command::request(request::HEART_BEAT).with_body(data.encode())
         };
-        Command::request(request::HEART_BEAT).with_body(data.encode())
+        groups.chunks(HEARTBEAT_GROUPS).map(heartbeat).collect()
     }
 
     /// Makes a connection known to the broker, where that is needed.
     pub(crate) fn introduce(&self, caller: &mut Caller, link: usize, links: u32) -> Result<(), BenchError> {
-        if !self.live || self.of_link(link, links).next().is_none() {
-            return Ok(());
+        for heartbeat in self.heartbeats(link, links) {
+            let answer = caller.call(heartbeat)?;
+            if answer.code != response::SUCCESS {
+                let text = code_and_remark(&answer);
+                return Err(BenchError::new(format!("the broker refuses a heartbeat: {text}")));
+            }
         }
-        let answer = caller.call(self.heartbeat(link, links))?;
-        if answer.code == response::SUCCESS {
-            return Ok(());
-        }
-        Err(BenchError::new(format!("the broker refuses a heartbeat: {}", code_and_remark(&answer))))
+        Ok(())
     }
 }
 
@@ -196,9 +205,9 @@ impl<S: Sink> Consumer<S> {
         let mut clients = Vec::new();
         for link in (thread as usize..links as usize).step_by(threads as usize) {
             let mut client = Client::default();
-            if reading.live && reading.of_link(link, links).next().is_some() {
-                // Nobody waits for the answers of those that come later.
-                client.heartbeat = frame::to_bytes(&reading.heartbeat(link, links).oneway()).to_vec();
+            // Nobody waits for the answers of those that come later.
+            for heartbeat in reading.heartbeats(link, links) {
+                client.heartbeats.extend_from_slice(&frame::to_bytes(&heartbeat.oneway()));
             }
             for (group, queue) in reading.of_link(link, links) {
                 let Some(&(offset, end)) = ranges.get(queue as usize) else { continue };
@@ -230,9 +239,9 @@ impl<S: Sink> Consumer<S> {
 impl<S: Sink> Traffic for Consumer<S> {
     fn request(&mut self, place: Place, now: u64, out: &mut BytesMut) -> bool {
         let client = &mut self.clients[place.link];
-        if !client.heartbeat.is_empty() && now >= client.beaten + HEARTBEAT {
+        if !client.heartbeats.is_empty() && now >= client.beaten + HEARTBEAT {
             if client.beaten > 0 {
-                out.extend_from_slice(&client.heartbeat);
+                out.extend_from_slice(&client.heartbeats);
             }
             client.beaten = now;
         }

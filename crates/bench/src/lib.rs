@@ -34,8 +34,8 @@ Examples:
   apogee bench send --connections 16 --in-flight 64 --seconds 10
   apogee bench send --rate 1000 --size 200 --server-pid $(pidof apogee)
 
-A workload creates the topic that it uses (--topic). Latency is that of one request; with --rate it counts
-from when the request should have been sent. See docs/bench.md.";
+A workload that sends creates its topic (--topic). Latency is that of one request; with --rate it counts from when
+the request should have been sent. See docs/bench.md.";
 
 /// Options of `apogee bench`.
 #[derive(Args, Debug)]

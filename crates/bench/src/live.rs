@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::json;
 
-use crate::body::{Bodies, STAMP};
+use crate::body::Bodies;
 use crate::caller::Caller;
 use crate::consumer::{Consumer, Reading, Shared, Sink, each};
 use crate::engine::{Clock, Engine, Pace, Phase, SECOND, Tally, Timing};
@@ -49,12 +49,6 @@ pub(crate) fn run(
     delay: u64,
 ) -> Result<Report, BenchError> {
     let common = run.options.clone();
-    if (common.size as usize) < STAMP {
-        return Err(BenchError::new(format!(
-            "messages need {STAMP} bytes at least, for the stamp by which they are known; --size is {}",
-            common.size
-        )));
-    }
     let mut sides = Sides::new(&mut run, shape, since, delay)?;
     if common.warm_up > 0 {
         let threads = sides.senders.len() as u64;

@@ -9,6 +9,8 @@ use serde::Serialize;
 use crate::body::STAMP;
 use crate::error::BenchError;
 
+/// Bytes of a body when the user doesn't say.
+const SIZE: u32 = 1024;
 /// Topics of a run have at most so many.
 const MAX_TOPICS: u64 = 1_000_000;
 
@@ -24,9 +26,9 @@ pub(crate) struct Common {
     /// Requests in flight on each connection.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub in_flight: u32,
-    /// Bytes of a message's body.
-    #[arg(long, value_name = "BYTES", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=4_194_304))]
-    pub size: u32,
+    /// Bytes of a message's body, where messages are sent; 1024 unless given.
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=4_194_304))]
+    pub size: Option<u32>,
     /// The topic. It is created, or changed to have these queues. Of several, its name is the beginning of theirs.
     #[arg(long, value_name = "NAME", default_value = "ApogeeBench")]
     pub topic: String,
@@ -84,13 +86,18 @@ impl Common {
                 self.threads, self.connections
             )));
         }
-        if self.verify && (self.size as usize) < STAMP {
+        Ok(())
+    }
+
+    /// Bytes of bodies that are sent. Where messages must be known again, there are bounds.
+    pub(crate) fn settle_size(&mut self, known_again: bool) -> Result<usize, BenchError> {
+        let size = *self.size.get_or_insert(SIZE) as usize;
+        if known_again && size < STAMP {
             return Err(BenchError::new(format!(
-                "--verify needs messages of {STAMP} bytes at least, for the stamp by which they are known; --size is {}",
-                self.size
+                "messages of {size} bytes (--size) have no room for the {STAMP} by which they are known again"
             )));
         }
-        Ok(())
+        Ok(size)
     }
 
     /// Refuses a run without an end.

@@ -98,7 +98,8 @@ struct Generator {
 #[derive(Debug, Serialize)]
 struct Server {
     cpu_seconds: f64,
-    cpu_us_per_message: f64,
+    /// Nothing without messages.
+    cpu_us_per_message: Option<f64>,
     resident_bytes: u64,
     anonymous_bytes: u64,
     open_files: u64,
@@ -109,7 +110,7 @@ impl Server {
     fn of((cpu, usage): (f64, Usage), messages: u64) -> Self {
         Self {
             cpu_seconds: cpu,
-            cpu_us_per_message: cpu * 1e6 / messages.max(1) as f64,
+            cpu_us_per_message: (messages > 0).then(|| cpu * 1e6 / messages as f64),
             resident_bytes: usage.resident,
             anonymous_bytes: usage.anonymous,
             open_files: usage.files,
@@ -212,8 +213,9 @@ impl Report {
         if let Some(server) = &self.server {
             let memory = server.resident_bytes as f64 / 1e6;
             let own = server.anonymous_bytes as f64 / 1e6;
-            let (cpu, each) = (server.cpu_seconds, server.cpu_us_per_message);
-            writeln!(out, "{:<10} {each:.2} us CPU per message, {cpu:.2} s in all", "server")?;
+            let each = server.cpu_us_per_message.map(|each| format!("{each:.2} us CPU per message, "));
+            let (cpu, each) = (server.cpu_seconds, each.unwrap_or_default());
+            writeln!(out, "{:<10} {each}{cpu:.2} s CPU in all", "server")?;
             writeln!(
                 out,
                 "{:<10} {memory:.0} MB resident, {own:.0} MB of its own, {} open files, {} mappings",

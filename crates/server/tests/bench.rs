@@ -109,6 +109,10 @@ fn what_cannot_be_measured_is_said() {
     assert!(endless.contains("give --seconds or --messages"), "{endless}");
     let empty = failure(&broker, &["consume", "--topic", "Nobody"]);
     assert!(empty.contains("Nobody"), "{empty}");
+    let small = failure(&broker, &["send", "--verify", "--size", "23"]);
+    assert!(small.contains("messages of 23 bytes (--size) have no room for the 24"), "{small}");
+    let size = failure(&broker, &["consume", "--size", "23"]);
+    assert!(size.contains("--size has no meaning for `apogee bench consume`"), "{size}");
     let both = failure(&broker, &["consume", "--verify", "--tag", "a"]);
     assert!(both.contains("--verify of what is read is for one group"), "{both}");
     let pid = failure(&broker, &["send", "--server-pid", "4194305"]);

@@ -43,6 +43,7 @@ pub(crate) fn run(mut options: ConnectionsArgs) -> Result<Report, BenchError> {
         "connections",
         &[
             ("--in-flight", common.in_flight != 1),
+            ("--size", common.size.is_some()),
             ("--rate", common.rate.is_some()),
             ("--messages", common.messages > 0),
             ("--warm-up", common.warm_up > 0),

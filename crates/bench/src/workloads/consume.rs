@@ -37,7 +37,7 @@ pub(crate) enum From {
     Last,
 }
 
-/// Reads the messages of a topic.
+/// Reads the messages of a topic, which must be there, with --queues queues.
 #[derive(Args, Debug, Clone, Serialize)]
 pub(crate) struct ConsumeArgs {
     #[command(flatten)]
@@ -73,7 +73,7 @@ pub(crate) fn run(mut options: ConsumeArgs) -> Result<Report, BenchError> {
     }
     let filter = Filter::new(options.tag.as_ref(), options.sql.as_ref());
     let common = &options.common;
-    common.refuse("consume", &[("--rate", common.rate.is_some())])?;
+    common.refuse("consume", &[("--rate", common.rate.is_some()), ("--size", common.size.is_some())])?;
     if options.mode == Mode::Push {
         common.must_end()?;
     }
@@ -104,7 +104,7 @@ pub(crate) fn run(mut options: ConsumeArgs) -> Result<Report, BenchError> {
         id: run.clock.wall_nanos(),
     };
     if !common.verify {
-        return Ok(consume(run, &options, &reading, &ranges, || Count)?.0);
+        return Ok(consume(run, &options, &reading, &ranges, || Count { timed: !reading.live })?.0);
     }
     let found = Arc::new(Mutex::new(Read::default()));
     let (report, scanned) = consume(run, &options, &reading, &ranges, || Reader(Arc::clone(&found)))?;

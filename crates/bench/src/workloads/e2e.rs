@@ -26,13 +26,14 @@ pub(crate) struct EndToEndArgs {
 /// Runs it.
 pub(crate) fn run(mut options: EndToEndArgs) -> Result<Report, BenchError> {
     options.common.settle()?;
+    let size = options.common.settle_size(true)?;
     options.common.must_end()?;
     options.common.rate.get_or_insert(RATE);
     let run = Run::start(options.common.clone());
     let shape = Shape::plain(
         Topics::new(&options.common.topic, 1)?,
         options.common.queues,
-        Bodies::new(run.clock.wall_nanos(), options.common.size as usize),
+        Bodies::new(run.clock.wall_nanos(), size),
     );
     live::run("e2e", run, &options, &shape, Since::Intended, 0)
 }

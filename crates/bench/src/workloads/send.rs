@@ -64,6 +64,7 @@ pub(crate) struct SendArgs {
 impl SendArgs {
     fn check(&mut self) -> Result<(), BenchError> {
         self.common.settle()?;
+        self.common.settle_size(self.common.verify)?;
         self.common.must_end()?;
         if self.mode != Mode::Async {
             self.common.in_flight = 1;
@@ -80,7 +81,7 @@ impl SendArgs {
         Ok(Shape {
             topics: Topics::new(&self.common.topic, self.topics)?,
             queues: self.common.queues,
-            bodies: Bodies::new(run, self.common.size as usize),
+            bodies: Bodies::new(run, self.common.size.unwrap_or_default() as usize),
             batch: self.batch,
             tag: self.tag.clone().map(|tag| (tag, self.tag_every)),
             keys: self.keys,

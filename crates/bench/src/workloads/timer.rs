@@ -34,6 +34,7 @@ pub(crate) struct TimerArgs {
 /// Runs it.
 pub(crate) fn run(mut options: TimerArgs) -> Result<Report, BenchError> {
     options.common.settle()?;
+    let size = options.common.settle_size(true)?;
     options.common.must_end()?;
     let run = Run::start(options.common.clone());
     let level = options.delay_level.and_then(|level| Some(Due::Level(level, *LEVELS.get(level as usize - 1)?)));
@@ -43,7 +44,7 @@ pub(crate) fn run(mut options: TimerArgs) -> Result<Report, BenchError> {
         ..Shape::plain(
             Topics::new(&options.common.topic, 1)?,
             options.common.queues,
-            Bodies::new(run.clock.wall_nanos(), options.common.size as usize),
+            Bodies::new(run.clock.wall_nanos(), size),
         )
     };
     live::run("timer", run, &options, &shape, Since::Due, due.most())

@@ -27,6 +27,7 @@ pub(crate) struct TopicsArgs {
 /// Runs it.
 pub(crate) fn run(mut options: TopicsArgs) -> Result<Report, BenchError> {
     options.common.settle()?;
+    let size = options.common.settle_size(false)?;
     options.common.must_end()?;
     options.common.refuse("topics", &[("--verify", options.common.verify)])?;
     let common = &options.common;
@@ -34,7 +35,7 @@ pub(crate) fn run(mut options: TopicsArgs) -> Result<Report, BenchError> {
     let shape = Shape::plain(
         Topics::new(&common.topic, options.topics)?,
         common.queues,
-        Bodies::new(run.clock.wall_nanos(), common.size as usize),
+        Bodies::new(run.clock.wall_nanos(), size),
     );
     let created = create::many(&mut run, &shape.topics)?;
     let (clock, threads) = (run.clock, u64::from(common.threads));

@@ -37,14 +37,12 @@ pub(crate) struct TransactionArgs {
 /// Runs it.
 pub(crate) fn run(mut options: TransactionArgs) -> Result<Report, BenchError> {
     options.common.settle()?;
+    let size = options.common.settle_size(options.common.verify)?;
     options.common.must_end()?;
     let common = &options.common;
     let mut run = Run::start(common.clone());
-    let mut shape = Shape::plain(
-        Topics::new(&common.topic, 1)?,
-        common.queues,
-        Bodies::new(run.clock.wall_nanos(), common.size as usize),
-    );
+    let mut shape =
+        Shape::plain(Topics::new(&common.topic, 1)?, common.queues, Bodies::new(run.clock.wall_nanos(), size));
     shape.sys_flag = TRANSACTION_PREPARED;
     shape.properties = [(property::TRANSACTION_PREPARED, "true"), (property::PRODUCER_GROUP, PRODUCER)]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -65,7 +63,7 @@ pub(crate) fn run(mut options: TransactionArgs) -> Result<Report, BenchError> {
                 threads,
                 next: 0,
                 slots: Vec::new(),
-                size: u64::from(common.size),
+                size: size as u64,
                 verify: common.verify,
                 committed: Numbers::default(),
                 rolled_back: Numbers::default(),
