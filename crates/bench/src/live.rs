@@ -117,10 +117,10 @@ impl Sides {
                 Ok(Consumer::new(reading.clone(), &ends, (thread, threads), links, Arc::clone(&shared), sink))
             },
         )?;
-        let threads = u64::from(common.threads);
+        let (threads, in_flight) = (u64::from(common.threads), common.in_flight.unwrap_or(1));
         let senders = run.engines(
             common.connections,
-            |_| common.in_flight,
+            |_| in_flight,
             |thread| Sender::new(shape.clone(), clock, thread, threads, common.verify),
         )?;
         Ok(Self { senders, consumers, shared, delay: delay * (SECOND / 1000) })

@@ -11,6 +11,8 @@ use crate::error::BenchError;
 
 /// Bytes of a body when the user doesn't say.
 const SIZE: u32 = 1024;
+/// Requests in flight on each connection at a pace, when the user doesn't say.
+const PACED: u32 = 64;
 /// Topics of a run have at most so many.
 const MAX_TOPICS: u64 = 1_000_000;
 
@@ -23,9 +25,9 @@ pub(crate) struct Common {
     /// Connections.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=60_000))]
     pub connections: u32,
-    /// Requests in flight on each connection.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65_536))]
-    pub in_flight: u32,
+    /// Requests in flight on each connection; unless given, 1, or 64 where requests go at a --rate.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub in_flight: Option<u32>,
     /// Bytes of a message's body, where messages are sent; 1024 unless given.
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=4_194_304))]
     pub size: Option<u32>,
@@ -98,6 +100,12 @@ impl Common {
             )));
         }
         Ok(size)
+    }
+
+    /// Requests in flight on each connection. At a pace, a slot should be free when its time comes: else the queue is
+    /// ours, not the server's.
+    pub(crate) fn settle_in_flight(&mut self) -> u32 {
+        *self.in_flight.get_or_insert(if self.rate.is_some() { PACED } else { 1 })
     }
 
     /// Refuses a run without an end.

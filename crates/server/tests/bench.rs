@@ -5,6 +5,7 @@ mod common;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command as Process, Output, Stdio};
+use std::time::Duration;
 
 use apogee_wire::codes::request as code;
 use apogee_wire::{Command, frame};
@@ -127,9 +128,10 @@ enum Mishap {
     Lost,
     Twice,
     Changed,
+    Held,
 }
 
-/// Passes on to a server what it is sent, but for the tenth message, which it answers itself.
+/// Passes on to a server what it is sent; something happens to the tenth message.
 fn between(server: SocketAddr, mishap: Mishap) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -162,6 +164,7 @@ fn pass(mut client: TcpStream, mut upstream: TcpStream, mishap: Mishap) -> std::
                     body[500] ^= 1;
                     request.body = body.into();
                 }
+                Mishap::Held if is_it => std::thread::sleep(Duration::from_millis(400)),
                 _ => {}
             }
             upstream.write_all(&frame::to_bytes(&request))?;
@@ -190,6 +193,19 @@ fn what_goes_wrong_with_a_message_is_found() {
         assert_eq!(found, expected, "{result}");
         assert_eq!(output.status.success(), expected == [0.0, 1.0, 0.0], "{result}");
     }
+}
+
+#[test]
+fn what_waits_behind_a_slow_message_is_not_let_off() {
+    let server = Server::start(&[]);
+    let broker = between(server.broker, Mishap::Held).to_string();
+    let way = ["send", "--rate", "1000", "--messages", "400", "--connections", "1", "--in-flight", "1", "--json"];
+    let output = bench(&broker, &way);
+    let result: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+    // Message 210 was due 200 ms after the one that took 400 ms.
+    assert!(number(&result, "/latency_us/p50") > 100_000.0, "{result}");
+    assert_eq!(number(&result, "/messages"), 400.0);
+    assert!(number(&result, "/generator/lateness_us/p50") < number(&result, "/latency_us/p50"), "{result}");
 }
 
 #[test]
@@ -233,6 +249,7 @@ fn messages_are_received_as_they_come() {
         let result = measure(&server, &[&way[..], &["--threads", threads]].concat());
         assert_eq!(number(&result, "/messages"), 400.0);
         assert_eq!(number(&result, "/sending/messages"), 400.0);
+        assert_eq!(number(&result, "/options/in_flight"), 64.0, "what is paced waits for no slot");
         assert_verified(&result, 400.0);
         let [p50, max] = ["p50", "max"].map(|name| number(&result, &format!("/latency_us/{name}")));
         assert!(0.0 < p50 && p50 <= max && max < 10e6, "{result}");

@@ -42,7 +42,7 @@ pub(crate) fn run(mut options: ConnectionsArgs) -> Result<Report, BenchError> {
     common.refuse(
         "connections",
         &[
-            ("--in-flight", common.in_flight != 1),
+            ("--in-flight", common.in_flight.is_some()),
             ("--size", common.size.is_some()),
             ("--rate", common.rate.is_some()),
             ("--messages", common.messages > 0),

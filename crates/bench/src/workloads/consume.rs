@@ -66,6 +66,7 @@ pub(crate) struct ConsumeArgs {
 /// Runs it.
 pub(crate) fn run(mut options: ConsumeArgs) -> Result<Report, BenchError> {
     options.common.settle()?;
+    options.common.settle_in_flight();
     let from = *options.from.get_or_insert(if options.mode == Mode::Pull { From::First } else { From::Last });
     if options.mode == Mode::Pull && !options.common.seconds_given {
         // It ends by itself.
@@ -119,7 +120,7 @@ fn consume<S: Sink>(
     ranges: &[(i64, i64)],
     sink: impl Fn() -> S,
 ) -> Result<(Report, u64), BenchError> {
-    let (links, in_flight) = (options.common.connections, options.common.in_flight);
+    let (links, in_flight) = (options.common.connections, options.common.in_flight.unwrap_or(1));
     let threads = u64::from(options.common.threads);
     let shared = Arc::new(Shared::default());
     let mut engines = run.introduced(

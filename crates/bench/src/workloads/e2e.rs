@@ -29,6 +29,7 @@ pub(crate) fn run(mut options: EndToEndArgs) -> Result<Report, BenchError> {
     let size = options.common.settle_size(true)?;
     options.common.must_end()?;
     options.common.rate.get_or_insert(RATE);
+    options.common.settle_in_flight();
     let run = Run::start(options.common.clone());
     let shape = Shape::plain(
         Topics::new(&options.common.topic, 1)?,

@@ -67,8 +67,9 @@ impl SendArgs {
         self.common.settle_size(self.common.verify)?;
         self.common.must_end()?;
         if self.mode != Mode::Async {
-            self.common.in_flight = 1;
+            self.common.in_flight = Some(1);
         }
+        self.common.settle_in_flight();
         if self.common.verify && self.delay_level.is_some() {
             return Err(BenchError::new("--verify reads at once what --delay-level delivers later: give one of them"));
         }
@@ -103,8 +104,9 @@ pub(crate) fn run(mut options: SendArgs) -> Result<Report, BenchError> {
 
     let threads = u64::from(options.common.threads);
     let clock = run.clock;
+    let in_flight = options.common.in_flight.unwrap_or(1);
     let sender = |thread| Sender::new(shape.clone(), clock, thread, threads, options.common.verify);
-    let mut engines = run.engines(options.common.connections, |_| options.common.in_flight, sender)?;
+    let mut engines = run.engines(options.common.connections, |_| in_flight, sender)?;
     let batch = u64::from(options.batch);
     warm_up(&run, &mut engines, batch)?;
     let measured = measure("send", &run, &mut engines, batch)?;

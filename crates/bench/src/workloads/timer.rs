@@ -36,6 +36,7 @@ pub(crate) fn run(mut options: TimerArgs) -> Result<Report, BenchError> {
     options.common.settle()?;
     let size = options.common.settle_size(true)?;
     options.common.must_end()?;
+    options.common.settle_in_flight();
     let run = Run::start(options.common.clone());
     let level = options.delay_level.and_then(|level| Some(Due::Level(level, *LEVELS.get(level as usize - 1)?)));
     let due = level.unwrap_or(Due::Spread(options.delay_ms));

@@ -30,6 +30,7 @@ pub(crate) fn run(mut options: TopicsArgs) -> Result<Report, BenchError> {
     let size = options.common.settle_size(false)?;
     options.common.must_end()?;
     options.common.refuse("topics", &[("--verify", options.common.verify)])?;
+    let in_flight = options.common.settle_in_flight();
     let common = &options.common;
     let mut run = Run::start(common.clone());
     let shape = Shape::plain(
@@ -41,7 +42,7 @@ pub(crate) fn run(mut options: TopicsArgs) -> Result<Report, BenchError> {
     let (clock, threads) = (run.clock, u64::from(common.threads));
     let mut engines = run.engines(
         common.connections,
-        |_| common.in_flight,
+        |_| in_flight,
         |thread| Sender::new(shape.clone(), clock, thread, threads, false),
     )?;
     let queues = options.topics * u64::from(common.queues);

@@ -39,6 +39,7 @@ pub(crate) fn run(mut options: TransactionArgs) -> Result<Report, BenchError> {
     options.common.settle()?;
     let size = options.common.settle_size(options.common.verify)?;
     options.common.must_end()?;
+    let in_flight = options.common.settle_in_flight();
     let common = &options.common;
     let mut run = Run::start(common.clone());
     let mut shape =
@@ -52,7 +53,7 @@ pub(crate) fn run(mut options: TransactionArgs) -> Result<Report, BenchError> {
     let (clock, threads) = (run.clock, u64::from(common.threads));
     let mut engines = run.engines(
         common.connections,
-        |_| common.in_flight,
+        |_| in_flight,
         |thread| {
             Ok(Transactions {
                 requests: Requests::new(shape.clone())?,
