@@ -131,7 +131,8 @@ def later(scale: Scale) -> Session:
 
 def groups(scale: Scale) -> Session:
     def polling(name: str, count: int) -> Workload:
-        step = run("consume", mode="push", groups=count, connections=16, queues=8, topic="Polled",
+        # A connection's heartbeat names all of its groups, and has a limit.
+        step = run("consume", mode="push", groups=count, connections=max(count // 100, 1), queues=8, topic="Polled",
                    seconds=scale.idle_seconds)
         return Workload(name, f"{count:,} groups that poll", step, speed="cores")
 
