@@ -10,7 +10,7 @@ from typing import Any, Iterator, Optional
 
 from . import figures, generator, machine, workloads
 from .generator import GeneratorError
-from .model import Idle, Restart, Run, Session, Start, Step, Workload
+from .model import BROKERS, Idle, Restart, Run, Session, Start, Step, Workload
 from .results import Results
 from .servers import COLD, DISK, Place, Server, ServerError
 
@@ -114,7 +114,7 @@ class Runner:
 
     def prepare(self, session: Session, server: Server) -> None:
         """Warms the server up and makes what the session needs."""
-        for name in session.warm if server.name != COLD and self.plan.warm_up else ():
+        for name in session.warm if server.name in BROKERS and self.plan.warm_up else ():
             self.progress.say(f"{session.name}: warming up {server.name} ...")
             warming = workloads.warming(name, self.plan.warm_up)
             generator.run(self.place, server, warming.workload, list(warming.arguments))
