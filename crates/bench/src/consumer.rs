@@ -300,3 +300,33 @@ impl<S: Sink> Traffic for Consumer<S> {
         self.failed.take()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_queue_of_every_group_belongs_to_one_connection() {
+        for (groups, queues, links) in [(1, 8, 16), (1, 8, 3), (5, 3, 4), (4, 3, 4), (100, 2, 7), (3, 4, 12)] {
+            let reading =
+                Reading { topic: "T".to_owned(), queues, groups, filter: Filter::All, count: 32, live: true, id: 0 };
+            let of_links: Vec<_> = (0..links as usize).map(|link| reading.of_link(link, links)).collect();
+            let mut all = of_links.concat();
+            all.sort_unstable();
+            let expected: Vec<_> = (0..groups).flat_map(|group| (0..queues).map(move |queue| (group, queue))).collect();
+            assert_eq!(all, expected, "{groups} groups, {queues} queues, {links} connections");
+            let most = of_links.iter().map(Vec::len).max();
+            assert!(most <= Some(groups.div_ceil(links).max(1) as usize * queues as usize), "{most:?}");
+            assert!((0..links as usize).all(|link| reading.heartbeats(link, links).len() <= 1));
+        }
+    }
+
+    #[test]
+    fn an_answer_that_holds_no_messages_is_told() {
+        let (timing, mut tally) = (Timing { intended: 0, now: 1 }, Tally::default());
+        for bytes in [&b"xy"[..], &[0, 0, 0, 0, 0, 0, 0, 0], &[0, 0, 0, 99, 0, 0, 0, 0, 0, 0]] {
+            assert!(Count { timed: true }.take(bytes, timing, &mut tally).is_err());
+            assert!(each(bytes, |_, _| {}).is_err());
+        }
+    }
+}

@@ -14,7 +14,7 @@ use crate::run::{Measured, Run};
 const CONNECTIONS: u32 = 16;
 
 /// Creates topics, or changes them to have the queues of the run.
-pub(crate) fn topics(run: &mut Run, topics: &Topics) -> Result<Option<Measured>, BenchError> {
+pub(crate) fn topics(run: &Run, topics: &Topics) -> Result<Option<Measured>, BenchError> {
     let queues = run.options.queues;
     if topics.count == 1 {
         Caller::connect(&run.options)?.create(&topics.name(0), queues)?;
@@ -24,7 +24,7 @@ pub(crate) fn topics(run: &mut Run, topics: &Topics) -> Result<Option<Measured>,
 }
 
 /// Creates topics on several connections, and measures it.
-pub(crate) fn many(run: &mut Run, topics: &Topics) -> Result<Measured, BenchError> {
+pub(crate) fn many(run: &Run, topics: &Topics) -> Result<Measured, BenchError> {
     let queues = run.options.queues;
     let connections = run.options.connections.min(CONNECTIONS);
     let threads = u64::from(run.options.threads.min(connections));

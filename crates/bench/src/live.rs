@@ -42,14 +42,14 @@ struct Sides {
 /// Sends messages and receives them; `delay` is how many milliseconds they take on purpose, at most.
 pub(crate) fn run(
     workload: &'static str,
-    mut run: Run,
+    run: Run,
     options: &impl serde::Serialize,
     shape: &Shape,
     since: Since,
     delay: u64,
 ) -> Result<Report, BenchError> {
     let common = run.options.clone();
-    let mut sides = Sides::new(&mut run, shape, since, delay)?;
+    let mut sides = Sides::new(&run, shape, since, delay)?;
     if common.warm_up > 0 {
         let threads = sides.senders.len() as u64;
         let operations = |thread| Some(share(common.warm_up, thread, threads));
@@ -94,7 +94,7 @@ fn phase(common: &Common, thread: u64) -> Phase {
 }
 
 impl Sides {
-    fn new(run: &mut Run, shape: &Shape, since: Since, delay: u64) -> Result<Self, BenchError> {
+    fn new(run: &Run, shape: &Shape, since: Since, delay: u64) -> Result<Self, BenchError> {
         let common = run.options.clone();
         let topic = shape.topics.name(0);
         let mut caller = Caller::connect(&common)?;
@@ -152,6 +152,7 @@ impl Sides {
                 done.map(|()| Tally::default())
             }));
         }
+        let progress = consumers.iter().map(Engine::progress).collect();
         for engine in consumers.iter_mut() {
             engine.traffic.sink.paces.clone_from(&paces);
             jobs.push(Box::new(move |start| {
@@ -159,7 +160,7 @@ impl Sides {
                 engine.run(&Phase { start, ..Phase::default() }).map(|()| std::mem::take(&mut engine.tally))
             }));
         }
-        run.threads(name, jobs)
+        run.threads(name, progress, jobs)
     }
 }
 

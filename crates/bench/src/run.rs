@@ -20,7 +20,6 @@ const LOOK: Duration = Duration::from_millis(20);
 pub(crate) struct Run {
     pub clock: Clock,
     pub options: Common,
-    progress: Vec<Arc<Progress>>,
 }
 
 /// What was measured of a phase.
@@ -37,12 +36,12 @@ pub(crate) struct Measured {
 impl Run {
     /// Begins now.
     pub(crate) fn start(options: Common) -> Self {
-        Self { clock: Clock::start(), options, progress: Vec::new() }
+        Self { clock: Clock::start(), options }
     }
 
     /// Makes the connections and spreads them over threads, each with so many slots.
     pub(crate) fn engines<T: Traffic>(
-        &mut self,
+        &self,
         connections: u32,
         slots: impl Fn(usize) -> u32,
         traffic: impl FnMut(u64) -> Result<T, BenchError>,
@@ -52,7 +51,7 @@ impl Run {
 
     /// The same; each connection is first used to introduce itself.
     pub(crate) fn introduced<T: Traffic>(
-        &mut self,
+        &self,
         connections: u32,
         slots: impl Fn(usize) -> u32,
         introduce: impl Fn(&mut Caller, usize) -> Result<(), BenchError>,
@@ -68,11 +67,7 @@ impl Run {
             let (stream, read) = caller.into_parts();
             shares[at % threads].push((stream, read, slots(at)));
         }
-        let engine = |(thread, share)| {
-            let progress = Arc::new(Progress::default());
-            self.progress.push(Arc::clone(&progress));
-            Engine::new(share, traffic(thread as u64)?, self.clock, progress)
-        };
+        let engine = |(thread, share)| Engine::new(share, traffic(thread as u64)?, self.clock);
         shares.into_iter().enumerate().map(engine).collect()
     }
 
@@ -83,31 +78,37 @@ impl Run {
         engines: &mut [Engine<T>],
         phase: impl Fn(u64) -> Phase,
     ) -> Result<Measured, BenchError> {
+        let progress = engines.iter().map(Engine::progress).collect();
         let jobs = engines.iter_mut().enumerate().map(|(thread, engine)| {
             let phase = phase(thread as u64);
             move |start| engine.run(&Phase { start, ..phase }).map(|()| std::mem::take(&mut engine.tally))
         });
-        self.threads(name, jobs.map(|job| Box::new(job) as Job<'_>).collect())
+        self.threads(name, progress, jobs.map(|job| Box::new(job) as Job<'_>).collect())
     }
 
-    /// Runs jobs at the same time, and measures.
-    pub(crate) fn threads(&self, name: &str, jobs: Vec<Job<'_>>) -> Result<Measured, BenchError> {
+    /// Runs jobs at the same time, and measures. `progress` is what is shown meanwhile.
+    pub(crate) fn threads(
+        &self,
+        name: &str,
+        progress: Vec<Arc<Progress>>,
+        jobs: Vec<Job<'_>>,
+    ) -> Result<Measured, BenchError> {
         let server_before = Usage::of(&self.options.server_pid)?;
         let cpu_before = own_cpu();
         let began = self.clock.now();
         let done = AtomicBool::new(false);
-        let tallies: Result<Vec<Tally>, BenchError> = std::thread::scope(|scope| {
-            scope.spawn(|| self.watch(name, &done));
+        let (tallies, ended) = std::thread::scope(|scope| {
+            scope.spawn(|| self.watch(name, &progress, &done));
             let threads: Vec<_> = jobs.into_iter().map(|job| scope.spawn(move || job(began))).collect();
             let tallies = threads.into_iter().map(|thread| match thread.join() {
                 Ok(tally) => tally,
                 Err(panic) => std::panic::resume_unwind(panic),
             });
-            let tallies = tallies.collect();
+            let tallies: Result<Vec<Tally>, BenchError> = tallies.collect();
             done.store(true, Ordering::Relaxed);
-            tallies
+            (tallies, self.clock.now())
         });
-        let seconds = (self.clock.now() - began) as f64 / SECOND as f64;
+        let seconds = (ended - began) as f64 / SECOND as f64;
         let own_cpu = (own_cpu() - cpu_before).as_secs_f64();
         let server = Usage::of(&self.options.server_pid)?
             .zip(server_before)
@@ -118,7 +119,7 @@ impl Run {
     }
 
     /// Shows how far it is, each second.
-    fn watch(&self, name: &str, done: &AtomicBool) {
+    fn watch(&self, name: &str, progress: &[Arc<Progress>], done: &AtomicBool) {
         if !self.options.progress && !std::io::stderr().is_terminal() {
             return;
         }
@@ -130,7 +131,7 @@ impl Run {
             if now - before.0 < SECOND {
                 continue;
             }
-            let sum = |of: fn(&Progress) -> u64| self.progress.iter().map(|progress| of(progress)).sum::<u64>();
+            let sum = |of: fn(&Progress) -> u64| progress.iter().map(|progress| of(progress)).sum::<u64>();
             let messages = sum(|progress| progress.messages.load(Ordering::Relaxed));
             let errors = sum(|progress| progress.errors.load(Ordering::Relaxed));
             let rate = messages.saturating_sub(before.1) as f64 * SECOND as f64 / (now - before.0) as f64;

@@ -143,7 +143,6 @@ impl<T: Traffic> Engine<T> {
         connections: Vec<(TcpStream, Vec<u8>, u32)>,
         traffic: T,
         clock: Clock,
-        progress: Arc<Progress>,
     ) -> Result<Self, BenchError> {
         let waiter = Waiter::new()?;
         let mut links = Vec::with_capacity(connections.len());
@@ -158,7 +157,7 @@ impl<T: Traffic> Engine<T> {
             recogniser: Recogniser::default(),
             traffic,
             tally: Tally::default(),
-            progress,
+            progress: Arc::default(),
             clock,
             issued: 0,
             in_flight: 0,
@@ -168,6 +167,11 @@ impl<T: Traffic> Engine<T> {
             resume_at: u64::MAX,
             heard: 0,
         })
+    }
+
+    /// How far it is, for who watches.
+    pub(crate) fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
     }
 
     /// Sends until the phase is over, and takes the answers.

@@ -52,7 +52,7 @@ pub(crate) fn run(mut options: ConnectionsArgs) -> Result<Report, BenchError> {
     )?;
     common.must_end()?;
     names::check_group(&group(options.groups)).map_err(|error| BenchError::new(error.to_string()))?;
-    let mut run = Run::start(common.clone());
+    let run = Run::start(common.clone());
     Caller::connect(common)?.create(&common.topic, common.queues)?;
     let before = Usage::of(&common.server_pid)?;
     let (connections, threads) = (u64::from(common.connections), u64::from(common.threads));

@@ -114,7 +114,7 @@ pub(crate) fn run(mut options: ConsumeArgs) -> Result<Report, BenchError> {
 }
 
 fn consume<S: Sink>(
-    mut run: Run,
+    run: Run,
     options: &ConsumeArgs,
     reading: &Reading,
     ranges: &[(i64, i64)],

@@ -97,9 +97,9 @@ impl SendArgs {
 /// Runs it.
 pub(crate) fn run(mut options: SendArgs) -> Result<Report, BenchError> {
     options.check()?;
-    let mut run = Run::start(options.common.clone());
+    let run = Run::start(options.common.clone());
     let shape = options.shape(run.clock.wall_nanos())?;
-    create::topics(&mut run, &shape.topics)?;
+    create::topics(&run, &shape.topics)?;
     let starts = if options.common.verify { verify::ends(&options.common, &shape.topics)? } else { Vec::new() };
 
     let threads = u64::from(options.common.threads);

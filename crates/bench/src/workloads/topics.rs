@@ -32,13 +32,13 @@ pub(crate) fn run(mut options: TopicsArgs) -> Result<Report, BenchError> {
     options.common.refuse("topics", &[("--verify", options.common.verify)])?;
     let in_flight = options.common.settle_in_flight();
     let common = &options.common;
-    let mut run = Run::start(common.clone());
+    let run = Run::start(common.clone());
     let shape = Shape::plain(
         Topics::new(&common.topic, options.topics)?,
         common.queues,
         Bodies::new(run.clock.wall_nanos(), size),
     );
-    let created = create::many(&mut run, &shape.topics)?;
+    let created = create::many(&run, &shape.topics)?;
     let (clock, threads) = (run.clock, u64::from(common.threads));
     let mut engines = run.engines(
         common.connections,

@@ -41,7 +41,7 @@ pub(crate) fn run(mut options: TransactionArgs) -> Result<Report, BenchError> {
     options.common.must_end()?;
     let in_flight = options.common.settle_in_flight();
     let common = &options.common;
-    let mut run = Run::start(common.clone());
+    let run = Run::start(common.clone());
     let mut shape =
         Shape::plain(Topics::new(&common.topic, 1)?, common.queues, Bodies::new(run.clock.wall_nanos(), size));
     shape.sys_flag = TRANSACTION_PREPARED;
