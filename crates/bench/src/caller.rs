@@ -14,6 +14,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::engine::connect;
 use crate::error::BenchError;
+use crate::locate;
 use crate::options::Common;
 use crate::pull::{self, Pull};
 
@@ -23,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A connection that waits for each answer.
 pub(crate) struct Caller {
     stream: TcpStream,
-    broker: String,
+    peer: String,
     input: BytesMut,
     opaque: i32,
 }
@@ -31,16 +32,22 @@ pub(crate) struct Caller {
 impl Caller {
     /// Connects to the broker.
     pub(crate) fn connect(options: &Common) -> Result<Self, BenchError> {
-        let mut streams = connect(&options.broker, options.address()?, 1)?;
-        let stream = streams.pop().ok_or_else(|| BenchError::new("no connection was made"))?;
-        Self::over(stream, options)
+        Self::to("broker", &options.broker)
     }
 
-    /// Uses a connection that is there.
-    pub(crate) fn over(stream: TcpStream, options: &Common) -> Result<Self, BenchError> {
+    /// Connects to a peer of this kind at HOST:PORT.
+    pub(crate) fn to(kind: &str, peer: &str) -> Result<Self, BenchError> {
+        let peer_name = format!("the {kind} at {peer}");
+        let mut streams = connect(&peer_name, locate::address(peer)?, 1)?;
+        let stream = streams.pop().ok_or_else(|| BenchError::new("no connection was made"))?;
+        Self::over(stream, peer_name)
+    }
+
+    /// Uses a connection that is there; `peer` says for people whose it is.
+    pub(crate) fn over(stream: TcpStream, peer: String) -> Result<Self, BenchError> {
         let set = stream.set_read_timeout(Some(PATIENCE)).and_then(|()| stream.set_write_timeout(Some(PATIENCE)));
         set.map_err(|error| BenchError::system("cannot prepare a connection", error))?;
-        Ok(Self { stream, broker: options.broker.clone(), input: BytesMut::new(), opaque: 0 })
+        Ok(Self { stream, peer, input: BytesMut::new(), opaque: 0 })
     }
 
     /// The connection, and what was read of a frame that is not complete yet.
@@ -58,14 +65,14 @@ impl Caller {
         let mut chunk = vec![0; 65_536];
         loop {
             let whole = frame::decode(&mut self.input, &mut answer, frame::MAX_FRAME);
-            if whole.map_err(|error| BenchError::system(&format!("the broker at {}", self.broker), error))? {
+            if whole.map_err(|error| BenchError::system(&self.peer, error))? {
                 if answer.is_response() && answer.opaque == self.opaque {
                     return Ok(answer);
                 }
                 continue;
             }
             match self.stream.read(&mut chunk) {
-                Ok(0) => return Err(BenchError::new(format!("the broker at {} closed the connection", self.broker))),
+                Ok(0) => return Err(BenchError::new(format!("{} closed the connection", self.peer))),
                 Ok(read) => self.input.extend_from_slice(&chunk[..read]),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(self.failed(&error)),
@@ -108,7 +115,7 @@ impl Caller {
             ErrorKind::WouldBlock | ErrorKind::TimedOut => format!("no answer for {} s", PATIENCE.as_secs()),
             _ => error.to_string(),
         };
-        BenchError::new(format!("the broker at {}: {why}", self.broker))
+        BenchError::new(format!("{}: {why}", self.peer))
     }
 }
 

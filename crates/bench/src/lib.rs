@@ -16,6 +16,7 @@ mod engine;
 mod error;
 mod floor;
 mod live;
+mod locate;
 mod message;
 mod options;
 mod pull;

@@ -1,6 +1,6 @@
 //! Options that all workloads have.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 
 use apogee_message::names;
 use clap::Args;
@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::body::STAMP;
 use crate::error::BenchError;
+use crate::locate;
 
 /// Bytes of a body when the user doesn't say.
 const SIZE: u32 = 1024;
@@ -22,6 +23,9 @@ pub(crate) struct Common {
     /// The broker to measure.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:10911")]
     pub broker: String,
+    /// Instead: the name server that knows where the topic is. It must be on one broker.
+    #[arg(short = 'n', long, value_name = "HOST:PORT", conflicts_with = "broker")]
+    pub namesrv: Option<String>,
     /// Connections.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=60_000))]
     pub connections: u32,
@@ -78,6 +82,9 @@ impl Common {
     /// Checks what single options don't tell, and fills in what follows from others.
     pub(crate) fn settle(&mut self) -> Result<(), BenchError> {
         names::check_topic(&self.topic).map_err(|error| BenchError::new(format!("--topic: {error}")))?;
+        if let Some(namesrv) = &self.namesrv {
+            self.broker = locate::broker(namesrv, &self.topic)?;
+        }
         self.seconds_given = self.seconds.is_some();
         if self.seconds.is_none() {
             self.seconds = Some(if self.messages == 0 { 10.0 } else { 0.0 });
@@ -126,13 +133,7 @@ impl Common {
 
     /// The broker's address.
     pub(crate) fn address(&self) -> Result<SocketAddr, BenchError> {
-        let found = self.broker.to_socket_addrs().map_err(|error| {
-            BenchError::new(format!("--broker {}: {error}; it is HOST:PORT, such as 127.0.0.1:10911", self.broker))
-        })?;
-        // A name may have an address of IPv6 that nobody listens on.
-        let mut found: Vec<_> = found.collect();
-        found.sort_by_key(SocketAddr::is_ipv6);
-        found.first().copied().ok_or_else(|| BenchError::new(format!("--broker {}: it has no address", self.broker)))
+        locate::address(&self.broker)
     }
 
     /// The measured time's limit in nanoseconds.

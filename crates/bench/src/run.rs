@@ -59,10 +59,11 @@ impl Run {
     ) -> Result<Vec<Engine<T>>, BenchError> {
         allow_files(u64::from(connections))?;
         let threads = self.options.threads.min(connections) as usize;
-        let streams = connect(&self.options.broker, self.options.address()?, connections as usize)?;
+        let peer = format!("the broker at {}", self.options.broker);
+        let streams = connect(&peer, self.options.address()?, connections as usize)?;
         let mut shares: Vec<Vec<_>> = (0..threads).map(|_| Vec::new()).collect();
         for (at, stream) in streams.into_iter().enumerate() {
-            let mut caller = Caller::over(stream, &self.options)?;
+            let mut caller = Caller::over(stream, peer.clone())?;
             introduce(&mut caller, at)?;
             let (stream, read) = caller.into_parts();
             shares[at % threads].push((stream, read, slots(at)));

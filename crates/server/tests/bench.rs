@@ -383,6 +383,23 @@ fn the_floor_of_a_disk_is_measured() {
 }
 
 #[test]
+fn a_name_server_says_where_the_broker_is() {
+    let server = Server::start(&[]);
+    let namesrv = server.namesrv.to_string();
+    for topic in ["Known", "Known", "New"] {
+        let arguments = ["bench", "send", "-n", &namesrv, "--messages", "5", "--topic", topic, "--json"];
+        let output = Process::new(binary()).args(arguments).output().expect("the binary runs");
+        let result: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+        assert_eq!(result["options"]["broker"], server.broker.to_string());
+        assert_eq!(number(&result, "/messages"), 5.0);
+    }
+    let arguments = ["bench", "send", "-n", "127.0.0.1:1", "--messages", "5"];
+    let output = Process::new(binary()).args(arguments).output().expect("the binary runs");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(text.contains("cannot connect to the name server at 127.0.0.1:1"), "{text}");
+}
+
+#[test]
 fn people_get_text() {
     let server = Server::start(&[]);
     let output = bench(&server.broker.to_string(), &["send", "--messages", "10"]);

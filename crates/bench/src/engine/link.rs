@@ -97,13 +97,13 @@ impl Link {
     }
 }
 
-/// Opens connections to a broker.
-pub(crate) fn connect(broker: &str, address: SocketAddr, count: usize) -> Result<Vec<TcpStream>, BenchError> {
+/// Opens connections to a peer, which has this name for people.
+pub(crate) fn connect(peer: &str, address: SocketAddr, count: usize) -> Result<Vec<TcpStream>, BenchError> {
     (0..count)
         .map(|number| {
             let stream = TcpStream::connect_timeout(&address, Duration::from_secs(5)).map_err(|error| {
                 let which = if count > 1 { format!(" (connection {} of {count})", number + 1) } else { String::new() };
-                BenchError::new(format!("cannot connect to the broker at {broker}{which}: {error}"))
+                BenchError::new(format!("cannot connect to {peer}{which}: {error}"))
             })?;
             stream.set_nodelay(true).map_err(|error| BenchError::system("cannot prepare a connection", error))?;
             Ok(stream)
