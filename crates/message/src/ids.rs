@@ -17,13 +17,29 @@ pub struct OffsetId {
 
 impl fmt::Display for OffsetId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.host.ip() {
-            IpAddr::V4(ip) => write!(f, "{:08X}", u32::from(ip))?,
-            IpAddr::V6(ip) => write!(f, "{:032X}", u128::from(ip))?,
+        // By hand, as each answer to a sender has one.
+        let mut bytes = [0; 28];
+        let (ip, rest) = match self.host.ip() {
+            IpAddr::V4(ip) => {
+                bytes[..4].copy_from_slice(&ip.octets());
+                (4, &mut bytes[4..16])
+            }
+            IpAddr::V6(ip) => {
+                bytes[..16].copy_from_slice(&ip.octets());
+                (16, &mut bytes[16..])
+            }
+        };
+        rest[..4].copy_from_slice(&u32::from(self.host.port()).to_be_bytes());
+        rest[4..].copy_from_slice(&self.offset.to_be_bytes());
+        let mut digits = [0; 56];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(&bytes[..ip + 12]) {
+            pair.copy_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
         }
-        write!(f, "{:08X}{:016X}", self.host.port(), self.offset)
+        f.write_str(std::str::from_utf8(&digits[..2 * (ip + 12)]).map_err(|_| fmt::Error)?)
     }
 }
+
+const HEX: &[u8; 16] = b"0123456789ABCDEF";
 
 /// The text is no offset message id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -4,6 +4,7 @@
 //! the caller's buffer.
 
 use bytes::BufMut;
+use memchr::{memchr, memchr2};
 
 use crate::names::property::CRC32;
 
@@ -18,10 +19,20 @@ pub const MAX_LENGTH: usize = i16::MAX as usize;
 /// Names and values in order. A pair without a separator, without a name or without a value is
 /// passed over, as upstream does.
 pub fn iter(text: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    text.split(|&byte| byte == VALUE_END).filter_map(|pair| {
-        let at = pair.iter().position(|&byte| byte == NAME_END)?;
-        let (name, value) = (&pair[..at], &pair[at + 1..]);
-        (!name.is_empty() && !value.is_empty()).then_some((name, value))
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        while !rest.is_empty() {
+            let end = memchr(VALUE_END, rest).unwrap_or(rest.len());
+            let pair = &rest[..end];
+            rest = rest.get(end + 1..).unwrap_or_default();
+            // Names are short: a plain loop finds their end sooner.
+            if let Some(at @ 1..) = pair.iter().position(|&byte| byte == NAME_END)
+                && at + 1 < end
+            {
+                return Some((&pair[..at], &pair[at + 1..]));
+            }
+        }
+        None
     })
 }
 
@@ -29,6 +40,19 @@ pub fn iter(text: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
 pub fn get<'t>(text: &'t [u8], name: &str) -> Option<&'t str> {
     let value = iter(text).filter(|(found, _)| *found == name.as_bytes()).last()?.1;
     std::str::from_utf8(value).ok()
+}
+
+/// The values of some properties, as [`get`] has them, in one scan.
+pub fn pick<'t, const N: usize>(text: &'t [u8], names: [&str; N]) -> [Option<&'t str>; N] {
+    let mut values = [None; N];
+    for (found, value) in iter(text) {
+        for (name, place) in names.iter().zip(&mut values) {
+            if name.as_bytes() == found {
+                *place = std::str::from_utf8(value).ok();
+            }
+        }
+    }
+    values
 }
 
 /// Appends one property. A separator within it would become another text when it is read: such
@@ -41,9 +65,16 @@ pub fn push(out: &mut impl BufMut, name: &str, value: &str) {
 }
 
 fn put_clean(out: &mut impl BufMut, text: &str) {
-    for part in text.as_bytes().split(|&byte| byte == NAME_END || byte == VALUE_END) {
-        out.put_slice(part);
+    // Without an early end the processor looks at many bytes at a time.
+    if text.bytes().fold(true, |clean, byte| clean & (byte != NAME_END && byte != VALUE_END)) {
+        return out.put_slice(text.as_bytes());
     }
+    let mut rest = text.as_bytes();
+    while let Some(at) = memchr2(NAME_END, VALUE_END, rest) {
+        out.put_slice(&rest[..at]);
+        rest = &rest[at + 1..];
+    }
+    out.put_slice(rest);
 }
 
 /// Appends all properties but those whose names are in `without`, and the check sum of the record that
@@ -78,6 +109,7 @@ mod tests {
         assert_eq!(pairs(b"a\x01b\x02c\x01\x02d\x01e\x01f\x02\x02g"), [("a", "b"), ("d", "e\u{1}f")]);
         assert_eq!(get("KEYS\u{1}k1 k2\u{2}u\u{1}中\u{2}".as_bytes(), "u"), Some("中"));
         assert_eq!(get(b"a\x01b\x02", "c"), None);
+        assert_eq!(pick(b"a\x011\x02b\x012\x02a\x013\x02b\x01\xff", ["b", "c", "a"]), [None, None, Some("3")]);
     }
 
     #[test]

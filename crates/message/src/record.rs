@@ -40,6 +40,8 @@ pub const PHYSICAL_OFFSET_AT: usize = 28;
 pub const HEAD_LENGTH: usize = 36;
 /// Least bytes of a record: IPv4 hosts, nothing of variable length.
 const LEAST: usize = 91;
+/// Most bytes before the body: those of IPv6 hosts.
+const MOST_HEAD: usize = 112;
 /// Longest topic that [`MAGIC_V1`] is written for.
 const MAX_V1_TOPIC: usize = 127;
 /// Longest topic of all.
@@ -229,7 +231,7 @@ fn get_host(rest: &mut &[u8], v6: bool) -> Result<SocketAddr, RecordError> {
     Ok(SocketAddr::new(ip, rest.try_get_u32().map_err(short)? as u16))
 }
 
-fn put_host(out: &mut BytesMut, host: SocketAddr) {
+fn put_host(out: &mut impl BufMut, host: SocketAddr) {
     match host.ip() {
         IpAddr::V4(ip) => out.put_slice(&ip.octets()),
         IpAddr::V6(ip) => out.put_slice(&ip.octets()),
@@ -314,22 +316,27 @@ impl Draft {
         let mut body_sum = Hasher::new();
         body_sum.update(&message.body);
 
-        arena.put_u32(0);
-        arena.put_u32(if v2 { MAGIC_V2 } else { MAGIC_V1 });
-        arena.put_u32(body_sum.clone().finalize() & 0x7fff_ffff);
-        arena.put_i32(message.queue_id);
-        arena.put_i32(message.flag);
-        arena.put_i64(0);
-        arena.put_i64(0);
-        arena.put_i32(sys_flag);
-        arena.put_i64(message.born_timestamp);
-        put_host(arena, born_host);
-        let store_time_at = arena.len();
-        arena.put_i64(0);
-        put_host(arena, store_host);
-        arena.put_i32(message.reconsume_times);
-        arena.put_i64(message.prepared_transaction_offset);
-        arena.put_u32(message.body.len() as u32);
+        // Put together here: field by field that costs less than in the arena.
+        let mut head = [0; MOST_HEAD];
+        let mut rest = &mut head[..];
+        rest.put_u32(0);
+        rest.put_u32(if v2 { MAGIC_V2 } else { MAGIC_V1 });
+        rest.put_u32(body_sum.clone().finalize() & 0x7fff_ffff);
+        rest.put_i32(message.queue_id);
+        rest.put_i32(message.flag);
+        rest.put_i64(0);
+        rest.put_i64(0);
+        rest.put_i32(sys_flag);
+        rest.put_i64(message.born_timestamp);
+        put_host(&mut rest, born_host);
+        let store_time_at = MOST_HEAD - rest.len();
+        rest.put_i64(0);
+        put_host(&mut rest, store_host);
+        rest.put_i32(message.reconsume_times);
+        rest.put_i64(message.prepared_transaction_offset);
+        rest.put_u32(message.body.len() as u32);
+        let length = MOST_HEAD - rest.len();
+        arena.put_slice(&head[..length]);
         let head = arena.split();
 
         match v2 {
@@ -393,13 +400,8 @@ impl Draft {
     }
 
     /// The properties' text.
-    pub fn into_properties(self) -> Bytes {
-        self.tail.freeze().slice(self.properties_at..)
-    }
-
-    /// A property's value.
-    pub fn property(&self, name: &str) -> Option<&str> {
-        properties::get(&self.tail[self.properties_at..], name)
+    pub fn properties(&self) -> &[u8] {
+        &self.tail[self.properties_at..]
     }
 
     /// See [`sysflag`].

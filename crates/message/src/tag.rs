@@ -2,7 +2,16 @@
 
 /// Java's `String.hashCode`: over UTF-16 units, wrapping.
 pub fn java_hash(text: &str) -> i32 {
-    text.encode_utf16().fold(0, |hash: i32, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)))
+    java_hash_on(0, text)
+}
+
+/// The hash of a text that begins with one whose hash is `begun`, and goes on with `text`.
+fn java_hash_on(begun: i32, text: &str) -> i32 {
+    let add = |hash: i32, unit: u16| hash.wrapping_mul(31).wrapping_add(i32::from(unit));
+    if text.is_ascii() {
+        return text.bytes().fold(begun, |hash, byte| add(hash, u16::from(byte)));
+    }
+    text.encode_utf16().fold(begun, add)
 }
 
 /// The tag code of a consume queue unit: the tag's hash, 0 without a tag.
@@ -10,10 +19,11 @@ pub fn tag_code(tag: Option<&str>) -> i64 {
     tag.map_or(0, |tag| i64::from(java_hash(tag)))
 }
 
-/// The hash of an index key: never negative.
-pub fn index_hash(key: &str) -> i32 {
+/// The hash of the index key that the parts make, one after the other: never negative.
+pub fn index_hash(parts: &[&str]) -> i32 {
+    let hash = parts.iter().fold(0, |hash, part| java_hash_on(hash, part));
     // The one number without a positive counterpart counts as 0, as upstream has it.
-    java_hash(key).checked_abs().unwrap_or(0)
+    hash.checked_abs().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -32,7 +42,9 @@ mod tests {
             ("polygenelubricants", -2_147_483_648, 0),
         ];
         for (text, hash, index) in cases {
-            assert_eq!((java_hash(text), index_hash(text)), (hash, index), "{text}");
+            let cut = text.char_indices().nth(1).map_or(0, |(at, _)| at);
+            assert_eq!(index_hash(&[&text[..cut], "", &text[cut..]]), index, "{text}");
+            assert_eq!((java_hash(text), index_hash(&[text])), (hash, index), "{text}");
         }
         assert_eq!(tag_code(Some("polygenelubricants")), -2_147_483_648);
         assert_eq!(tag_code(None), 0);

@@ -150,6 +150,13 @@ impl Command {
 
     /// Empties the command and keeps its memory.
     pub(crate) fn reset(&mut self) {
+        self.empty_header();
+        self.body = Bytes::new();
+        self.encoding = Encoding::default();
+    }
+
+    /// Empties all that a header says.
+    pub(crate) fn empty_header(&mut self) {
         self.code = 0;
         self.language = Language::default();
         self.version = 0;
@@ -157,7 +164,5 @@ impl Command {
         self.flag = 0;
         self.remark = None;
         self.fields.clear();
-        self.body = Bytes::new();
-        self.encoding = Encoding::default();
     }
 }

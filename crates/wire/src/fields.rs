@@ -8,15 +8,18 @@ pub const MAX_FIELDS: usize = 256;
 
 /// Ext fields in the order they came. One text buffer holds all names and values, so that a
 /// reused map costs no allocation per field or per frame. Look-up is a scan: headers have some
-/// twenty fields at most, and comparing lengths first rules out nearly all of them.
+/// twenty fields at most, and a name's number rules out nearly all others.
 #[derive(Clone, Default)]
 pub struct Fields {
     text: String,
     entries: Vec<Entry>,
+    /// Bits of the names that are or were there: most names that are asked for and absent need no scan.
+    seen: u64,
 }
 
 #[derive(Clone, Copy)]
 struct Entry {
+    number: u64,
     start: u32,
     middle: u32,
     end: u32,
@@ -27,6 +30,7 @@ impl Fields {
     pub fn clear(&mut self) {
         self.text.clear();
         self.entries.clear();
+        self.seen = 0;
     }
 
     /// Number of fields.
@@ -41,7 +45,20 @@ impl Fields {
 
     /// The value of a field.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.entries.iter().rev().find(|entry| self.name(entry) == name).map(|entry| self.value(entry))
+        self.value_of(&Name::of(name))
+    }
+
+    /// The value of a field whose name was made a number before.
+    #[inline]
+    pub(crate) fn value_of(&self, name: &Name<'_>) -> Option<&str> {
+        if self.seen & name.bit == 0 {
+            return None;
+        }
+        let entry = self.entries.iter().find(|entry| {
+            // The number says all of a short name.
+            entry.number == name.number && (name.text.len() <= WHOLE || entry.name(&self.text) == name.text)
+        })?;
+        Some(self.value(entry))
     }
 
     /// All names and values, in order.
@@ -58,24 +75,38 @@ impl Fields {
     /// Sets a field to a text.
     pub fn set_str(&mut self, name: &str, value: &str) {
         self.begin(name);
-        self.finish_with(value);
+        self.text.push_str(value);
+        self.finish();
+    }
+
+    /// Sets a field to a number.
+    pub fn set_number(&mut self, name: &str, value: i64) {
+        self.set_str(name, itoa::Buffer::new().format(value));
     }
 
     /// Removes a field.
     pub fn remove(&mut self, name: &str) {
-        let text = &self.text;
-        self.entries.retain(|entry| entry.name(text) != name);
+        let (number, text) = (Name::of(name).number, &self.text);
+        self.entries.retain(|entry| entry.number != number || entry.name(text) != name);
     }
 
-    /// Begins a field whose value comes next, by `finish_with` or `abandon`.
+    /// Begins a field whose value comes next, by what is written to [`Fields::text`] until `finish`, or
+    /// `abandon`.
     pub(crate) fn begin(&mut self, name: &str) {
-        if !self.entries.is_empty() {
+        let Name { number, bit, .. } = Name::of(name);
+        if self.seen & bit != 0 {
             self.remove(name);
         }
+        self.seen |= bit;
         let start = self.text.len() as u32;
         self.text.push_str(name);
         let middle = self.text.len() as u32;
-        self.entries.push(Entry { start, middle, end: middle });
+        self.entries.push(Entry { number, start, middle, end: middle });
+    }
+
+    /// Where the value of the field begun last is written to, at its end.
+    pub(crate) fn text(&mut self) -> &mut String {
+        &mut self.text
     }
 
     /// Gives the field begun last its value.
@@ -90,7 +121,8 @@ impl Fields {
         self.entries.pop();
     }
 
-    fn finish(&mut self) {
+    /// The field begun last has its value.
+    pub(crate) fn finish(&mut self) {
         if let Some(entry) = self.entries.last_mut() {
             entry.end = self.text.len() as u32;
         }
@@ -102,6 +134,34 @@ impl Fields {
 
     fn value(&self, entry: &Entry) -> &str {
         &self.text[entry.middle as usize..entry.end as usize]
+    }
+}
+
+/// Longest name that its number holds as a whole.
+const WHOLE: usize = 7;
+
+/// A field's name, with what it is found by.
+pub(crate) struct Name<'n> {
+    pub text: &'n str,
+    /// Its length and first bytes.
+    number: u64,
+    /// Its bit in [`Fields::seen`].
+    bit: u64,
+}
+
+impl<'n> Name<'n> {
+    #[inline]
+    pub const fn of(text: &'n str) -> Self {
+        let bytes = text.as_bytes();
+        let mut number = if bytes.len() < 255 { bytes.len() as u64 } else { 255 };
+        let mut at = 0;
+        while at < WHOLE {
+            number = number << 8 | if at < bytes.len() { bytes[at] as u64 } else { 0 };
+            at += 1;
+        }
+        // Multiplied by an odd number of many bits, the uppermost bits depend on all others.
+        let bit = 1 << (number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 58);
+        Self { text, number, bit }
     }
 }
 
@@ -148,6 +208,14 @@ mod tests {
         assert_eq!(fields.len(), 2);
         fields.remove("b");
         assert_eq!(fields.iter().collect::<Vec<_>>(), [("a", "true")]);
+    }
+
+    #[test]
+    fn names_with_the_same_beginning_and_length_are_told_apart() {
+        let names = ["consumerGroup1", "consumerGroup2", "consumers", "consume", "consumed", "a", "b", ""];
+        let fields: Fields = names.into_iter().map(|name| (name, name)).collect();
+        assert!(names.into_iter().all(|name| fields.get(name) == Some(name)));
+        assert!(["consumerGroup3", "consumer", "c", "consumf"].into_iter().all(|name| fields.get(name).is_none()));
     }
 
     #[test]

@@ -53,7 +53,7 @@ pub(super) fn needs_separator(properties: &[u8]) -> bool {
 /// The properties without a sum; `None` when there is none.
 pub(super) fn without(text: &[u8]) -> Option<Vec<u8>> {
     // Looking for one byte is cheap, and it is a rare one.
-    if !text.contains(&b'#') || !text.windows(NAME.len()).any(|part| part == NAME) {
+    if memchr::memchr(b'#', text).is_none() || !text.windows(NAME.len()).any(|part| part == NAME) {
         return None;
     }
     let mut out = Vec::with_capacity(text.len());

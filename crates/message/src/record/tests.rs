@@ -44,7 +44,7 @@ fn records_are_those_of_upstream() {
         draft.assign(77, 123_456_789, 1_700_000_000_002);
         assert_eq!(draft.to_vec(), bytes(hex));
         assert_eq!(draft.size(), draft.to_vec().len());
-        assert_eq!(draft.property("TAGS"), Some("TagA"));
+        assert_eq!(crate::properties::get(draft.properties(), "TAGS"), Some("TagA"));
 
         let encoded = bytes(hex);
         let record = Record::read(&encoded).unwrap();

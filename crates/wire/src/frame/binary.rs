@@ -5,7 +5,7 @@
 //! ```
 //! A code over 32,767 doesn't fit: the wire carries its low 16 bits, as upstream's does.
 
-use bytes::{Buf, BufMut, BytesMut};
+use bytes::{Buf, BufMut};
 
 use super::FrameError;
 use crate::command::{Command, Language};
@@ -58,7 +58,7 @@ fn utf8<'b>(bytes: &'b [u8], what: &str) -> Result<&'b str, FrameError> {
     std::str::from_utf8(bytes).map_err(|error| FrameError::Malformed(format!("{what} is not UTF-8: {error}")))
 }
 
-pub(super) fn encode(command: &Command, out: &mut BytesMut) {
+pub(super) fn encode(command: &Command, out: &mut Vec<u8>) {
     out.put_i16(command.code as i16);
     out.put_u8(command.language.code());
     out.put_i16(command.version as i16);

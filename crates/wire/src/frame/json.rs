@@ -2,14 +2,24 @@
 
 use std::fmt;
 
-use bytes::{BufMut, BytesMut};
+use bytes::BufMut;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
-use super::FrameError;
+use super::{FrameError, scan};
 use crate::command::{Command, Language};
 use crate::fields::{Fields, MAX_FIELDS};
 
+/// Fills an empty command.
 pub(super) fn decode(header: &[u8], command: &mut Command) -> Result<(), FrameError> {
+    if scan::scan(header, command).is_some() {
+        return Ok(());
+    }
+    command.empty_header();
+    decode_exactly(header, command)
+}
+
+/// The same without a short cut.
+pub(super) fn decode_exactly(header: &[u8], command: &mut Command) -> Result<(), FrameError> {
     let mut json = serde_json::Deserializer::from_slice(header);
     let read = json.deserialize_map(Head(command)).and_then(|()| json.end());
     read.map_err(|error| FrameError::Malformed(error.to_string()))
@@ -222,7 +232,7 @@ impl Visitor<'_> for ValueSeed<'_> {
     }
 }
 
-pub(super) fn encode(command: &Command, out: &mut BytesMut) {
+pub(super) fn encode(command: &Command, out: &mut Vec<u8>) {
     out.put_slice(b"{\"code\":");
     number(command.code, out);
     if !command.fields.is_empty() {
@@ -252,33 +262,31 @@ pub(super) fn encode(command: &Command, out: &mut BytesMut) {
     out.put_u8(b'}');
 }
 
-fn number(value: i32, out: &mut BytesMut) {
-    use std::fmt::Write;
-    // A BytesMut grows: writing to it cannot fail.
-    let _ = write!(out, "{value}");
+fn number(value: i32, out: &mut Vec<u8>) {
+    out.put_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
 /// A JSON string; what must be escaped is.
-fn text(value: &str, out: &mut BytesMut) {
+fn text(value: &str, out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
-    out.put_u8(b'"');
-    let bytes = value.as_bytes();
-    let mut plain = 0;
-    for (index, &byte) in bytes.iter().enumerate() {
-        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
-            continue;
-        }
-        out.put_slice(&bytes[plain..index]);
-        plain = index + 1;
+    let mut rest = value.as_bytes();
+    out.push(b'"');
+    loop {
+        let (plain, special) = rest.split_at(scan::plain_length(rest));
+        out.extend_from_slice(plain);
+        let Some((&byte, others)) = special.split_first() else { break };
+        rest = others;
         match byte {
-            b'"' => out.put_slice(b"\\\""),
-            b'\\' => out.put_slice(b"\\\\"),
-            b'\n' => out.put_slice(b"\\n"),
-            b'\r' => out.put_slice(b"\\r"),
-            b'\t' => out.put_slice(b"\\t"),
-            _ => out.put_slice(&[b'\\', b'u', b'0', b'0', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]),
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            _ => {
+                let digits = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
+                out.extend_from_slice(&[b'\\', b'u', b'0', b'0', digits[0], digits[1]]);
+            }
         }
     }
-    out.put_slice(&bytes[plain..]);
-    out.put_u8(b'"');
+    out.push(b'"');
 }

@@ -5,12 +5,15 @@
 //! length(4) = 4 + header + body | encoding(1) headerLength(3) | header | body
 //! ```
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use std::cell::RefCell;
+
+use bytes::{Buf, Bytes, BytesMut};
 
 use crate::command::{Command, Encoding};
 
 mod binary;
 mod json;
+mod scan;
 
 /// Upstream's limit for one frame, in bytes.
 pub const MAX_FRAME: usize = 16 * 1024 * 1024;
@@ -91,20 +94,29 @@ pub fn decode(buffer: &mut BytesMut, command: &mut Command, limit: usize) -> Res
 /// Writes the frame's prefix and header; the caller sends `body` bytes after it, from wherever
 /// they are. The command's own body is not written.
 pub fn encode_head(command: &Command, body: usize, out: &mut BytesMut) {
-    let start = out.len();
-    out.put_bytes(0, PREFIX);
-    match command.encoding {
-        Encoding::Json => json::encode(command, out),
-        Encoding::Binary => binary::encode(command, out),
+    thread_local! {
+        /// A head is put together here: piece by piece that costs less than in a `BytesMut`.
+        static HEAD: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     }
-    let header = out.len() - start - PREFIX;
-    let length = (4 + header + body) as u32;
-    out[start..start + 4].copy_from_slice(&length.to_be_bytes());
-    let encoding: u8 = match command.encoding {
-        Encoding::Json => 0,
-        Encoding::Binary => 1,
-    };
-    out[start + 4..start + 8].copy_from_slice(&(header as u32 | u32::from(encoding) << 24).to_be_bytes());
+    HEAD.with_borrow_mut(|head| {
+        head.clear();
+        head.extend_from_slice(&[0; PREFIX]);
+        let encoding: u8 = match command.encoding {
+            Encoding::Json => {
+                json::encode(command, head);
+                0
+            }
+            Encoding::Binary => {
+                binary::encode(command, head);
+                1
+            }
+        };
+        let header = head.len() - PREFIX;
+        let length = (4 + header + body) as u32;
+        head[..4].copy_from_slice(&length.to_be_bytes());
+        head[4..PREFIX].copy_from_slice(&(header as u32 | u32::from(encoding) << 24).to_be_bytes());
+        out.extend_from_slice(head);
+    });
 }
 
 /// Writes the whole frame, body included.

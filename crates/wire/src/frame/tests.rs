@@ -1,3 +1,5 @@
+use bytes::BufMut;
+
 use super::*;
 use crate::command::Language;
 

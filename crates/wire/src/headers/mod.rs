@@ -5,7 +5,7 @@
 //! what a peer may leave out. `headers!` derives the struct, its decoder and its encoder.
 //! A second name after a slash is the one-letter form of `SEND_MESSAGE_V2`.
 
-use crate::fields::Fields;
+use crate::fields::{Fields, Name};
 
 mod auth;
 mod broker;
@@ -71,18 +71,18 @@ trait Scalar<'a>: Sized {
 }
 
 macro_rules! scalars {
-    ($($ty:ty: $expected:literal),+) => {$(
+    ($($ty:ty: $expected:literal, $set:ident, $value:expr);+) => {$(
         impl<'a> Scalar<'a> for $ty {
             const EXPECTED: &'static str = $expected;
             fn parse(text: &'a str) -> Option<Self> {
-                text.trim().parse().ok()
+                text.parse().or_else(|_| text.trim().parse()).ok()
             }
             fn write(&self, fields: &mut Fields, name: &str) {
-                fields.set(name, self);
+                fields.$set(name, $value(*self));
             }
         }
         impl<'a> Field<'a> for $ty {
-            fn read(fields: &'a Fields, name: &'static str) -> Result<Self, HeaderError> {
+            fn read(fields: &'a Fields, name: Name<'static>) -> Result<Self, HeaderError> {
                 required(fields, name)
             }
             fn write(&self, fields: &mut Fields, name: &'static str) {
@@ -92,7 +92,11 @@ macro_rules! scalars {
     )+};
 }
 
-scalars! { i32: "a 32-bit integer", i64: "a 64-bit integer", Boundary: "LOWER or UPPER" }
+scalars! {
+    i32: "a 32-bit integer", set_number, i64::from;
+    i64: "a 64-bit integer", set_number, i64::from;
+    Boundary: "LOWER or UPPER", set, std::convert::identity
+}
 
 impl<'a> Scalar<'a> for bool {
     const EXPECTED: &'static str = "true or false";
@@ -106,7 +110,7 @@ impl<'a> Scalar<'a> for bool {
 }
 
 impl<'a> Field<'a> for bool {
-    fn read(fields: &'a Fields, name: &'static str) -> Result<Self, HeaderError> {
+    fn read(fields: &'a Fields, name: Name<'static>) -> Result<Self, HeaderError> {
         required(fields, name)
     }
     fn write(&self, fields: &mut Fields, name: &'static str) {
@@ -125,7 +129,7 @@ impl<'a> Scalar<'a> for &'a str {
 }
 
 impl<'a> Field<'a> for &'a str {
-    fn read(fields: &'a Fields, name: &'static str) -> Result<Self, HeaderError> {
+    fn read(fields: &'a Fields, name: Name<'static>) -> Result<Self, HeaderError> {
         required(fields, name)
     }
     fn write(&self, fields: &mut Fields, name: &'static str) {
@@ -134,8 +138,8 @@ impl<'a> Field<'a> for &'a str {
 }
 
 impl<'a, T: Scalar<'a>> Field<'a> for Option<T> {
-    fn read(fields: &'a Fields, name: &'static str) -> Result<Self, HeaderError> {
-        fields.get(name).map(|text| parse(text, name)).transpose()
+    fn read(fields: &'a Fields, name: Name<'static>) -> Result<Self, HeaderError> {
+        fields.value_of(&name).map(|text| parse(text, name.text)).transpose()
     }
     fn write(&self, fields: &mut Fields, name: &'static str) {
         if let Some(value) = self {
@@ -146,13 +150,13 @@ impl<'a, T: Scalar<'a>> Field<'a> for Option<T> {
 
 /// One row of a header: a required value, an optional one, or a group of common fields.
 trait Field<'a>: Sized {
-    fn read(fields: &'a Fields, name: &'static str) -> Result<Self, HeaderError>;
+    fn read(fields: &'a Fields, name: Name<'static>) -> Result<Self, HeaderError>;
     fn write(&self, fields: &mut Fields, name: &'static str);
 }
 
-fn required<'a, T: Scalar<'a>>(fields: &'a Fields, name: &'static str) -> Result<T, HeaderError> {
-    let text = fields.get(name).ok_or(HeaderError::Missing(name))?;
-    parse(text, name)
+fn required<'a, T: Scalar<'a>>(fields: &'a Fields, name: Name<'static>) -> Result<T, HeaderError> {
+    let text = fields.value_of(&name).ok_or(HeaderError::Missing(name.text))?;
+    parse(text, name.text)
 }
 
 fn parse<'a, T: Scalar<'a>>(text: &'a str, name: &'static str) -> Result<T, HeaderError> {
@@ -210,13 +214,13 @@ pub struct RpcFields<'a> {
 }
 
 impl<'a> Field<'a> for RpcFields<'a> {
-    fn read(fields: &'a Fields, _: &'static str) -> Result<Self, HeaderError> {
+    fn read(fields: &'a Fields, _: Name<'static>) -> Result<Self, HeaderError> {
         Ok(Self {
-            logical: Field::read(fields, "lo")?,
-            namespace: Field::read(fields, "ns")?,
-            namespaced: Field::read(fields, "nsd")?,
-            broker_name: Field::read(fields, "bname")?,
-            oneway: Field::read(fields, "oway")?,
+            logical: Field::read(fields, const { Name::of("lo") })?,
+            namespace: Field::read(fields, const { Name::of("ns") })?,
+            namespaced: Field::read(fields, const { Name::of("nsd") })?,
+            broker_name: Field::read(fields, const { Name::of("bname") })?,
+            oneway: Field::read(fields, const { Name::of("oway") })?,
         })
     }
     fn write(&self, fields: &mut Fields, _: &'static str) {
@@ -258,14 +262,14 @@ macro_rules! decoder {
     ($name:ident<$life:lifetime> { $($field:ident = $wire:literal),+ }) => {
         impl<$life> $crate::headers::DecodeHeader<$life> for $name<$life> {
             fn decode(fields: &$life $crate::fields::Fields) -> Result<Self, $crate::headers::HeaderError> {
-                Ok(Self { $($field: $crate::headers::Field::read(fields, $wire)?),+ })
+                Ok(Self { $($field: $crate::headers::Field::read(fields, const { $crate::fields::Name::of($wire) })?),+ })
             }
         }
     };
     ($name:ident { $($field:ident = $wire:literal),+ }) => {
         impl<'a> $crate::headers::DecodeHeader<'a> for $name {
             fn decode(fields: &'a $crate::fields::Fields) -> Result<Self, $crate::headers::HeaderError> {
-                Ok(Self { $($field: $crate::headers::Field::read(fields, $wire)?),+ })
+                Ok(Self { $($field: $crate::headers::Field::read(fields, const { $crate::fields::Name::of($wire) })?),+ })
             }
         }
     };
@@ -277,7 +281,7 @@ macro_rules! letters {
         impl<'a> $name<'a> {
             /// Reads the one-letter form (upstream `SendMessageRequestHeaderV2`).
             pub fn decode_v2(fields: &'a $crate::fields::Fields) -> Result<Self, $crate::headers::HeaderError> {
-                Ok(Self { $($field: $crate::headers::Field::read(fields, $letter)?),+ })
+                Ok(Self { $($field: $crate::headers::Field::read(fields, const { $crate::fields::Name::of($letter) })?),+ })
             }
 
             /// Writes the one-letter form (upstream `SendMessageRequestHeaderV2`).

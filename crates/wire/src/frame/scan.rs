@@ -1,0 +1,275 @@
+//! The JSON header as clients write it, in one pass.
+//!
+//! What official clients send is an object of plain texts and whole numbers. That is read here; anything
+//! else, and anything that is wrong, is left to the exact parser, which also finds the words for what is
+//! wrong. Where this reads a header, it reads what that one does.
+
+use crate::command::{Command, Language};
+use crate::fields::{Fields, MAX_FIELDS};
+
+/// Fills an empty command from a header. `None` where that is the exact parser's task; the command is in
+/// no known state then.
+pub(super) fn scan(header: &[u8], command: &mut Command) -> Option<()> {
+    let mut scanner = Scanner { text: std::str::from_utf8(header).ok()?, at: 0 };
+    scanner.object(|scanner, key| {
+        match key {
+            "code" => command.code = scanner.number()?,
+            "flag" => command.flag = scanner.number()?,
+            "opaque" => command.opaque = scanner.number()?,
+            "version" => command.version = scanner.number()?,
+            "language" => command.language = Language::from_name(scanner.plain()?),
+            "extFields" => scanner.fields(&mut command.fields)?,
+            "serializeTypeCurrentRPC" => drop(scanner.plain()?),
+            "remark" => {
+                let mut remark = String::new();
+                scanner.value(&mut remark)?;
+                command.remark = Some(remark);
+            }
+            _ => return None,
+        }
+        Some(())
+    })?;
+    scanner.peek().is_none().then_some(())
+}
+
+struct Scanner<'h> {
+    text: &'h str,
+    at: usize,
+}
+
+impl<'h> Scanner<'h> {
+    /// Reads an object, each of its values by `value`, which gets the scanner at its beginning, and its key.
+    fn object(&mut self, mut value: impl FnMut(&mut Self, &'h str) -> Option<()>) -> Option<()> {
+        self.expect(b'{')?;
+        if self.peek()? == b'}' {
+            return self.expect(b'}');
+        }
+        loop {
+            let key = self.plain()?;
+            self.expect(b':')?;
+            value(self, key)?;
+            if self.peek()? == b'}' {
+                return self.expect(b'}');
+            }
+            self.expect(b',')?;
+        }
+    }
+
+    fn fields(&mut self, fields: &mut Fields) -> Option<()> {
+        self.object(|scanner, name| {
+            fields.begin(name);
+            scanner.value(fields.text())?;
+            fields.finish();
+            (fields.len() <= MAX_FIELDS).then_some(())
+        })
+    }
+
+    /// The next byte that is no white space.
+    fn peek(&mut self) -> Option<u8> {
+        loop {
+            match *self.text.as_bytes().get(self.at)? {
+                b' ' | b'\t' | b'\n' | b'\r' => self.at += 1,
+                byte => return Some(byte),
+            }
+        }
+    }
+
+    fn expect(&mut self, byte: u8) -> Option<()> {
+        (self.peek()? == byte).then(|| self.at += 1)
+    }
+
+    /// A whole number.
+    fn number(&mut self) -> Option<i32> {
+        self.peek()?;
+        let start = self.at;
+        let bytes = self.text.as_bytes();
+        while bytes.get(self.at).is_some_and(|byte| byte.is_ascii_digit() || *byte == b'-') {
+            self.at += 1;
+        }
+        let digits = &self.text[start..self.at];
+        // Neither is a number of JSON, or none that is whole.
+        let doubtful = digits.strip_prefix('-').unwrap_or(digits).starts_with('0') && digits != "0";
+        // A fraction or an exponent that follows is found by whoever comes next.
+        if doubtful { None } else { digits.parse().ok() }
+    }
+
+    /// A text without an escape.
+    fn plain(&mut self) -> Option<&'h str> {
+        self.expect(b'"')?;
+        let start = self.at;
+        // Names are short: a plain loop finds their end sooner.
+        loop {
+            match *self.text.as_bytes().get(self.at)? {
+                b'"' => break,
+                ..0x20 | b'\\' => return None,
+                _ => self.at += 1,
+            }
+        }
+        self.at += 1;
+        Some(&self.text[start..self.at - 1])
+    }
+
+    /// Adds a text to `out`, its escapes resolved.
+    fn value(&mut self, out: &mut String) -> Option<()> {
+        self.expect(b'"')?;
+        loop {
+            let plain = plain_length(&self.text.as_bytes()[self.at..]);
+            out.push_str(&self.text[self.at..self.at + plain]);
+            self.at += plain + 1;
+            let bytes = self.text.as_bytes();
+            match bytes.get(self.at - 1)? {
+                b'"' => return Some(()),
+                b'\\' => {}
+                // A control character.
+                _ => return None,
+            }
+            let escape = *bytes.get(self.at)?;
+            self.at += 1;
+            out.push(match escape {
+                b'"' | b'\\' | b'/' => char::from(escape),
+                b'n' => '\n',
+                b'r' => '\r',
+                b't' => '\t',
+                b'u' => {
+                    let digits = bytes.get(self.at..self.at + 4)?;
+                    let unit =
+                        digits.iter().try_fold(0, |unit, digit| Some(unit << 4 | char::from(*digit).to_digit(16)?))?;
+                    self.at += 4;
+                    // Half of a pair is left to the exact parser.
+                    char::from_u32(unit)?
+                }
+                _ => return None,
+            });
+        }
+    }
+}
+
+/// How many bytes come before the first that does not stand for itself in a JSON text: quote, backslash,
+/// control character.
+pub(super) fn plain_length(text: &[u8]) -> usize {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    let mut before = 0;
+    for eight in text.chunks_exact(8) {
+        let word = u64::from_le_bytes(eight.try_into().unwrap_or_default());
+        // Each sets the uppermost bit of the bytes in question; of those above the first one maybe wrongly.
+        let zero = |word: u64| word.wrapping_sub(ONES) & !word;
+        let control = word.wrapping_sub(ONES * 0x20) & !word;
+        let found = (zero(word ^ ONES * 0x22) | zero(word ^ ONES * 0x5c) | control) & ONES << 7;
+        if found != 0 {
+            return before + found.trailing_zeros() as usize / 8;
+        }
+        before += 8;
+    }
+    let is_special = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
+    let tail = &text[before..];
+    before + tail.iter().position(is_special).unwrap_or(tail.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::frame::json::decode_exactly;
+
+    fn scanned(header: &str) -> Option<Command> {
+        let mut command = Command::default();
+        scan(header.as_bytes(), &mut command).map(|()| command)
+    }
+
+    #[test]
+    fn what_clients_send_is_read_here() {
+        let header = r#"{"code":310,"extFields":{"a":"p","i":"UNIQ_KEY\u00017F\u0002KEYS\u0001\"k\"\u0002","中":"\\\/"},
+            "flag":0,"language":"JAVA","opaque":-7,"serializeTypeCurrentRPC":"JSON","version":513, "remark" : "no" }"#;
+        let command = scanned(header).expect("read");
+        assert_eq!((command.code, command.opaque, command.version), (310, -7, 513));
+        assert_eq!(command.fields.get("i"), Some("UNIQ_KEY\u{1}7F\u{2}KEYS\u{1}\"k\"\u{2}"));
+        assert_eq!((command.fields.get("中"), command.fields.len()), (Some("\\/"), 3));
+        assert_eq!(command.remark.as_deref(), Some("no"));
+        assert!(scanned(r#"{"code":1,"extFields":{}}"#).is_some());
+    }
+
+    #[test]
+    fn what_is_unusual_or_wrong_is_left_to_the_exact_parser() {
+        for header in [
+            r#"{"code":01}"#,
+            r#"{"code":1.0}"#,
+            r#"{"code":1e2}"#,
+            r#"{"code":2147483648}"#,
+            r#"{"code":null}"#,
+            r#"{"code":1} x"#,
+            r#"{"code":1,}"#,
+            r#"{"code":1"#,
+            r#"{"extFields":{"a":1}}"#,
+            r#"{"extFields":{"a":"\ud83d\ude00"}}"#,
+            r#"{"extFields":{"a":"\u12g4"}}"#,
+            r#"{"extFields":{"a":"\u12"#,
+            "{\"extFields\":{\"a\":\"\n\"}}",
+            r#"{"remark":"\b"}"#,
+            r#"{"new":1}"#,
+            "",
+        ] {
+            assert_eq!(scanned(header), None, "{header}");
+        }
+    }
+
+    /// Pieces of headers: put together at random they make many that are almost right.
+    const PIECES: [&str; 30] = [
+        "{",
+        "}",
+        ",",
+        ":",
+        "\"",
+        "\\",
+        "\"code\":",
+        "\"flag\":",
+        "\"opaque\":",
+        "\"extFields\":{",
+        "\"remark\":",
+        "\"language\":\"GO\"",
+        "\"a\":\"b\"",
+        "\"a\":",
+        "\"longer name\":\"longer text \\u0001 than eight\"",
+        "1",
+        "-12",
+        "0",
+        "0.5",
+        "null",
+        "true",
+        "\"x\"",
+        "\\u0041",
+        "\\n",
+        " ",
+        "\n",
+        "é",
+        "\u{1}",
+        "[]",
+        "\"version\":3",
+    ];
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
+        #[test]
+        fn what_is_read_here_is_what_the_exact_parser_reads(
+            pieces in prop::collection::vec(prop::sample::select(&PIECES[..]), 0..9),
+            members in prop::collection::vec(prop::sample::select(vec![
+                "\"code\":7", "\"flag\":-1", "\"remark\":\"r\\t\"", "\"extFields\":{\"a\":\"1\",\"b\":\"\\u00e9\",\"a\":\"2\"}",
+                "\"extFields\":{}", "\"language\":\"RUST\"", "\"serializeTypeCurrentRPC\":\"JSON\"", "\"opaque\": 5 ",
+            ]), 0..5),
+            at in 0..60_usize,
+        ) {
+            let mut header = format!("{{{}}}", members.join(","));
+            let at = at.min(header.len());
+            if header.is_char_boundary(at) {
+                header.insert_str(at, &pieces.concat());
+            }
+            for header in [header, pieces.concat()] {
+                if let Some(short) = scanned(&header) {
+                    let mut exact = Command::default();
+                    decode_exactly(header.as_bytes(), &mut exact).map_err(|error| TestCaseError::fail(error.to_string()))?;
+                    prop_assert_eq!(short, exact, "{}", header);
+                }
+            }
+        }
+    }
+}
