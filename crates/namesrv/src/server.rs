@@ -75,7 +75,7 @@ impl NameServer {
         });
         let worker = Worker::start(Arc::clone(&shared), kv, config).map_err(StartError::Thread)?;
         let scan = tokio::spawn(scan_forever(Arc::clone(&shared), scan_every));
-        server.start(Arc::new(Requests { shared: Arc::clone(&shared), jobs: worker.jobs() }));
+        server.start(Arc::new(Requests { shared: Arc::clone(&shared), jobs: worker.jobs() }), None);
         tracing::info!(address = %server.local_addr(), "name server is up");
         Ok(Self { shared, server, worker, scan })
     }

@@ -6,6 +6,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::Waker;
 use std::time::Duration;
 
 use apogee_wire::Command;
@@ -153,6 +154,19 @@ impl Conn {
         self.push(head, slices);
     }
 
+    /// Does something on the connection's task, where it need not wake the task again to send what comes
+    /// of it. Must not block. A closed connection drops it.
+    pub fn run(&self, work: impl FnOnce() + Send + 'static) {
+        let mut outbound = self.lock_outbound();
+        // Under the lock: what came before the end is dropped by it.
+        if self.is_open() {
+            outbound.work.push(Box::new(work));
+            let waker = outbound.waker.take();
+            drop(outbound);
+            waker.into_iter().for_each(Waker::wake);
+        }
+    }
+
     /// Sends a request that gets no answer.
     pub fn send_oneway(&self, request: Command) {
         let mut request = request.oneway();
@@ -217,6 +231,9 @@ impl Conn {
     /// No answer will come any more: whoever waits for one learns it now.
     pub(crate) fn end_calls(&self) {
         self.closing.store(true, Ordering::Release);
+        // It may hold this very connection.
+        let work = std::mem::take(&mut self.lock_outbound().work);
+        drop(work);
         let mut calls = self.lock_calls();
         calls.closed = true;
         calls.waiting.clear();

@@ -177,14 +177,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<'_, S> {
             return Poll::Ready(Err(if self.buffer.is_empty() { End::Peer } else { End::Cut }));
         }
         self.room = if read == room { (room * 4).min(READ_MAX) } else { read.next_power_of_two().max(READ_MIN) };
-        let mut handed_over = false;
+        let (mut is_alive, mut handed_over) = (false, false);
         let decoded = loop {
             match frame::decode(&mut self.buffer, &mut self.command, self.conn.limits.max_frame) {
                 Ok(true) => {}
                 Ok(false) => break Ok(()),
                 Err(error) => break Err(error),
             }
-            self.alive = Instant::now();
+            is_alive = true;
             if self.command.is_response() {
                 self.conn.answered(&self.command);
             } else {
@@ -192,6 +192,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<'_, S> {
                 self.service.request(self.conn, &self.command);
             }
         };
+        if is_alive {
+            self.alive = Instant::now();
+        }
         // The command must not hold the buffer that its body is a slice of.
         self.command.body = Bytes::new();
         if handed_over {
@@ -202,10 +205,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<'_, S> {
         Poll::Ready(Ok(()))
     }
 
-    /// Sends what is queued; ready when nothing is left.
+    /// Does what others have left to this task and sends what is queued; ready when nothing is left.
     fn write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            self.conn.lock_outbound().take_into(&mut self.sending);
+            let work = self.conn.lock_outbound().take_into(&mut self.sending);
+            if !work.is_empty() {
+                work.into_iter().for_each(|work| work());
+                continue;
+            }
             if self.sending.is_empty() {
                 return Poll::Ready(Ok(()));
             }

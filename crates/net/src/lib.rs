@@ -17,9 +17,11 @@ mod conn;
 mod driver;
 mod outbound;
 mod server;
+mod workers;
 
 pub use conn::{CallError, Conn, ConnectError, connect};
 pub use server::{BindError, Server};
+pub use workers::Workers;
 
 /// What is behind a connection: it gets the requests, and answers through the [`Conn`].
 pub trait Service: Send + Sync + 'static {

@@ -9,12 +9,17 @@ use bytes::{Bytes, BytesMut};
 /// A body up to this size is copied behind its head: one more piece in a vectored write costs more.
 const COPY_UP_TO: usize = 512;
 
+/// Something to be done on the connection's task.
+pub(crate) type Work = Box<dyn FnOnce() + Send>;
+
 /// Frames in the order they will leave. Heads are collected in one growing buffer; a large body is
 /// put between as the slice it is.
 #[derive(Default)]
 pub(crate) struct Outbound {
     pieces: VecDeque<Bytes>,
     tail: BytesMut,
+    /// To be done on the connection's task.
+    pub(crate) work: Vec<Work>,
     /// The connection's task, when it sleeps.
     pub(crate) waker: Option<Waker>,
 }
@@ -37,18 +42,19 @@ impl Outbound {
         head_length + length
     }
 
-    /// Moves everything queued behind what is being sent.
-    pub(crate) fn take_into(&mut self, sending: &mut VecDeque<Bytes>) {
+    /// Moves everything queued behind what is being sent. Returns what is to be done.
+    pub(crate) fn take_into(&mut self, sending: &mut VecDeque<Bytes>) -> Vec<Work> {
         self.cut();
         if sending.is_empty() {
             std::mem::swap(sending, &mut self.pieces);
         } else {
             sending.append(&mut self.pieces);
         }
+        std::mem::take(&mut self.work)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.pieces.is_empty() && self.tail.is_empty()
+        self.pieces.is_empty() && self.tail.is_empty() && self.work.is_empty()
     }
 
     fn cut(&mut self) {

@@ -1,6 +1,7 @@
 //! The listener.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,10 +10,12 @@ use apogee_wire::Command;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use crate::{Conn, Limits, Service, driver};
+use crate::{Conn, Limits, Service, Workers, driver};
 
 /// Pause after an accept that failed, mostly for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How often a server that stops looks whether all connections are closed.
+const STOPPING: Duration = Duration::from_millis(5);
 
 /// Why a server cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -21,14 +24,14 @@ pub struct BindError {
     /// The address asked for.
     pub address: SocketAddr,
     /// The system's reason.
-    pub source: std::io::Error,
+    pub source: io::Error,
 }
 
-fn hint(error: &std::io::Error) -> &'static str {
+fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
-        std::io::ErrorKind::AddrInUse => "; another process has this port: stop it or choose another port",
-        std::io::ErrorKind::PermissionDenied => "; ports below 1024 need the privilege to bind them",
-        std::io::ErrorKind::AddrNotAvailable => "; no network interface of this machine has this address",
+        io::ErrorKind::AddrInUse => "; another process has this port: stop it or choose another port",
+        io::ErrorKind::PermissionDenied => "; ports below 1024 need the privilege to bind them",
+        io::ErrorKind::AddrNotAvailable => "; no network interface of this machine has this address",
         _ => "",
     }
 }
@@ -80,13 +83,15 @@ impl Server {
         self.shared.lock().len()
     }
 
-    /// Accepts connections for `service` until [`Server::stop`]; a second call does nothing.
-    pub fn start(&self, service: Arc<dyn Service>) {
+    /// Accepts connections for `service` until [`Server::stop`]; a second call does nothing. They live on
+    /// `workers`, without these on the runtime around this call.
+    pub fn start(&self, service: Arc<dyn Service>, workers: Option<Workers>) {
         let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(listener) = listener {
             let shared = Arc::clone(&self.shared);
             let service: Arc<dyn Service> = Arc::new(Tracked { service, shared: Arc::clone(&shared) });
-            tokio::spawn(accept(listener, service, shared, self.limits.clone(), self.stop.subscribe()));
+            let opening = Opening { service, shared, workers };
+            tokio::spawn(accept(listener, opening, self.limits.clone(), self.stop.subscribe()));
         }
     }
 
@@ -104,7 +109,7 @@ impl Server {
                 for conn in open {
                     conn.close("the server stops");
                 }
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                tokio::time::sleep(STOPPING).await;
             }
         };
         if tokio::time::timeout(patience, close_all).await.is_err() {
@@ -119,20 +124,22 @@ impl Shared {
     }
 }
 
-async fn accept(
-    listener: TcpListener,
+/// What opens connections.
+struct Opening {
     service: Arc<dyn Service>,
     shared: Arc<Shared>,
-    limits: Limits,
-    mut stop: watch::Receiver<bool>,
-) {
+    workers: Option<Workers>,
+}
+
+async fn accept(listener: TcpListener, opening: Opening, limits: Limits, mut stop: watch::Receiver<bool>) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = stop.wait_for(|stop| *stop) => return,
+            _ = stop.wait_for(|stop| *stop) => break,
         };
-        match accepted.and_then(|(stream, _)| Ok((Conn::new(&stream, limits.clone())?, stream))) {
-            Ok((conn, stream)) => open(conn, stream, &service, &shared),
+        let opened = accepted.and_then(|(stream, _)| opening.open(stream, &limits));
+        match opened {
+            Ok(()) => {}
             Err(error) if is_of_one_connection(&error) => {
                 tracing::debug!(%error, "a connection was gone before it was accepted");
             }
@@ -142,15 +149,40 @@ async fn accept(
             }
         }
     }
+    drop(listener);
+    // Its threads end with it: not before the last connection.
+    while !opening.shared.lock().is_empty() {
+        tokio::time::sleep(STOPPING).await;
+    }
 }
 
-fn open(conn: Arc<Conn>, stream: TcpStream, service: &Arc<dyn Service>, shared: &Shared) {
-    shared.lock().insert(conn.id(), Arc::clone(&conn));
-    tokio::spawn(driver::run(stream, conn, Arc::clone(service)));
+impl Opening {
+    fn open(&self, stream: TcpStream, limits: &Limits) -> io::Result<()> {
+        let conn = Conn::new(&stream, limits.clone())?;
+        let service = Arc::clone(&self.service);
+        let Some(seat) = self.workers.as_ref().and_then(Workers::seat) else {
+            self.shared.lock().insert(conn.id(), Arc::clone(&conn));
+            tokio::spawn(driver::run(stream, conn, service));
+            return Ok(());
+        };
+        let stream = stream.into_std()?;
+        self.shared.lock().insert(conn.id(), Arc::clone(&conn));
+        seat.handle.clone().spawn(async move {
+            match TcpStream::from_std(stream) {
+                Ok(stream) => driver::run(stream, conn, service).await,
+                Err(error) => {
+                    tracing::warn!(%error, peer = %conn.peer(), "cannot serve a connection");
+                    service.closed(&conn);
+                }
+            }
+            drop(seat);
+        });
+        Ok(())
+    }
 }
 
-fn is_of_one_connection(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{ConnectionAborted, ConnectionReset, InvalidInput, NotConnected};
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, InvalidInput, NotConnected};
     matches!(error.kind(), ConnectionAborted | ConnectionReset | NotConnected | InvalidInput)
 }
 

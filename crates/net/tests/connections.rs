@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use apogee_net::{CallError, Conn, Limits, Server, Service, connect};
+use apogee_net::{CallError, Conn, Limits, Server, Service, Workers, connect};
 use apogee_wire::{Command, frame};
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -59,7 +59,7 @@ impl Service for Answering {
 fn start(limits: Limits) -> (Server, Arc<Echo>) {
     let server = Server::bind(SocketAddr::from(([127, 0, 0, 1], 0)), limits).expect("a free port");
     let echo = Arc::new(Echo::default());
-    server.start(echo.clone());
+    server.start(echo.clone(), Some(Workers::start(2).expect("threads")));
     (server, echo)
 }
 

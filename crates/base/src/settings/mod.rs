@@ -7,7 +7,9 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, Guard};
 
 use crate::nearest::nearest;
 
@@ -179,24 +181,28 @@ pub trait Settings: Default + Clone + Send + Sync + 'static {
     }
 }
 
-/// Settings that can be replaced as a whole while others read them.
+/// Settings that can be replaced as a whole while others read them. A reader takes no lock and writes to
+/// no memory that others read: each message looks at them.
 #[derive(Debug, Default)]
-pub struct Live<S>(RwLock<Arc<S>>);
+pub struct Live<S>(ArcSwap<S>);
+
+/// Settings as they were at some moment.
+pub type Current<S> = Guard<Arc<S>>;
 
 impl<S: Settings> Live<S> {
     /// Begins with these.
     pub fn new(settings: S) -> Self {
-        Self(RwLock::new(Arc::new(settings)))
+        Self(ArcSwap::from_pointee(settings))
     }
 
-    /// The settings of now.
-    pub fn load(&self) -> Arc<S> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    /// The settings of now. To be kept for no longer than a request.
+    pub fn load(&self) -> Current<S> {
+        self.0.load()
     }
 
     /// Replaces them.
     pub fn store(&self, settings: S) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+        self.0.store(Arc::new(settings));
     }
 }
 
