@@ -25,16 +25,6 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// How often a thread with nothing to do looks whether the broker stops.
 const LOOK_UP: Duration = Duration::from_millis(100);
 
-/// Runs pulls again that a message woke.
-pub(crate) async fn answer_woken(broker: Arc<Broker>) {
-    loop {
-        broker.woke.notified().await;
-        for parked in broker.take_woken() {
-            pull::pull_again(&broker, &parked);
-        }
-    }
-}
-
 /// Answers pulls whose time is up.
 pub(crate) async fn answer_expired(broker: Arc<Broker>) {
     loop {

@@ -1,11 +1,11 @@
 //! The broker: what handlers are given, and its life from start to stop.
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
@@ -13,12 +13,12 @@ use apogee_base::clock::Clock;
 use apogee_base::disk::Disk;
 use apogee_base::settings::Live;
 use apogee_message::names;
-use apogee_net::{BindError, Limits, Server};
+use apogee_net::{BindError, Limits, Server, Workers};
 use apogee_store::{ArrivalListener, Store, StoreError, StoreOptions};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinHandle;
 
-use crate::background::{answer_expired, answer_woken, keep_house, start_threads};
+use crate::background::{answer_expired, keep_house, start_threads};
 use crate::clients::{Consumers, Producers};
 use crate::config::KeptSettings;
 use crate::deduplication;
@@ -132,8 +132,6 @@ pub struct Broker {
     changes: watch::Sender<u64>,
     /// How many changes of the topics a name server knows; none before the first registration.
     registered: watch::Sender<Option<u64>>,
-    woken: Mutex<VecDeque<Parked>>,
-    pub(crate) woke: Notify,
     pub(crate) deadline: Notify,
 }
 
@@ -165,14 +163,13 @@ impl RunningBroker {
         let requests = Arc::new(Requests::new(Arc::clone(&broker)));
         let listener = Arc::new(Arrivals { broker: broker.me.clone() });
         broker.store.listen(listener);
-        let threads =
-            start_threads(&broker).map_err(|source| StartError::System { action: "start a thread", source })?;
-        let tasks = vec![
-            tokio::spawn(answer_woken(Arc::clone(&broker))),
-            tokio::spawn(answer_expired(Arc::clone(&broker))),
-            tokio::spawn(keep_house(Arc::clone(&broker))),
-        ];
-        server.start(requests.clone());
+        let no_thread = |source| StartError::System { action: "start a thread", source };
+        let workers = thread::available_parallelism().map_or(1, NonZero::get);
+        let workers = Workers::start(workers).map_err(no_thread)?;
+        let threads = start_threads(&broker).map_err(no_thread)?;
+        let tasks =
+            vec![tokio::spawn(answer_expired(Arc::clone(&broker))), tokio::spawn(keep_house(Arc::clone(&broker)))];
+        server.start(requests.clone(), Some(workers));
         let addresses = broker.settings.load().namesrv_addr.clone();
         let addresses = addresses.split(';').map(str::trim).filter(|address| !address.is_empty());
         let register = |address: &str| {
@@ -324,8 +321,6 @@ impl Broker {
             rotation: AtomicU32::new(0),
             changes: watch::channel(0).0,
             registered: watch::channel(None).0,
-            woken: Mutex::default(),
-            woke: Notify::new(),
             deadline: Notify::new(),
         }))
     }
@@ -413,11 +408,15 @@ impl Broker {
         self.transactions.end(first, success, self.now(), self.settings.load().transaction_op_msg_max_size);
     }
 
-    /// Runs pulls again that waited.
+    /// Runs pulls again that waited: each on its connection's task, which sends what it brings.
     pub(crate) fn wake(&self, parked: Vec<Parked>) {
-        if !parked.is_empty() {
-            self.woken.lock().unwrap_or_else(PoisonError::into_inner).extend(parked);
-            self.woke.notify_one();
+        for parked in parked {
+            let (me, conn) = (self.weak(), Arc::clone(&parked.conn));
+            conn.run(move || {
+                if let Some(broker) = me.upgrade() {
+                    pull::pull_again(&broker, &parked);
+                }
+            });
         }
     }
 
@@ -473,11 +472,6 @@ impl Broker {
         if let Err(error) = self.timer.hand_over(&self.store, self.store.root(), self.now()) {
             tracing::error!(%error, "the timer's state cannot be saved");
         }
-    }
-
-    /// Takes the pulls to run again, for which [`Broker::woke`] waits.
-    pub(crate) fn take_woken(&self) -> VecDeque<Parked> {
-        std::mem::take(&mut *self.woken.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

@@ -207,15 +207,17 @@ fn send(broker: &Broker, conn: &Arc<Conn>, request: &Command) -> Result<Option<C
 impl Service for Requests {
     fn request(&self, conn: &Arc<Conn>, request: &Command) {
         match lane(request.code) {
-            // A producer shall find the route of the topic that its message creates: that waits for a
-            // name server.
-            Some(Lane::Send) if Sends::creates_topic(&self.broker, request) => {
-                spawn(&self.broker, conn, request, |broker, conn, request| {
-                    broker.create_for(request)?;
-                    send(broker, conn, request)
-                })
-            }
-            Some(Lane::Send) => answer(conn, request, send(&self.broker, conn, request)),
+            Some(Lane::Send) => match send(&self.broker, conn, request) {
+                // A producer shall find the route of the topic that its message creates: that waits for a
+                // name server.
+                Err(error) if error.code == response::TOPIC_NOT_EXIST && Sends::creates_topic(request) => {
+                    spawn(&self.broker, conn, request, |broker, conn, request| {
+                        broker.create_for(request)?;
+                        send(broker, conn, request)
+                    });
+                }
+                sent => answer(conn, request, sent),
+            },
             Some(Lane::Pull) => pull::pull(&self.broker, conn, request),
             Some(Lane::Here(handler)) => answer(conn, request, handler(&self.broker, conn, request)),
             Some(Lane::Blocking(handler)) => spawn(&self.broker, conn, request, handler),

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use apogee_message::names::{SCHEDULE_TOPIC, property};
 use apogee_message::record::Record;
 use apogee_message::{properties, sysflag, tag};
-use bytes::Bytes;
+use smallvec::SmallVec;
 
 use crate::index::Index;
 use crate::queue::{Queue, QueueTable, Unit, is_folder_name};
@@ -29,23 +29,23 @@ pub(crate) struct Dispatch {
     pub tag_code: i64,
     pub queue_offset: i64,
     pub store_timestamp: i64,
-    /// Whether it can be found by key: not when it only tells that a transaction was rolled back.
-    pub indexed: bool,
-    pub properties: Bytes,
+    /// By which it can be found.
+    pub keys: Keys,
 }
 
+/// Hashes of a record's keys in the index: few have more than a unique one, one of their own and a tag.
+pub(crate) type Keys = SmallVec<[i32; 4]>;
+
 impl Dispatch {
-    /// Reads what the record in `bytes` causes, `in_queue` if it has a place in a queue. An error when its
+    /// Reads what a record causes, `in_queue` if it has a place in a queue. An error when its
     /// queue's files cannot be read.
     pub fn of_record(
         record: &Record<'_>,
-        bytes: &Bytes,
         mut in_queue: bool,
         queues: &QueueTable,
         tagger: &Tagger,
     ) -> io::Result<Self> {
         let topic: Arc<str> = record.topic.into();
-        let properties = bytes.slice_ref(record.properties);
         if in_queue && !is_folder_name(&topic) {
             tracing::error!(offset = record.physical_offset, %topic, "a record's topic is damaged: it is in no queue");
             in_queue = false;
@@ -53,14 +53,13 @@ impl Dispatch {
         let queue = in_queue.then(|| queues.get_or_create(&topic, record.queue_id)).transpose()?;
         Ok(Self {
             queue,
-            indexed: is_indexed(record.sys_flag),
-            tag_code: tagger.tag_code(&topic, &properties, record.store_timestamp),
+            tag_code: tagger.tag_code(&topic, record.properties, record.store_timestamp),
+            keys: keys(&topic, record.sys_flag, properties::pick(record.properties, KEYS)),
             topic,
             physical_offset: record.physical_offset,
             size: record.size,
             queue_offset: record.queue_offset,
             store_timestamp: record.store_timestamp,
-            properties,
         })
     }
 
@@ -75,9 +74,18 @@ pub(crate) fn has_queue(sys_flag: i32) -> bool {
     matches!(sys_flag & sysflag::TRANSACTION, 0 | sysflag::TRANSACTION_COMMIT)
 }
 
-/// Whether a record can be found by key.
-pub(crate) fn is_indexed(sys_flag: i32) -> bool {
-    sys_flag & sysflag::TRANSACTION != sysflag::TRANSACTION_ROLLBACK
+/// Properties by whose values a record can be found.
+pub(crate) const KEYS: [&str; 3] = [property::UNIQ_KEY, property::KEYS, property::TAGS];
+
+/// The keys of a record, whose properties [`KEYS`] have these values. One that only tells that a transaction
+/// was rolled back cannot be found.
+pub(crate) fn keys(topic: &str, sys_flag: i32, [unique, own, tag]: [Option<&str>; 3]) -> Keys {
+    if sys_flag & sysflag::TRANSACTION == sysflag::TRANSACTION_ROLLBACK {
+        return Keys::new();
+    }
+    let own = own.into_iter().flat_map(|keys| keys.split(' ')).filter(|key| !key.is_empty());
+    let of_key = unique.into_iter().chain(own).map(|key| tag::index_hash(&[topic, "#", key]));
+    of_key.chain(tag.map(|tag| tag::index_hash(&[topic, "#T#", tag]))).collect()
 }
 
 /// Knows what stands in a unit's tag field.
@@ -93,13 +101,18 @@ impl Tagger {
 
     /// The tag's hash code; in the schedule topic, when the message is due.
     pub fn tag_code(&self, topic: &str, properties: &[u8], store_timestamp: i64) -> i64 {
+        self.code_of(topic, properties, properties::get(properties, property::TAGS), store_timestamp)
+    }
+
+    /// The same of a record whose tag is known.
+    pub fn code_of(&self, topic: &str, properties: &[u8], tag: Option<&str>, store_timestamp: i64) -> i64 {
         if topic == SCHEDULE_TOPIC {
             let level = properties::get(properties, property::DELAY).and_then(|level| level.parse::<usize>().ok());
             if let Some(level) = level.filter(|level| *level > 0 && !self.delays.is_empty()) {
                 return store_timestamp.saturating_add(self.delays[level.min(self.delays.len()) - 1]);
             }
         }
-        tag::tag_code(properties::get(properties, property::TAGS))
+        tag::tag_code(tag)
     }
 }
 
@@ -130,7 +143,7 @@ impl Dispatcher {
             let unit = Unit { physical_offset: record.physical_offset, size: record.size, tag_code: record.tag_code };
             self.queues.push(queue, record.queue_offset, unit);
         }
-        if let Some(index) = self.index.as_ref().filter(|_| record.indexed) {
+        if let Some(index) = self.index.as_ref().filter(|_| !record.keys.is_empty()) {
             index.submit(record);
         }
         self.timestamp.store(record.store_timestamp, Ordering::Relaxed);

@@ -167,7 +167,7 @@ impl Store {
             let context = |result: std::io::Result<()>| result.context("cannot read the index in", &self.root);
             context(index.step().map(drop))?;
             let by_tag = index_type == Some("T");
-            let text = if by_tag { format!("{topic}#T#{key}") } else { format!("{topic}#{key}") };
+            let between = if by_tag { "#T#" } else { "#" };
             let mut keep = |offset: i64| {
                 // After a crash an entry can stand in two files.
                 if records.iter().any(|(known, _)| *known == offset) {
@@ -181,7 +181,7 @@ impl Store {
                 }
                 keeps
             };
-            context(index.query(&text, most, begin, end, &mut keep))?;
+            context(index.query(&[topic, between, key], most, begin, end, &mut keep))?;
             (index_timestamp, index_offset) = index.newest();
         }
         let records = records.into_iter().map(|(_, bytes)| bytes).collect();

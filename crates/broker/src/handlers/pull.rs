@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use apogee_base::settings::Current;
 use apogee_net::Conn;
 use apogee_store::{ReadLimits, ReadResult, ReadStatus};
 use apogee_wire::Command;
@@ -58,7 +59,7 @@ struct Wanted<'r> {
     header: PullMessageRequestHeader<'r>,
     /// Where to read: where the client asked for, or past what was found not to match since.
     offset: i64,
-    settings: Arc<BrokerSettings>,
+    settings: Current<BrokerSettings>,
     topic: Arc<Topic>,
     subscription: Arc<Subscription>,
     /// What the group's settings say of slow consumers.

@@ -19,16 +19,18 @@ pub(crate) struct Wish<'t> {
 }
 
 impl<'t> Wish<'t> {
-    /// Takes note of a property.
-    pub fn add(&mut self, name: &str, value: &'t str) {
-        match name {
-            property::TIMER_DELAY_SEC => self.delay_sec = Some(value),
-            property::TIMER_DELAY_MS => self.delay_ms = Some(value),
-            property::TIMER_DELIVER_MS => self.deliver_ms = Some(value),
-            property::TIMER_OUT_MS => self.is_over = true,
-            property::TIMER_DEL_UNIQKEY => self.is_delete = true,
-            _ => {}
-        }
+    /// The properties that it is made of.
+    pub const NAMES: [&'static str; 5] = [
+        property::TIMER_DELAY_SEC,
+        property::TIMER_DELAY_MS,
+        property::TIMER_DELIVER_MS,
+        property::TIMER_OUT_MS,
+        property::TIMER_DEL_UNIQKEY,
+    ];
+
+    /// Of the values of [`Wish::NAMES`].
+    pub fn of([delay_sec, delay_ms, deliver_ms, out_ms, del_key]: [Option<&'t str>; 5]) -> Self {
+        Self { delay_sec, delay_ms, deliver_ms, is_over: out_ms.is_some(), is_delete: del_key.is_some() }
     }
 
     /// Whether there is one. What comes back from a consumer had its time.
@@ -80,8 +82,8 @@ mod tests {
     const NOW: i64 = 1_700_000_000_000;
 
     fn time(properties: &[(&str, &'static str)]) -> Result<Option<i64>, BrokerError> {
-        let mut wish = Wish::default();
-        properties.iter().for_each(|(name, value)| wish.add(name, value));
+        let value = |name| properties.iter().rfind(|(given, _)| *given == name).map(|(_, value)| *value);
+        let wish = Wish::of(Wish::NAMES.map(value));
         if !wish.is_there() {
             return Ok(None);
         }

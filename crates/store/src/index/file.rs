@@ -6,7 +6,6 @@
 //! entries(20 each, number 0 unused): hash(4) offset(8) secondsSinceBegin(4) previous(4)
 //! ```
 
-use std::collections::HashMap;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,18 +15,14 @@ use apogee_base::date::Date;
 use apogee_base::disk::{Disk, DiskFile};
 use bytes::Buf;
 
+use super::slots::{self, PAGE, SLOT, Slots};
 use crate::offline::IndexEntry;
 use crate::queue::partition;
 
 /// Milliseconds that the name of an index file may be ahead of its first message: over a century.
 const FARTHEST_AHEAD: i64 = 1 << 42;
 const HEADER: u64 = 40;
-const SLOT: u64 = 4;
 const ENTRY: u64 = 20;
-/// Slots that are read and written together.
-const PAGE: u32 = 1024;
-/// Pages of slots kept in memory after a flush.
-const MOST_PAGES: usize = 1024;
 /// So many entries in a row may be damaged without hiding where those end that are to be kept.
 const AROUND: u32 = 4;
 
@@ -65,12 +60,7 @@ struct State {
     /// Entries before this number are in the file.
     in_file: u32,
     in_memory: Vec<Entry>,
-    pages: HashMap<u32, Page>,
-}
-
-struct Page {
-    slots: Box<[u32]>,
-    dirty: bool,
+    slots: Slots,
 }
 
 #[derive(Clone, Copy)]
@@ -113,7 +103,7 @@ impl IndexFile {
     }
 
     fn new(file: Arc<dyn DiskFile>, path: &Path, slots: u32, range: Range, count: u32, writable: bool) -> Self {
-        let state = State { range, count, in_file: count, in_memory: Vec::new(), pages: HashMap::new() };
+        let state = State { range, count, in_file: count, in_memory: Vec::new(), slots: Slots::new(slots) };
         Self {
             file,
             path: path.to_owned(),
@@ -153,18 +143,15 @@ impl IndexFile {
     /// Adds an entry, in memory. One caller at a time.
     pub fn put(&self, hash: i32, offset: i64, timestamp: i64) -> io::Result<()> {
         let slot = hash.unsigned_abs() % self.slots;
-        self.load(slot / PAGE)?;
-        let mut state = self.lock();
+        let mut state = self.with_slot(slot)?;
         if state.count == 1 {
             (state.range.begin_timestamp, state.range.begin_offset) = (timestamp, offset);
         }
         let seconds = ((timestamp - state.range.begin_timestamp) / 1000).clamp(0, i64::from(i32::MAX)) as i32;
         let number = state.count;
-        let Some(page) = state.pages.get_mut(&(slot / PAGE)) else { return Ok(()) };
-        page.dirty = true;
-        let previous = std::mem::replace(&mut page.slots[(slot % PAGE) as usize], number);
         // Only a slot that a crash left behind points past the entries.
-        let previous = if previous < number { previous } else { 0 };
+        let previous = state.slots.get(slot).filter(|previous| *previous < number).unwrap_or(0);
+        state.slots.set(slot, number);
         state.in_memory.push(Entry { hash, offset, seconds, previous });
         state.count += 1;
         // The clock may have been put back: what was stored before is still found by its time.
@@ -176,14 +163,12 @@ impl IndexFile {
     /// Writes what is in memory. Entries are durable before slots point to them, so that a crash
     /// breaks no chain. One caller at a time.
     pub fn flush(&self) -> io::Result<()> {
-        let (from, entries, pages, header) = {
+        let (from, entries, header) = {
             let state = self.lock();
             if state.in_memory.is_empty() {
                 return Ok(());
             }
-            let dirty = state.pages.iter().filter(|(_, page)| page.dirty);
-            let pages: Vec<_> = dirty.map(|(number, page)| (*number, page.slots.clone())).collect();
-            (state.in_file, state.in_memory.clone(), pages, self.header(&state))
+            (state.in_file, state.in_memory.clone(), self.header(&state))
         };
         let mut bytes = Vec::with_capacity(entries.len() * ENTRY as usize);
         for entry in &entries {
@@ -197,20 +182,25 @@ impl IndexFile {
         }
         self.file.write_at(&mut [IoSlice::new(&bytes)], self.entry_at(from))?;
         self.file.sync().inspect_err(|_| self.is_broken.store(true, Ordering::Relaxed))?;
-        for (number, slots) in &pages {
-            let bytes: Vec<u8> = slots.iter().flat_map(|slot| slot.to_be_bytes()).collect();
-            self.file.write_at(&mut [IoSlice::new(&bytes)], page_at(*number))?;
+        let mut next = 0;
+        loop {
+            let Some((first, bytes)) = self.lock().slots.dirty_run(next) else { break };
+            slots::write_pages(&*self.file, HEADER, first, &bytes)?;
+            next = first + bytes.len().div_ceil(PAGE as usize * SLOT as usize);
         }
         self.file.write_at(&mut [IoSlice::new(&header)], 0)?;
 
         let mut state = self.lock();
         state.in_memory.drain(..entries.len());
         state.in_file = from + entries.len() as u32;
-        if state.pages.len() > MOST_PAGES {
-            state.pages.clear();
-        } else {
-            state.pages.values_mut().for_each(|page| page.dirty = false);
-        }
+        state.slots.are_written();
+        Ok(())
+    }
+
+    /// Writes what is in memory and keeps none of it: the file is full.
+    pub fn finish(&self) -> io::Result<()> {
+        self.flush()?;
+        self.lock().slots.forget();
         Ok(())
     }
 
@@ -238,7 +228,7 @@ impl IndexFile {
             state.range.end_offset = last.offset;
             let end = state.range.begin_timestamp + i64::from(last.seconds) * 1000 + 999;
             state.range.end_timestamp = state.range.end_timestamp.min(end);
-            state.pages.clear();
+            state.slots.forget();
             self.header(&state)
         };
         self.file.write_at(&mut [IoSlice::new(&header)], 0)?;
@@ -249,9 +239,7 @@ impl IndexFile {
 
     /// Lets the slots of a page point to entries before `kept` only.
     fn cut_page(&self, number: u32, kept: u32) -> io::Result<()> {
-        let count = PAGE.min(self.slots - number * PAGE);
-        let mut bytes = vec![0; (u64::from(count) * SLOT) as usize];
-        self.file.read_at(&mut bytes, page_at(number))?;
+        let mut bytes = slots::read_page(&*self.file, HEADER, self.slots, number * PAGE)?;
         let mut is_changed = false;
         for slot in bytes.chunks_exact_mut(SLOT as usize) {
             let mut newest = (&*slot).get_u32();
@@ -263,18 +251,18 @@ impl IndexFile {
             }
             slot.copy_from_slice(&newest.to_be_bytes());
         }
-        if is_changed { self.file.write_at(&mut [IoSlice::new(&bytes)], page_at(number)) } else { Ok(()) }
+        if is_changed { slots::write_pages(&*self.file, HEADER, number as usize, &bytes) } else { Ok(()) }
     }
 
     /// Walks the entries with a hash, newest first, while `next` wants more.
     pub fn query(&self, hash: i32, begin: i64, end: i64, next: &mut dyn FnMut(i64) -> bool) -> io::Result<()> {
         let slot = hash.unsigned_abs() % self.slots;
-        self.load(slot / PAGE)?;
-        let (mut number, begin_timestamp) = {
+        let (number, begin_timestamp) = {
             let state = self.lock();
-            let page = state.pages.get(&(slot / PAGE));
-            (page.map_or(0, |page| page.slots[(slot % PAGE) as usize]), state.range.begin_timestamp)
+            (state.slots.get(slot), state.range.begin_timestamp)
         };
+        // Just the one: keys are asked for at random, and nothing must be kept for each.
+        let mut number = number.map_or_else(|| slots::read_slot(&*self.file, HEADER, slot), Ok)?;
         while number > 0 {
             let Some(entry) = self.entry(number)? else { break };
             let time = begin_timestamp + i64::from(entry.seconds) * 1000;
@@ -336,18 +324,18 @@ impl IndexFile {
         Ok(Some(IndexEntry { number, hash, physical_offset, timestamp, previous }))
     }
 
-    /// Brings a page of slots into memory.
-    fn load(&self, number: u32) -> io::Result<()> {
-        if self.lock().pages.contains_key(&number) {
-            return Ok(());
+    /// The state, with a slot in memory.
+    fn with_slot(&self, slot: u32) -> io::Result<MutexGuard<'_, State>> {
+        let state = self.lock();
+        if state.slots.has(slot) {
+            return Ok(state);
         }
-        let slots = PAGE.min(self.slots - number * PAGE);
-        let mut bytes = vec![0; slots as usize * SLOT as usize];
-        self.file.read_at(&mut bytes, page_at(number))?;
-        let slots = bytes.chunks_exact(SLOT as usize).map(|mut slot| slot.get_u32()).collect();
+        drop(state);
+        let page = slots::read_page(&*self.file, HEADER, self.slots, slot)?;
+        let mut state = self.lock();
         // Another reader may have been faster; what it loaded may have changed since.
-        self.lock().pages.entry(number).or_insert(Page { slots, dirty: false });
-        Ok(())
+        state.slots.load(slot, page);
+        Ok(state)
     }
 
     fn header(&self, state: &State) -> Vec<u8> {
@@ -371,10 +359,6 @@ impl IndexFile {
 
 fn length(slots: u32, entries: u32) -> u64 {
     HEADER + u64::from(slots) * SLOT + u64::from(entries) * ENTRY
-}
-
-fn page_at(number: u32) -> u64 {
-    HEADER + u64::from(number * PAGE) * SLOT
 }
 
 /// The first name after all that files have: a time as upstream writes it, `from`, or later where the clock was

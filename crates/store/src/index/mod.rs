@@ -9,13 +9,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use apogee_base::disk::Disk;
-use apogee_message::names::property;
-use apogee_message::{properties, tag};
-use bytes::Bytes;
+use apogee_message::tag;
 
-use crate::dispatch::Dispatch;
+use crate::dispatch::{Dispatch, Keys};
 
 mod file;
+mod slots;
 
 pub(crate) use file::IndexFile;
 
@@ -23,6 +22,9 @@ pub(crate) use file::IndexFile;
 const MOST_IN_MEMORY: usize = 200_000;
 /// Records that may wait to be indexed before dispatch has to do it itself.
 const MOST_WAITING: usize = 100_000;
+
+/// Places for records that wait that are kept while none does.
+const MOST_KEPT: usize = 4096;
 
 pub(crate) struct Index {
     disk: Arc<dyn Disk>,
@@ -33,8 +35,8 @@ pub(crate) struct Index {
     files: RwLock<Vec<Arc<IndexFile>>>,
     waiting: Mutex<Vec<Request>>,
     work: Condvar,
-    /// Held by the one who puts keys.
-    putting: Mutex<()>,
+    /// Held by the one who puts keys: what it takes those that wait into.
+    putting: Mutex<Vec<Request>>,
 }
 
 /// How the index was left.
@@ -50,10 +52,9 @@ pub(crate) enum Left {
 
 /// A record to be indexed.
 struct Request {
-    topic: Arc<str>,
     physical_offset: i64,
     store_timestamp: i64,
-    properties: Bytes,
+    keys: Keys,
 }
 
 impl Index {
@@ -104,10 +105,9 @@ impl Index {
     /// Takes a record over.
     pub fn submit(&self, record: &Dispatch) {
         let request = Request {
-            topic: Arc::clone(&record.topic),
             physical_offset: record.physical_offset,
             store_timestamp: record.store_timestamp,
-            properties: record.properties.clone(),
+            keys: record.keys.clone(),
         };
         let count = {
             let mut waiting = self.lock_waiting();
@@ -138,15 +138,14 @@ impl Index {
 
     /// Puts the keys of all records that wait. Says how many there were.
     pub fn step(&self) -> io::Result<usize> {
-        let _putting = self.putting.lock().unwrap_or_else(PoisonError::into_inner);
-        self.put_waiting()
+        self.put_waiting(&mut self.putting.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Puts what waits and writes all to the files. Durable after a sync of the whole store.
     /// Returns the newest time in a file that is full, in milliseconds.
     pub fn flush(&self) -> io::Result<i64> {
-        let _putting = self.putting.lock().unwrap_or_else(PoisonError::into_inner);
-        self.put_waiting()?;
+        let mut putting = self.putting.lock().unwrap_or_else(PoisonError::into_inner);
+        self.put_waiting(&mut putting)?;
         let files = self.files();
         if let Some(newest) = files.last() {
             newest.flush()?;
@@ -159,7 +158,7 @@ impl Index {
     /// caller has to look. `keep` says whether one counts towards `most`.
     pub fn query(
         &self,
-        key: &str,
+        key: &[&str],
         most: usize,
         begin: i64,
         end: i64,
@@ -214,49 +213,43 @@ impl Index {
         self.files().last().map_or((0, 0), |file| (file.range().end_timestamp, file.range().end_offset))
     }
 
-    fn put_waiting(&self) -> io::Result<usize> {
-        let requests = std::mem::take(&mut *self.lock_waiting());
+    fn put_waiting(&self, requests: &mut Vec<Request>) -> io::Result<usize> {
+        std::mem::swap(requests, &mut self.lock_waiting());
+        let count = requests.len();
         for (at, request) in requests.iter().enumerate() {
             if let Err(error) = self.put(request) {
                 // They wait on: a disk that is full gets room again.
-                self.lock_waiting().splice(..0, requests.into_iter().skip(at));
+                self.lock_waiting().splice(..0, requests.drain(..).skip(at));
                 return Err(error);
             }
         }
-        Ok(requests.len())
+        requests.clear();
+        // Not the room of the busiest moment for ever.
+        requests.shrink_to(MOST_KEPT);
+        Ok(count)
     }
 
     fn put(&self, request: &Request) -> io::Result<()> {
-        let topic = &*request.topic;
-        let put = |key: &str| -> io::Result<()> {
+        for &hash in &request.keys {
             let file = self.writable(request.store_timestamp)?;
-            file.put(tag::index_hash(key), request.physical_offset, request.store_timestamp)?;
-            if file.in_memory() >= MOST_IN_MEMORY { file.flush() } else { Ok(()) }
-        };
-        if let Some(unique) = properties::get(&request.properties, property::UNIQ_KEY) {
-            put(&format!("{topic}#{unique}"))?;
-        }
-        if let Some(keys) = properties::get(&request.properties, property::KEYS) {
-            for key in keys.split(' ').filter(|key| !key.is_empty()) {
-                put(&format!("{topic}#{key}"))?;
+            file.put(hash, request.physical_offset, request.store_timestamp)?;
+            if file.in_memory() >= MOST_IN_MEMORY {
+                file.flush()?;
             }
-        }
-        if let Some(tags) = properties::get(&request.properties, property::TAGS) {
-            put(&format!("{topic}#T#{tags}"))?;
         }
         Ok(())
     }
 
     /// The newest file, a new one when it is full.
     fn writable(&self, now: i64) -> io::Result<Arc<IndexFile>> {
-        let newest = self.files().last().cloned();
+        let newest = self.files.read().unwrap_or_else(PoisonError::into_inner).last().cloned();
         if let Some(newest) = &newest
             && newest.is_writable()
         {
             if !newest.is_full(self.entries) {
                 return Ok(Arc::clone(newest));
             }
-            newest.flush()?;
+            newest.finish()?;
         }
         let last = newest.as_ref().map(|file| file.path().to_owned());
         let after = newest.map_or(0, |file| file.range().end_timestamp + 1);

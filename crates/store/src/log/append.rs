@@ -8,16 +8,20 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use apogee_base::clock::Clock;
 use apogee_message::names::property;
+use apogee_message::properties;
 use apogee_message::record::{BLANK_LENGTH, Draft, MAGIC_BLANK};
+use smallvec::SmallVec;
 
 use super::confirm::{Confirmer, NEVER, Written};
 use super::{Log, Segment};
-use crate::dispatch::{Dispatch, Tagger, has_queue, is_indexed};
+use crate::dispatch::{Dispatch, KEYS, Tagger, has_queue, keys};
 use crate::error::AppendError;
 use crate::queue::{Queue, QueueTable};
 
 /// Most records of one write.
 const BATCH: usize = 256;
+/// Records of a write that needs no memory but the stack for the list of its pieces.
+const INLINE: usize = 32;
 
 /// A message to be stored, and who wants to know.
 pub struct Append {
@@ -113,12 +117,19 @@ pub(crate) struct Limits {
 #[derive(Default)]
 struct Inbox {
     waiting: Vec<Append>,
-    /// Room for the next who writes, so that no batch allocates.
-    spare: Vec<Append>,
+    /// For the next who writes, so that no batch allocates.
+    spare: Room,
     bytes: usize,
     /// Somebody writes, and will look here again.
     writing: bool,
     closed: bool,
+}
+
+/// What a writer needs.
+#[derive(Default)]
+struct Room {
+    batch: Vec<Append>,
+    placed: Vec<Placed>,
 }
 
 impl Appender {
@@ -189,13 +200,13 @@ impl Appender {
 
     fn write_all(&self) {
         let mut turn = Turn { appender: self, over: false };
-        let mut batch = std::mem::take(&mut self.lock_inbox().spare);
+        let mut room = std::mem::take(&mut self.lock_inbox().spare);
         loop {
             {
                 let mut inbox = self.lock_inbox();
                 if inbox.waiting.is_empty() {
-                    batch.shrink_to(BATCH);
-                    inbox.spare = batch;
+                    room.batch.shrink_to(BATCH);
+                    inbox.spare = room;
                     inbox.writing = false;
                     if inbox.closed {
                         self.idle.notify_all();
@@ -203,17 +214,18 @@ impl Appender {
                     turn.over = true;
                     return;
                 }
-                std::mem::swap(&mut inbox.waiting, &mut batch);
+                std::mem::swap(&mut inbox.waiting, &mut room.batch);
                 inbox.bytes = 0;
             }
-            while !batch.is_empty() {
-                self.write_some(&mut batch);
+            while !room.batch.is_empty() {
+                self.write_some(&mut room);
             }
         }
     }
 
     /// Writes the first of the batch that fit together, or answers the first with an error.
-    fn write_some(&self, batch: &mut Vec<Append>) {
+    fn write_some(&self, Room { batch, placed }: &mut Room) {
+        placed.clear();
         let first = batch[0].draft.size();
         if first as u64 + BLANK_LENGTH as u64 > self.log.segment_size {
             let error = AppendError::TooLarge { size: first, limit: self.log.segment_size };
@@ -231,7 +243,6 @@ impl Appender {
         let end_of_segment = segment.base + self.log.segment_size as i64;
         let now = self.clock.now_ms();
 
-        let mut placed: Vec<Placed> = Vec::with_capacity(batch.len().min(BATCH));
         let mut end = start;
         for entry in batch.iter_mut().take(BATCH) {
             let size = entry.draft.size();
@@ -251,12 +262,13 @@ impl Appender {
             end += size as i64;
         }
         let count = placed.len();
-        let mut pieces: Vec<IoSlice<'_>> = Vec::with_capacity(count * 3);
+        let mut pieces: SmallVec<[IoSlice<'_>; 3 * INLINE]> = SmallVec::with_capacity(count * 3);
         for entry in &batch[..count] {
             pieces.extend(entry.draft.pieces().map(IoSlice::new));
         }
         self.writing_since.store(now, Ordering::Relaxed);
         let written = segment.file.write_at(&mut pieces, (start - segment.base) as u64);
+        drop(pieces);
         self.writing_since.store(NEVER, Ordering::Relaxed);
         if let Err(error) = written {
             // Nothing was published: the offsets go to the next who come.
@@ -274,7 +286,7 @@ impl Appender {
             return refuse(batch.drain(..), &error);
         }
         self.log.publish(end);
-        let written = batch.drain(..count).zip(placed).map(|(entry, placed)| self.written(entry, placed));
+        let written = batch.drain(..count).zip(placed.drain(..)).map(|(entry, placed)| self.written(entry, placed));
         self.confirmer.written(written);
     }
 
@@ -309,21 +321,20 @@ impl Appender {
 
     fn written(&self, entry: Append, placed: Placed) -> Written {
         let Placed { queue, appended } = placed;
-        let (topic, sys_flag) = (Arc::clone(entry.draft.topic()), entry.draft.sys_flag());
-        let waits = entry.draft.property(property::WAIT) != Some("false");
-        let properties = entry.draft.into_properties();
+        let (draft, store_timestamp) = (&entry.draft, appended.store_timestamp);
+        let (topic, properties) = (Arc::clone(draft.topic()), draft.properties());
+        let [unique, own, tag, wait] = properties::pick(properties, [KEYS[0], KEYS[1], KEYS[2], property::WAIT]);
         let dispatch = Dispatch {
-            tag_code: self.tagger.tag_code(&topic, &properties, appended.store_timestamp),
+            tag_code: self.tagger.code_of(&topic, properties, tag, store_timestamp),
+            keys: keys(&topic, draft.sys_flag(), [unique, own, tag]),
             topic,
             queue,
             physical_offset: appended.physical_offset,
             size: appended.size,
             queue_offset: appended.queue_offset,
-            store_timestamp: appended.store_timestamp,
-            indexed: is_indexed(sys_flag),
-            properties,
+            store_timestamp,
         };
-        Written { dispatch, appended, done: entry.done, token: entry.token, waits }
+        Written { dispatch, appended, waits: wait != Some("false"), done: entry.done, token: entry.token }
     }
 
     /// The segment to write a record of `size` into; begins a new one when it doesn't fit.

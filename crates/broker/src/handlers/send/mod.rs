@@ -12,7 +12,7 @@ mod target;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use apogee_message::names::{self, property};
+use apogee_message::names;
 use apogee_message::record::{Draft, NewMessage};
 use apogee_message::{batch, properties, sysflag};
 use apogee_net::Conn;
@@ -28,7 +28,7 @@ use crate::error::BrokerError;
 use crate::topics::perm;
 
 use slots::{Answer, State, slot_of};
-use target::{Origin, Route, Target};
+use target::{Given, Origin, Route, Target};
 
 /// What a connection has on its way into the store.
 pub(crate) struct Sends {
@@ -58,13 +58,10 @@ impl Sends {
         conn.state(make)
     }
 
-    /// Whether a message is for a topic that isn't there yet.
-    pub fn creates_topic(broker: &Broker, request: &Command) -> bool {
+    /// Whether a message for a topic that isn't there may create it: retry topics belong to their groups.
+    pub fn creates_topic(request: &Command) -> bool {
         let name = if request.code == request::SEND_MESSAGE { "topic" } else { "b" };
-        request
-            .fields
-            .get(name)
-            .is_some_and(|topic| !topic.starts_with(names::RETRY_PREFIX) && broker.topics.get(topic).is_none())
+        request.fields.get(name).is_some_and(|topic| !topic.starts_with(names::RETRY_PREFIX))
     }
 
     /// Takes a place for a request that another thread works on; `None` when all are taken.
@@ -88,7 +85,7 @@ impl Sends {
             self.push_batch(&mut state, slot, &target, &origin, request.body.clone())
         } else {
             let text = header.properties.unwrap_or_default().as_bytes();
-            self.push(&mut state, slot, &target, &origin, header.flag, text, request.body.clone())
+            self.push(&mut state, slot, &target, &origin, header.flag, text, &Given::of(text), request.body.clone())
         };
         let taken_back = queued.is_err().then(|| state.take_back(slot));
         drop(state);
@@ -145,10 +142,11 @@ impl Sends {
         self: &Arc<Self>,
         state: &mut State,
         slot: u32,
-        target: &Target,
+        target: &Target<'_>,
         origin: &Origin<'_>,
         flag: i32,
         text: &[u8],
+        given: &Given<'_>,
         body: Bytes,
     ) -> Result<(), BrokerError> {
         if body.len() > origin.settings.max_message_size {
@@ -159,10 +157,13 @@ impl Sends {
             );
             return Err(BrokerError::new(response::MESSAGE_ILLEGAL, remark));
         }
-        let route = target.route(text, origin.settings)?;
-        let arena = state.arena();
-        let unique_key = target.edit_properties(arena, text, &route, origin);
-        let properties = arena.split().freeze();
+        let route = target.route(given, origin.settings)?;
+        let mut edited = std::mem::take(&mut state.properties);
+        edited.clear();
+        let unique_key = target.edit_properties(&mut edited, text, given, &route, origin);
+        state.arena().extend_from_slice(&edited);
+        state.properties = edited;
+        let properties = state.arena.split().freeze();
         let limit = properties::MAX_LENGTH - route.spare();
         if properties.len() > limit {
             let remark = format!(
@@ -171,7 +172,6 @@ impl Sends {
             );
             return Err(BrokerError::new(response::MESSAGE_ILLEGAL, remark));
         }
-        let unique_key = properties.slice(unique_key);
         let (topic, queue_id) = target.queue(&route);
         let message = NewMessage {
             topic,
@@ -191,20 +191,21 @@ impl Sends {
         };
         let draft = Draft::new(&message, state.arena())?;
         if let Some(slot) = state.slots.get_mut(slot as usize) {
-            (slot.unique_key, slot.queue_id) = (unique_key, Some(target.queue_id));
+            slot.unique_key.clear();
+            slot.unique_key.push_str(&unique_key);
+            slot.queue_id = Some(target.queue_id);
             if route == Route::Half {
                 // It counts for its topic when it is committed.
-                slot.topic = Some(Arc::clone(&target.half_topic));
+                slot.topic = Some(Arc::clone(&target.broker.half_topic));
             }
             slot.due = if let Route::At(time) = route { Some(time) } else { None };
         }
         // Keys that the broker makes up are new every time.
-        let window = target.topic.window.as_ref().filter(|_| properties::get(text, property::UNIQ_KEY).is_some());
-        let Some(window) = window else {
+        let (Some(window), Some(key)) = (&target.topic.window, given.unique_key) else {
             self.enqueue(state, slot, draft);
             return Ok(());
         };
-        self.enqueue_once(state, slot, draft, window, target)
+        self.enqueue_once(state, slot, draft, window, key, target)
     }
 
     /// Takes a message unless its unique key is that of one sent before.
@@ -214,12 +215,12 @@ impl Sends {
         slot: u32,
         draft: Draft,
         window: &Arc<Window>,
-        target: &Target,
+        key: &str,
+        target: &Target<'_>,
     ) -> Result<(), BrokerError> {
         let token = state.token(slot);
-        let key = state.slots.get(slot as usize).map(|slot| slot.unique_key.clone()).unwrap_or_default();
         let sends: Arc<dyn AppendDone> = Arc::clone(self) as _;
-        match window.claim(target.now_ms, &key, target.queue_id, &sends, token) {
+        match window.claim(target.now_ms, key.as_bytes(), target.queue_id, &sends, token) {
             Claim::First(done) => {
                 state.count(slot, &draft);
                 state.outbox.push(Append { draft, done, token });
@@ -246,7 +247,7 @@ impl Sends {
         self: &Arc<Self>,
         state: &mut State,
         slot: u32,
-        target: &Target,
+        target: &Target<'_>,
         origin: &Origin<'_>,
         body: Bytes,
     ) -> Result<(), BrokerError> {
@@ -267,10 +268,11 @@ impl Sends {
             return Err(illegal("the batch holds no message".to_owned()));
         }
         for message in messages {
-            if target.route(&message.properties, origin.settings)? != Route::Now {
+            let given = Given::of(&message.properties);
+            if target.route(&given, origin.settings)? != Route::Now {
                 return Err(illegal("a message of a batch cannot be delayed, nor transactional".to_owned()));
             }
-            self.push(state, slot, target, origin, message.flag, &message.properties, message.body)?;
+            self.push(state, slot, target, origin, message.flag, &message.properties, &given, message.body)?;
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use apogee_message::record::Draft;
 use apogee_store::{Append, Appended};
 use apogee_wire::codes::response;
 use apogee_wire::{Command, Encoding};
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
 use crate::broker::Broker;
 use crate::error::BrokerError;
@@ -22,6 +22,8 @@ const ARENA: usize = 32 << 10;
 pub(super) struct State {
     /// Edited properties, heads and tails of records.
     pub arena: BytesMut,
+    /// The properties being edited.
+    pub properties: Vec<u8>,
     /// Drafts of the requests of one read.
     pub outbox: Vec<Append>,
     /// Requests of that read whose messages are in the store since they were sent before.
@@ -54,7 +56,7 @@ pub(super) struct Slot {
     /// Where in the log they are, in order.
     stored: Vec<i64>,
     pub bytes: u64,
-    pub unique_key: Bytes,
+    pub unique_key: String,
     /// When it is to be delivered, in milliseconds since 1970.
     pub due: Option<i64>,
     pub error: Option<BrokerError>,
@@ -165,9 +167,10 @@ impl Slot {
         // Field by field, as `SendMessageResponseHeader` has them: the ids need no string of their own.
         let fields = &mut answer.fields;
         fields.set("msgId", Ids { host: broker.store_host, offsets: &self.stored });
-        fields.set("queueId", self.queue_id.unwrap_or(first.queue_id));
-        fields.set("queueOffset", first.queue_offset);
-        if let Some(key) = std::str::from_utf8(&self.unique_key).ok().filter(|key| !key.is_empty()) {
+        fields.set_number("queueId", self.queue_id.unwrap_or(first.queue_id).into());
+        fields.set_number("queueOffset", first.queue_offset);
+        let key = &*self.unique_key;
+        if !key.is_empty() {
             fields.set_str("transactionId", key);
             // A blank separates a handle's fields.
             if let (Some(due), Some(topic), false) = (self.due, &self.topic, key.contains(' ')) {
@@ -178,13 +181,15 @@ impl Slot {
             }
         }
         fields.set_str("MSG_REGION", &broker.region);
-        fields.set("TRACE_ON", broker.trace_on());
+        fields.set_str("TRACE_ON", if broker.trace_on() { "true" } else { "false" });
     }
 
     pub fn clear(&mut self) {
-        let mut stored = std::mem::take(&mut self.stored);
+        let (mut stored, mut unique_key) = (std::mem::take(&mut self.stored), std::mem::take(&mut self.unique_key));
         stored.clear();
-        *self = Self { stored, generation: self.generation.wrapping_add(1), ..Self::default() };
+        unique_key.clear();
+        let generation = self.generation.wrapping_add(1);
+        *self = Self { stored, unique_key, generation, ..Self::default() };
     }
 }
 

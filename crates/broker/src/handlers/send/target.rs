@@ -1,14 +1,13 @@
 //! Where a message goes: to its queue, or first to where it waits.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
-use std::ops::Range;
 use std::sync::Arc;
 
 use apogee_message::names::{self, property};
 use apogee_message::properties;
 use apogee_wire::codes::response;
 use apogee_wire::headers::SendMessageRequestHeader;
-use bytes::BytesMut;
 
 use crate::broker::Broker;
 use crate::error::BrokerError;
@@ -54,18 +53,45 @@ impl Route {
     }
 }
 
+/// Properties of a message that say what is to be done with it, all found in one scan.
+pub(super) struct Given<'t> {
+    level: Option<&'t str>,
+    half: Option<&'t str>,
+    sharding_key: Option<&'t str>,
+    wish: Wish<'t>,
+    pub unique_key: Option<&'t str>,
+    producer_group: Option<&'t str>,
+}
+
+impl<'t> Given<'t> {
+    pub fn of(text: &'t [u8]) -> Self {
+        let [sec, ms, at, out, delete] = Wish::NAMES;
+        let [level, half, sharding_key, unique_key, producer_group, sec, ms, at, out, delete] = properties::pick(
+            text,
+            [
+                property::DELAY,
+                property::TRANSACTION_PREPARED,
+                property::SHARDING_KEY,
+                property::UNIQ_KEY,
+                property::PRODUCER_GROUP,
+                sec,
+                ms,
+                at,
+                out,
+                delete,
+            ],
+        );
+        let wish = Wish::of([sec, ms, at, out, delete]);
+        Self { level, half, sharding_key, wish, unique_key, producer_group }
+    }
+}
+
 /// Where messages of one request go.
-pub(super) struct Target {
+pub(super) struct Target<'b> {
+    pub broker: &'b Broker,
     pub topic: Arc<Topic>,
     pub queue_id: i32,
-    pub schedule_topic: Arc<str>,
-    /// Delay levels there are.
-    pub levels: usize,
-    pub half_topic: Arc<str>,
-    pub wheel_topic: Arc<str>,
     pub now_ms: i64,
-    /// Why half messages are refused at present.
-    pub refuses_halves: Option<(i32, &'static str)>,
     /// The message was consumed too often: it goes to the dead letters, and waits for nothing.
     pub is_dead: bool,
     /// The message was consumed before and comes from its consumer.
@@ -80,9 +106,9 @@ pub(super) struct Origin<'r> {
     pub settings: &'r BrokerSettings,
 }
 
-impl Target {
+impl<'b> Target<'b> {
     pub fn find(
-        broker: &Broker,
+        broker: &'b Broker,
         settings: &BrokerSettings,
         header: &SendMessageRequestHeader<'_>,
     ) -> Result<Self, BrokerError> {
@@ -92,14 +118,20 @@ impl Target {
                 format!("the broker[{}] sending message is forbidden (brokerPermission)", settings.broker_name);
             return Err(BrokerError::new(response::NO_PERMISSION, remark));
         }
-        names::check_topic(name)?;
         if names::is_closed_to_senders(name) {
             let remark = format!("Sending message to topic[{name}] is forbidden.");
             return Err(BrokerError::new(response::NO_PERMISSION, remark));
         }
         let topic = match name.strip_prefix(names::RETRY_PREFIX) {
             Some(group) => broker.retry_or_dead(group, header)?,
-            None => broker.topics.get(name).ok_or_else(|| BrokerError::no_topic(name))?,
+            // A name that is in the table was checked when it came there.
+            None => match broker.topics.get(name) {
+                Some(topic) => topic,
+                None => {
+                    names::check_topic(name)?;
+                    return Err(BrokerError::no_topic(name));
+                }
+            },
         };
         if !topic.allows(perm::WRITE) {
             let remark = format!("the topic[{}] sending message is forbidden", topic.name);
@@ -116,43 +148,25 @@ impl Target {
             given if given >= 0 => given,
             _ => broker.next_queue(topic.config.write_queue_nums),
         };
-        let refuses_halves = if settings.reject_transaction_message {
-            Some((response::NO_PERMISSION, "sending transaction message is forbidden (rejectTransactionMessage)"))
-        } else if broker.transactions.is_full() {
-            Some((response::SYSTEM_BUSY, "too many transactions are undecided: end some, or try another broker"))
-        } else {
-            None
-        };
         Ok(Self {
+            broker,
             topic,
             queue_id,
-            schedule_topic: Arc::clone(&broker.schedule_topic),
-            levels: broker.delays.len(),
-            half_topic: Arc::clone(&broker.half_topic),
-            wheel_topic: Arc::clone(&broker.wheel_topic),
             now_ms: broker.now(),
-            refuses_halves,
             is_dead,
             is_retry: header.reconsume_times.is_some_and(|times| times > 0),
         })
     }
 
     /// What the properties ask for; refuses what this broker doesn't have.
-    pub fn route(&self, text: &[u8], settings: &BrokerSettings) -> Result<Route, BrokerError> {
+    pub fn route(&self, given: &Given<'_>, settings: &BrokerSettings) -> Result<Route, BrokerError> {
         if self.is_dead {
             return Ok(Route::Now);
         }
-        let (mut level, mut is_half, mut is_sharded, mut wish) = (None, false, false, Wish::default());
-        for (name, value) in properties::iter(text) {
-            let value = std::str::from_utf8(value).unwrap_or_default();
-            match std::str::from_utf8(name).unwrap_or_default() {
-                property::DELAY => level = value.parse::<usize>().ok().filter(|level| *level > 0),
-                property::TRANSACTION_PREPARED => is_half = value.eq_ignore_ascii_case("true"),
-                property::SHARDING_KEY => is_sharded = true,
-                name => wish.add(name, value),
-            }
-        }
-        let level = level.map(|level| level.min(self.levels)).filter(|level| *level > 0);
+        let level = given.level.and_then(|level| level.parse::<usize>().ok()).filter(|level| *level > 0);
+        let is_half = given.half.is_some_and(|half| half.eq_ignore_ascii_case("true"));
+        let (is_sharded, wish) = (given.sharding_key.is_some(), &given.wish);
+        let level = level.map(|level| level.min(self.broker.delays.len())).filter(|level| *level > 0);
         if settings.enable_topic_message_type_check {
             let kind = match level {
                 _ if is_half => MessageType::Transaction,
@@ -166,7 +180,7 @@ impl Target {
         // A consumer's message that failed still says how it was sent; its transaction is long decided.
         let is_half = is_half && !self.is_retry;
         match level {
-            None if is_half && !wish.is_there() => self.half(),
+            None if is_half && !wish.is_there() => self.half(settings),
             _ if is_half => {
                 let remark = "a transactional message cannot be delayed: leave out the delay, or the transaction";
                 Err(BrokerError::new(response::MESSAGE_ILLEGAL, remark))
@@ -176,65 +190,70 @@ impl Target {
         }
     }
 
-    fn half(&self) -> Result<Route, BrokerError> {
-        match self.refuses_halves {
-            Some((code, remark)) => Err(BrokerError::new(code, remark)),
-            None => Ok(Route::Half),
+    /// A half message, unless these are refused at present.
+    fn half(&self, settings: &BrokerSettings) -> Result<Route, BrokerError> {
+        if settings.reject_transaction_message {
+            let remark = "sending transaction message is forbidden (rejectTransactionMessage)";
+            return Err(BrokerError::new(response::NO_PERMISSION, remark));
         }
+        if self.broker.transactions.is_full() {
+            let remark = "too many transactions are undecided: end some, or try another broker";
+            return Err(BrokerError::new(response::SYSTEM_BUSY, remark));
+        }
+        Ok(Route::Half)
     }
 
     /// The topic and queue that the message is stored in.
     pub fn queue(&self, route: &Route) -> (Arc<str>, i32) {
-        match route {
-            Route::Now => (Arc::clone(&self.topic.name), self.queue_id),
-            Route::Level(level) => (Arc::clone(&self.schedule_topic), *level as i32 - 1),
-            Route::At(_) => (Arc::clone(&self.wheel_topic), 0),
-            Route::Half => (Arc::clone(&self.half_topic), 0),
-        }
+        let (topic, queue_id) = match route {
+            Route::Now => (&self.topic.name, self.queue_id),
+            Route::Level(level) => (&self.broker.schedule_topic, *level as i32 - 1),
+            Route::At(_) => (&self.broker.wheel_topic, 0),
+            Route::Half => (&self.broker.half_topic, 0),
+        };
+        (Arc::clone(topic), queue_id)
     }
 
-    /// Writes the properties that are stored: those given, those that the broker adds. Returns where
-    /// the unique key stands in them.
-    pub fn edit_properties(
+    /// Writes the properties that are stored: those given, those that the broker adds. Returns the unique
+    /// key, one that is made here where none is given.
+    pub fn edit_properties<'t>(
         &self,
-        arena: &mut BytesMut,
+        out: &mut Vec<u8>,
         text: &[u8],
+        given: &Given<'t>,
         route: &Route,
         origin: &Origin<'_>,
-    ) -> Range<usize> {
+    ) -> Cow<'t, str> {
         let replaced = match route {
             Route::Half => &REPLACED[..],
             _ if self.is_dead => &REPLACED[..REPLACED_OF_DEAD],
             _ => &REPLACED[..REPLACED_ALWAYS],
         };
-        properties::copy_without(arena, text, replaced);
-        let made;
-        let id = match properties::get(text, property::UNIQ_KEY) {
-            Some(id) => id,
+        properties::copy_without(out, text, replaced);
+        let unique_key = match given.unique_key {
+            Some(key) => Cow::Borrowed(key),
             None => {
-                made = crate::unique_id::next(origin.store_host);
-                properties::push(arena, property::UNIQ_KEY, &made);
-                &made
+                let made = crate::unique_id::next(origin.store_host);
+                properties::push(out, property::UNIQ_KEY, &made);
+                Cow::Owned(made)
             }
         };
-        properties::push(arena, property::MSG_REGION, &origin.settings.region_id);
-        properties::push(arena, property::TRACE_ON, if origin.settings.trace_on { "true" } else { "false" });
-        properties::push(arena, property::CLUSTER, &origin.settings.broker_cluster_name);
+        properties::push(out, property::MSG_REGION, &origin.settings.region_id);
+        properties::push(out, property::TRACE_ON, if origin.settings.trace_on { "true" } else { "false" });
+        properties::push(out, property::CLUSTER, &origin.settings.broker_cluster_name);
         if *route != Route::Now {
-            properties::push(arena, property::REAL_TOPIC, &self.topic.name);
-            properties::push(arena, property::REAL_QUEUE_ID, &self.queue_id.to_string());
+            properties::push(out, property::REAL_TOPIC, &self.topic.name);
+            properties::push(out, property::REAL_QUEUE_ID, &self.queue_id.to_string());
         }
         if let Route::At(time) = route {
-            properties::push(arena, property::TIMER_OUT_MS, &time.to_string());
+            properties::push(out, property::TIMER_OUT_MS, &time.to_string());
         }
         if *route == Route::Half {
-            properties::push(arena, property::TRANSACTION_ID, id);
-            if properties::get(text, property::PRODUCER_GROUP).is_none() {
-                properties::push(arena, property::PRODUCER_GROUP, origin.header.producer_group);
+            properties::push(out, property::TRANSACTION_ID, &unique_key);
+            if given.producer_group.is_none() {
+                properties::push(out, property::PRODUCER_GROUP, origin.header.producer_group);
             }
         }
-        let key = properties::get(arena, property::UNIQ_KEY).unwrap_or_default();
-        let start = key.as_ptr() as usize - arena.as_ptr() as usize;
-        if key.is_empty() { 0..0 } else { start..start + key.len() }
+        unique_key
     }
 }
