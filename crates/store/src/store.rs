@@ -19,7 +19,7 @@ use crate::integrity::Told;
 use crate::log::{Append, AppendDone, Appended, Appender, Confirmer, Health, Limits, Log, SendersTold};
 use crate::opening::{Opened, Opening};
 use crate::options::StoreOptions;
-use crate::queue::{Batch, KeptUnits, QueueTable};
+use crate::queue::{KeptUnits, QueueTable};
 
 /// Files of the log that queues' own files may lag behind its end: what Apache's broker reads again
 /// when it takes over after a crash.
@@ -322,9 +322,8 @@ impl Store {
         let (end, timestamp) = self.durable();
         let cutoff = wanted.max(checkpoint.logics_offset).max(self.least_cutoff(&kept, end));
         let (cutoff, cutoff_timestamp) = kept.boundary(cutoff).unwrap_or((end, timestamp));
-        let mut batch = Batch::default();
-        let queues = self.queues.write_or_keep(end, cutoff, &mut batch);
-        let queues = queues.context("cannot write the queues in", &self.root)?;
+        let rest = self.queues.write_or_keep(end, cutoff, &mut kept);
+        let (batch, queues) = rest.context("cannot write the queues in", &self.root)?;
         if let Some(reason) = self.health.failure() {
             return Err(StoreError::ReadOnly(reason.to_owned()));
         }
@@ -332,7 +331,6 @@ impl Store {
         if adds {
             kept.append(&batch, end, timestamp).context("cannot write the units of rare queues in", &self.root)?;
             self.queues.kept(&queues);
-            self.queues.forget_deleted();
         }
         let index_files = self.index.as_ref().map_or(0, |index| index.file_count(end));
         let mut next = Checkpoint {

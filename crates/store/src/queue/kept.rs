@@ -31,6 +31,9 @@ const HEAD: usize = 36;
 /// A file that has so many units is followed by another.
 const UNITS_OF_PART: u64 = 256 << 10;
 
+/// Bytes of a batch that are written before more are gathered.
+const LARGE: usize = 1 << 20;
+
 /// What of a queue is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -70,6 +73,8 @@ pub(crate) struct KeptUnits {
     timestamp: i64,
     /// The last write failed: remains of it may stand behind the end.
     is_torn: bool,
+    /// The last part has units of records at or after `to`.
+    is_ahead: bool,
     part_units: u64,
 }
 
@@ -83,14 +88,19 @@ struct Part {
 }
 
 impl Batch {
-    pub fn add(&mut self, topic: &str, id: i32, begins_anew: bool, offset: i64, units: &[Unit]) {
+    pub fn add(&mut self, topic: &str, id: i32, begins_anew: bool, offset: i64, units: impl IntoIterator<Item = Unit>) {
         let what = if begins_anew { What::Anew } else { What::Units };
         self.run(topic, id, what, offset, units);
     }
 
     /// The topic was deleted; before anything that is added of a topic of its name later.
     pub fn delete(&mut self, topic: &str) {
-        self.run(topic, 0, What::Deleted, 0, &[]);
+        self.run(topic, 0, What::Deleted, 0, []);
+    }
+
+    /// So much is to be told that it should not wait in memory for more.
+    pub fn is_large(&self) -> bool {
+        self.bytes.len() >= LARGE
     }
 
     /// Nothing is to be told.
@@ -98,15 +108,18 @@ impl Batch {
         self.bytes.is_empty()
     }
 
-    fn run(&mut self, topic: &str, id: i32, what: What, offset: i64, units: &[Unit]) {
+    fn run(&mut self, topic: &str, id: i32, what: What, offset: i64, units: impl IntoIterator<Item = Unit>) {
         self.bytes.extend((topic.len() as u16).to_be_bytes());
         self.bytes.extend(topic.as_bytes());
         self.bytes.extend(id.to_be_bytes());
         self.bytes.push(what as u8);
         self.bytes.extend(offset.to_be_bytes());
-        self.bytes.extend((units.len() as u32).to_be_bytes());
-        units.iter().for_each(|unit| self.bytes.extend(unit.encoded()));
-        self.units += units.len() as u64;
+        let at = self.bytes.len();
+        self.bytes.extend([0; 4]);
+        units.into_iter().for_each(|unit| self.bytes.extend(unit.encoded()));
+        let count = (self.bytes.len() - at - 4) as u64 / UNIT;
+        self.bytes[at..at + 4].copy_from_slice(&(count as u32).to_be_bytes());
+        self.units += count;
     }
 }
 
@@ -150,6 +163,7 @@ impl KeptUnits {
             to: point.logics_offset,
             timestamp: point.logics_timestamp,
             is_torn: true,
+            is_ahead: false,
             part_units: (most as u64 / 16).clamp(1, UNITS_OF_PART),
         }
     }
@@ -186,11 +200,26 @@ impl KeptUnits {
         true
     }
 
+    /// Adds a part of what came since the last batch; [`KeptUnits::append`] adds the rest.
+    pub fn append_some(&mut self, batch: &Batch) -> io::Result<()> {
+        self.write(batch, self.to)?;
+        self.is_ahead = true;
+        Ok(())
+    }
+
     /// Adds what came since the last batch, for records up to `to`, the last of them stored at a time.
     /// Durable with all else of the store.
     pub fn append(&mut self, batch: &Batch, to: i64, timestamp: i64) -> io::Result<()> {
-        // A part has at least a byte of the log, so that no two have the same name.
-        if self.parts.last().is_none_or(|part| part.units >= self.part_units && to > self.to) {
+        self.write(batch, to)?;
+        (self.is_ahead, self.to, self.timestamp) = (false, to, timestamp);
+        Ok(())
+    }
+
+    fn write(&mut self, batch: &Batch, to: i64) -> io::Result<()> {
+        let is_full = |part: &Part| part.units >= self.part_units && part.from < self.to;
+        // A part has at least a byte of the log, so that no two have the same name, and only units from
+        // where it begins on, and before the next.
+        if self.parts.last().is_none_or(|part| is_full(part) && !self.is_ahead) {
             self.disk.create_folder(&self.folder)?;
             disk::create(&*self.disk, &self.folder.join(file_name(self.to)))?;
             self.parts.push(Part { from: self.to, timestamp: self.timestamp, length: 0, units: 0 });
@@ -208,14 +237,14 @@ impl KeptUnits {
         file.write_at(&mut [IoSlice::new(&head), IoSlice::new(&batch.bytes)], part.length)?;
         part.length += (head.len() + batch.bytes.len()) as u64;
         part.units += batch.units;
-        (self.is_torn, self.to, self.timestamp) = (false, to, timestamp);
+        self.is_torn = false;
         Ok(())
     }
 
     /// The queues' own files are complete up to the end of the log: begins anew there.
     pub fn all_written(&mut self, to: i64, timestamp: i64) {
         self.parts.clear();
-        (self.to, self.timestamp) = (to, timestamp);
+        (self.is_ahead, self.to, self.timestamp) = (false, to, timestamp);
     }
 
     /// The first place at or after `at` up to which queues can be written so that a file here begins
@@ -323,7 +352,7 @@ mod tests {
             [(150, [(0, 7, 110), (1, 0, 120)]), (200, [(0, 8, 160), (2, 5, 170)]), (300, [(0, 20, 210), (1, 1, 220)])];
         for (to, units) in batches {
             let mut batch = Batch::default();
-            units.iter().for_each(|(id, offset, at)| batch.add("T", *id, false, *offset, &[unit(*at)]));
+            units.iter().for_each(|(id, offset, at)| batch.add("T", *id, false, *offset, [unit(*at)]));
             kept.append(&batch, to, to).unwrap();
         }
         (point.units_offset, point.units_length) = (kept.to(), kept.length());
@@ -351,7 +380,7 @@ mod tests {
 
         let mut batch = Batch::default();
         batch.delete("T");
-        batch.add("T", 1, false, 0, &[unit(310)]);
+        batch.add("T", 1, false, 0, [unit(310)]);
         kept.append(&batch, 400, 400).unwrap();
         let (units_offset, units_length) = (kept.to(), kept.length());
         let (_, runs) = load(&disk, &Checkpoint { units_offset, units_length, ..point }).unwrap();
@@ -362,6 +391,27 @@ mod tests {
         assert_eq!(disk.list("/units".as_ref()).unwrap(), [file_name(200)]);
         let later = Checkpoint { logics_offset: 200, units_offset, units_length, ..point };
         assert_eq!(load(&disk, &later).unwrap().1["T"].len(), 1);
+    }
+
+    #[test]
+    fn a_batch_in_pieces_is_one() {
+        let disk = disk();
+        let point = Checkpoint { logics_offset: 100, logics_timestamp: 1, ..Checkpoint::default() };
+        let mut kept = KeptUnits::empty(&disk, "/units".into(), &point, 48);
+        for (to, from) in [(200, 110), (300, 210)] {
+            for id in 0..5 {
+                let mut batch = Batch::default();
+                batch.add("T", id, false, from, [unit(from + i64::from(id))]);
+                kept.append_some(&batch).unwrap();
+            }
+            kept.append(&Batch::default(), to, to).unwrap();
+        }
+        let point = Checkpoint { units_offset: kept.to(), units_length: kept.length(), ..point };
+        let (mut kept, runs) = load(&disk, &point).unwrap();
+        assert_eq!(runs["T"][&4], run(210, &[214]));
+        kept.remove_before(200).unwrap();
+        let (_, runs) = load(&disk, &Checkpoint { logics_offset: 200, ..point }).unwrap();
+        assert_eq!((runs["T"].len(), &runs["T"][&0]), (5, &run(210, &[210])), "each piece is in the part of its batch");
     }
 
     #[test]

@@ -2,18 +2,20 @@
 //! (upstream `ConsumeQueue`). The newest units are in memory until a background step writes them;
 //! older ones are read from files.
 
-use std::sync::atomic::{AtomicBool, AtomicI64};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::atomic::AtomicI64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 mod files;
 mod kept;
 mod mend;
+mod pending;
 mod table;
 
 use files::Contents;
 pub(crate) use files::{QueueFiles, first_kept, partition};
 pub(crate) use kept::{Batch, KeptUnits, Run, Runs};
 pub(crate) use mend::Source;
+use pending::Pending;
 pub(crate) use table::{QueueTable, is_folder_name};
 
 /// Bytes of a unit.
@@ -67,7 +69,7 @@ impl Unit {
     }
 }
 
-/// One queue.
+/// One queue. There may be a million of them: what few have is in [`Rare`].
 pub(crate) struct Queue {
     pub topic: Arc<str>,
     pub id: i32,
@@ -75,9 +77,7 @@ pub(crate) struct Queue {
     pub next: AtomicI64,
     /// Names the queue's files in the cache.
     key: u64,
-    /// On the list of queues with units to write.
-    dirty: AtomicBool,
-    units: RwLock<Units>,
+    units: Mutex<Units>,
 }
 
 struct Units {
@@ -86,27 +86,35 @@ struct Units {
     /// Units before this offset are in files.
     in_files: i64,
     /// The units from there on.
-    in_memory: Vec<Unit>,
-    /// Units before this offset are in files, the queue's own or those of kept units.
-    kept_to: i64,
+    in_memory: Pending,
+    /// So many of them are in files of kept units.
+    kept: u32,
+    /// On the list of queues with units to write.
+    dirty: bool,
     /// What files of kept units tell is void: the queue begins anew.
     begins_anew: bool,
-    /// The last unit in files, while it is damaged and the log may bring it back.
-    doubtful: Option<i64>,
-    /// End of the last unit's record in the log.
-    log_end: i64,
-    /// Places before which the queue was written: an offset, and where the log was. The oldest first.
-    marks: Vec<(i64, i64)>,
     /// The topic was deleted: nothing is to be added or written any more.
     deleted: bool,
+    /// End of the last unit's record in the log.
+    log_end: i64,
+    rare: Option<Box<Rare>>,
+}
+
+/// What few queues of many have.
+#[derive(Default)]
+struct Rare {
+    /// The last unit in files, while it is damaged and the log may bring it back.
+    doubtful: Option<i64>,
+    /// Places before which a busy queue was written: an offset, and where the log was. The oldest first.
+    marks: Vec<(i64, i64)>,
 }
 
 /// What became of a unit that was to be added.
 #[derive(Debug, PartialEq, Eq)]
 enum Pushed {
-    /// So many units are in memory now that were not, more than one when a gap was filled; and whether
-    /// the queue has become worth writing.
-    Added { units: usize, ripe: bool },
+    /// So many units are in memory now that were not, more than one when a gap was filled; whether the
+    /// queue has units to write now and had none; and whether it has become worth writing.
+    Added { units: usize, dirty: bool, ripe: bool },
     /// The queue has it, as recovery may bring it again, or was deleted.
     Needless,
     /// The record is later in the log than all that the queue knows, and yet the first of its queue: the topic was deleted and made again between the two.
@@ -114,20 +122,20 @@ enum Pushed {
 }
 
 impl Queue {
-    fn new(topic: Arc<str>, id: i32, key: u64, contents: Contents, log_start: i64) -> Self {
+    fn new(topic: Arc<str>, id: i32, key: u64, contents: Contents) -> Self {
         let Contents { min, max, doubtful, log_end, .. } = contents;
         let units = Units {
             min,
             in_files: max,
-            doubtful,
-            in_memory: Vec::new(),
-            kept_to: max,
+            in_memory: Pending::default(),
+            kept: 0,
+            dirty: false,
             begins_anew: false,
-            log_end,
-            marks: vec![(min, log_start), (max, log_end)],
             deleted: false,
+            log_end,
+            rare: doubtful.map(|_| Box::new(Rare { doubtful, ..Rare::default() })),
         };
-        Self { topic, id, next: AtomicI64::new(max), key, dirty: AtomicBool::new(false), units: RwLock::new(units) }
+        Self { topic, id, next: AtomicI64::new(max), key, units: Mutex::new(units) }
     }
 
     /// Names the queue as long as the process lives; never 0.
@@ -137,18 +145,19 @@ impl Queue {
 
     /// First and end offset.
     pub fn range(&self) -> (i64, i64) {
-        let units = self.read();
+        let units = self.lock();
         (units.min, units.max())
     }
 
     /// Adds a unit. A gap before it is filled with blanks: those messages are lost.
     fn push(&self, offset: i64, unit: Unit) -> Pushed {
-        let mut units = self.write();
+        let mut units = self.lock();
         if units.deleted {
             return Pushed::Needless;
         }
-        if units.doubtful.take_if(|doubtful| offset >= *doubtful) == Some(offset) && offset + 1 == units.max() {
-            (units.in_files, units.kept_to) = (offset, offset);
+        let doubtful = units.rare.as_mut().and_then(|rare| rare.doubtful.take_if(|doubtful| offset >= *doubtful));
+        if doubtful == Some(offset) && offset + 1 == units.max() {
+            (units.in_files, units.kept) = (offset, 0);
         }
         let max = units.max();
         if offset < max {
@@ -166,95 +175,97 @@ impl Queue {
             let is_empty = max == units.min;
             if is_empty && (units.log_end == 0 || missing > MOST_MISSING) {
                 // Its files are gone, or it never had any.
-                (units.min, units.in_files) = (offset, offset);
+                (units.min, units.in_files, units.kept) = (offset, offset, 0);
             } else if is_empty {
                 // Those before are removed from the log; its files go on without a hole.
-                units.in_memory.extend(std::iter::repeat_n(Unit::BLANK, missing as usize));
+                (0..missing).for_each(|_| units.in_memory.push(Unit::BLANK));
                 units.min = offset;
             } else if missing > MOST_MISSING {
                 tracing::error!(topic = %self.topic, queue = self.id, offset, max, "a record's offset cannot be right: it is not served");
                 return Pushed::Needless;
             } else {
                 tracing::error!(topic = %self.topic, queue = self.id, from = max, to = offset, "messages are missing");
-                units.in_memory.extend(std::iter::repeat_n(Unit::BLANK, missing as usize));
+                (0..missing).for_each(|_| units.in_memory.push(Unit::BLANK));
             }
         }
         units.in_memory.push(unit);
         units.log_end = units.log_end.max(unit.end_offset());
         let after = units.in_memory.len();
-        Pushed::Added { units: after - before, ripe: before < RIPE && after >= RIPE }
+        let dirty = !std::mem::replace(&mut units.dirty, true);
+        Pushed::Added { units: after - before, dirty, ripe: before < RIPE && after >= RIPE }
     }
 
     /// Forgets all units, to begin with the one at an offset. Says how many were in memory.
     fn restart(&self, offset: i64) -> usize {
-        let mut units = self.write();
+        let mut units = self.lock();
         (units.min, units.in_files, units.log_end) = (offset, offset, 0);
-        (units.kept_to, units.begins_anew) = (offset, true);
-        units.marks.clear();
+        (units.kept, units.begins_anew, units.rare) = (0, true, None);
         std::mem::take(&mut units.in_memory).len()
     }
 
     /// The queue begins at `min` now, if it began at `before` until now. Units in memory stay: they are
     /// few, and written soon.
     fn advance(&self, before: i64, min: i64) {
-        let mut units = self.write();
+        let mut units = self.lock();
         if units.min == before {
             units.min = min;
         }
     }
 
-    /// Whether the message at an offset, if there is one, is surely not before `since` in the log. Asks
-    /// memory alone: of a message that is a little later than `since` it may say no.
-    pub fn is_after(&self, offset: i64, since: i64) -> bool {
-        let units = self.read();
+    /// Whether the message at an offset, if there is one, is surely not before `since` in the log, which
+    /// begins at `start`. Asks memory alone: of a message that is a little later than `since` it may say
+    /// no.
+    pub fn is_after(&self, offset: i64, since: i64, start: i64) -> bool {
+        if since <= start {
+            return true;
+        }
+        let units = self.lock();
         if let Some(unit) = offset.checked_sub(units.in_files).and_then(|at| units.in_memory.get(at as usize)) {
             return unit.physical_offset >= since;
         }
-        let known = units.marks.iter().find(|(_, log)| *log >= since);
+        let known = units.rare.iter().flat_map(|rare| &rare.marks).find(|(_, log)| *log >= since);
         offset >= known.map_or(units.in_files, |(offset, _)| *offset)
     }
 
     /// Units in memory from an offset on, or where the files' part ends that it lies in.
     fn in_memory(&self, offset: i64, count: usize) -> Result<Vec<Unit>, i64> {
-        let units = self.read();
+        let units = self.lock();
         if offset < units.in_files {
             return Err(units.in_files);
         }
         let from = (offset - units.in_files) as usize;
-        Ok(units.in_memory.iter().skip(from).take(count).copied().collect())
+        Ok(units.in_memory.iter().skip(from).take(count).collect())
     }
 
     /// What is to be written: the first offset and the units before `end` of the log.
     fn to_write(&self, end: i64) -> Option<(i64, Vec<Unit>)> {
-        let units = self.read();
-        let count = units.in_memory.partition_point(|unit| unit.end_offset() <= end);
-        (count > 0 && !units.deleted).then(|| (units.in_files, units.in_memory[..count].to_vec()))
+        let units = self.lock();
+        let count = units.in_memory.count_before(end);
+        (count > 0 && !units.deleted).then(|| (units.in_files, units.in_memory.iter().take(count).collect()))
     }
 
     /// Whether a unit in memory is that of a record before a place of the log.
     fn has_before(&self, place: i64) -> bool {
-        self.read().in_memory.first().is_some_and(|unit| unit.physical_offset < place)
+        self.lock().in_memory.get(0).is_some_and(|unit| unit.physical_offset < place)
     }
 
     /// Adds to a batch the units of records before `end` of the log that no file has. Returns where
     /// they end, if there are any.
     fn keep(&self, end: i64, batch: &mut Batch) -> Option<i64> {
-        let units = self.read();
-        let from = (units.kept_to - units.in_files).max(0) as usize;
-        let rest = units.in_memory.get(from..).unwrap_or_default();
-        let count = rest.partition_point(|unit| unit.end_offset() <= end);
-        if count == 0 || units.deleted {
+        let units = self.lock();
+        let (from, to) = (units.kept as usize, units.in_memory.count_before(end));
+        if to <= from || units.deleted {
             return None;
         }
         let offset = units.in_files + from as i64;
-        batch.add(&self.topic, self.id, units.begins_anew, offset, &rest[..count]);
-        Some(offset + count as i64)
+        batch.add(&self.topic, self.id, units.begins_anew, offset, units.in_memory.iter().take(to).skip(from));
+        Some(units.in_files + to as i64)
     }
 
     /// Units are in files up to an offset.
     fn kept(&self, to: i64) {
-        let mut units = self.write();
-        units.kept_to = units.kept_to.max(to);
+        let mut units = self.lock();
+        units.kept = units.kept.max((to - units.in_files).max(0) as u32);
         units.begins_anew = false;
     }
 
@@ -266,51 +277,56 @@ impl Queue {
                 count += units;
             }
         }
-        let mut units = self.write();
-        units.kept_to = units.max();
+        let mut units = self.lock();
+        units.kept = units.in_memory.len() as u32;
         count
     }
 
-    /// Units were written up to an offset: memory can be given back. `apart` is how far the queue's
+    /// Units were written up to an offset: memory can be given back. `apart` is how far a queue's
     /// marks are from each other in the log.
     fn written(&self, to: i64, apart: i64) {
-        let mut units = self.write();
-        let count = (to - units.in_files) as usize;
-        let log = units.in_memory.drain(..count).map(|unit| unit.end_offset()).max().unwrap_or_default();
-        if units.marks.last().is_none_or(|(_, before)| log >= before + apart) {
-            if units.marks.len() > MARKS {
-                units.marks.remove(0);
-            }
-            units.marks.push((to, log));
-        }
-        if units.in_memory.is_empty() {
-            // There may be a million queues.
-            units.in_memory = Vec::new();
-        }
+        let mut units = self.lock();
+        let (from, count) = (units.in_files, (to - units.in_files) as usize);
+        let first = units.in_memory.get(0).map_or(0, |unit| unit.physical_offset);
+        let log = units.in_memory.remove(count);
+        units.kept = units.kept.saturating_sub(count as u32);
         units.in_files = to;
+        if count < RIPE {
+            // Who reads a rare queue's old messages may have to wait: no reason to remember.
+            return;
+        }
+        let marks = &mut units.rare.get_or_insert_default().marks;
+        if marks.is_empty() {
+            marks.push((from, first));
+        }
+        if marks.last().is_none_or(|(_, before)| log >= before + apart) {
+            if marks.len() > MARKS {
+                marks.remove(0);
+            }
+            marks.push((to, log));
+        }
     }
 
     /// From now on nothing is added or written. Says how many units were in memory.
     fn delete(&self) -> usize {
-        let mut units = self.write();
+        let mut units = self.lock();
         units.deleted = true;
         std::mem::take(&mut units.in_memory).len()
     }
 
-    fn is_clean(&self) -> bool {
-        self.read().in_memory.is_empty()
+    /// Whether there are still units to write; if not, the queue leaves the list of those with some.
+    fn stays_dirty(&self) -> bool {
+        let mut units = self.lock();
+        units.dirty = units.in_memory.len() > 0;
+        units.dirty
     }
 
     fn is_ripe(&self) -> bool {
-        self.read().in_memory.len() >= RIPE
+        self.lock().in_memory.len() >= RIPE
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Units> {
-        self.units.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn write(&self) -> RwLockWriteGuard<'_, Units> {
-        self.units.write().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Units> {
+        self.units.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -326,39 +342,50 @@ mod tests {
 
     /// A queue of so many units of 100 bytes in files, as a restart finds it.
     fn queue(units: i64) -> Queue {
-        Queue::new("T".into(), 0, 0, Contents { max: units, log_end: units * 100, ..Contents::default() }, 0)
+        Queue::new("T".into(), 0, 0, Contents { max: units, log_end: units * 100, ..Contents::default() })
     }
 
-    /// Adds units of 100 bytes and writes each.
+    /// Adds units of 100 bytes and writes them whenever that is worth it.
     fn grow(queue: &Queue, from: i64, to: i64, apart: i64) {
         for offset in from..to {
             let unit = Unit { physical_offset: offset * 100, size: 100, tag_code: 0 };
-            assert_eq!(queue.push(offset, unit), Pushed::Added { units: 1, ripe: false });
-            queue.written(offset + 1, apart);
+            let Pushed::Added { units: 1, ripe, .. } = queue.push(offset, unit) else { panic!("{offset}") };
+            if ripe || offset + 1 == to {
+                queue.written(offset + 1, apart);
+            }
         }
+    }
+
+    #[test]
+    fn a_million_queues_with_a_message_each_are_136_megabytes() {
+        let counts = 2 * size_of::<usize>();
+        assert!(counts + size_of::<Queue>() <= 136, "{} bytes", size_of::<Queue>());
+        let queue = queue(0);
+        queue.push(0, Unit { physical_offset: 0, size: 100, tag_code: 0 });
+        assert!(queue.lock().in_memory.is_in_place());
     }
 
     #[test]
     fn a_log_that_is_hot_as_a_whole_has_hot_queues() {
         let queue = queue(1_000);
-        assert!(queue.is_after(0, -1));
-        assert!(queue.is_after(0, 0));
-        assert!(!queue.is_after(0, 1), "it began before");
+        assert!(queue.is_after(0, -1, 0));
+        assert!(queue.is_after(0, 0, 0));
+        assert!(!queue.is_after(0, 1, 0), "it began before");
     }
 
     #[test]
     fn what_is_hot_is_known_to_a_sixteenth_without_the_files() {
         const HOT: i64 = 160_000;
         let queue = queue(1_000);
-        assert!(!queue.is_after(999, 99_900), "of before the restart only the end is known");
-        assert!(queue.is_after(1_000, 100_000));
+        assert!(!queue.is_after(999, 99_900, 0), "of before the restart only the end is known");
+        assert!(queue.is_after(1_000, 100_000, 0));
         grow(&queue, 1_000, 9_000, HOT / MARKS as i64);
         let since = 900_000 - HOT;
-        let first = (0..9_000).find(|offset| queue.is_after(*offset, since)).expect("the end is hot");
+        let first = (0..9_000).find(|offset| queue.is_after(*offset, since, 0)).expect("the end is hot");
         assert!((7_400..7_400 + 200).contains(&first), "{first}");
-        assert!(!queue.is_after(0, since));
-        assert!(queue.read().marks.len() <= MARKS + 1, "its memory is bounded");
-        assert!(!queue.is_after(8_999, 900_000 + 1), "others have written so much that all of it is cold");
-        assert!(queue.is_after(9_000, 900_000 + 1), "the end waits for nothing");
+        assert!(!queue.is_after(0, since, 0));
+        assert!(queue.lock().rare.as_ref().unwrap().marks.len() <= MARKS + 1, "its memory is bounded");
+        assert!(!queue.is_after(8_999, 900_000 + 1, 0), "others have written so much that all of it is cold");
+        assert!(queue.is_after(9_000, 900_000 + 1, 0), "the end waits for nothing");
     }
 }

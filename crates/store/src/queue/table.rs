@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::mend::{Gap, Source};
-use super::{Batch, Contents, MARKS, Pushed, Queue, QueueFiles, Run, Runs, Unit, first_kept};
+use super::{Batch, Contents, KeptUnits, MARKS, Pushed, Queue, QueueFiles, Run, Runs, Unit, first_kept};
 
 /// Queue ids that a topic may have.
 const MOST_QUEUES: usize = 1 << 16;
@@ -15,6 +15,9 @@ const MOST_QUEUES: usize = 1 << 16;
 const MOST_LOOKED_AT: usize = 2_000;
 /// Queues whose files are made anew one by one, each by reading a part of the log or all of it.
 const MOST_MENDED: usize = 8;
+
+/// Queues of a batch, with where their units in it end.
+type KeptQueues = Vec<(Arc<Queue>, i64)>;
 
 pub(crate) struct QueueTable {
     files: QueueFiles,
@@ -39,10 +42,18 @@ pub(crate) struct QueueTable {
     end: AtomicI64,
 }
 
-/// Queues of a topic; each is opened when it is first used.
-#[derive(Default)]
 struct Topic {
-    queues: BTreeMap<i32, Arc<OnceLock<Arc<Queue>>>>,
+    /// Tells it from a topic of its name that was deleted before it was made.
+    made: u64,
+    /// Each is opened when it is first used.
+    queues: BTreeMap<i32, Option<Arc<Queue>>>,
+}
+
+impl Topic {
+    /// The queue, if it is open.
+    fn open(&self, id: i32) -> Option<&Arc<Queue>> {
+        self.queues.get(&id)?.as_ref()
+    }
 }
 
 impl QueueTable {
@@ -51,8 +62,8 @@ impl QueueTable {
     pub fn open(files: QueueFiles, hot_bytes: u64) -> io::Result<Self> {
         let mut topics = HashMap::new();
         for (name, ids) in files.topics()? {
-            let queues = ids.into_iter().map(|id| (id, Arc::default())).collect();
-            topics.insert(Arc::from(name), Topic { queues });
+            let queues = ids.into_iter().map(|id| (id, None)).collect();
+            topics.insert(Arc::from(name), Topic { made: 0, queues });
         }
         Ok(Self {
             files,
@@ -143,24 +154,30 @@ impl QueueTable {
     /// Whether a read from there may have to wait for the disk for more than the last part of the log,
     /// from `since` on. Never waits itself.
     pub fn may_wait(&self, topic: &str, id: i32, offset: i64, since: i64) -> bool {
-        let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
-        let slot = topics.get(topic).and_then(|topic| topic.queues.get(&id));
+        let topics = self.read_topics();
+        let queue = topics.get(topic).and_then(|topic| topic.queues.get(&id));
+        let start = self.start.load(Ordering::Acquire);
         // A queue is opened by its first reader.
-        slot.is_some_and(|slot| slot.get().is_none_or(|queue| !queue.is_after(offset, since)))
+        queue.is_some_and(|queue| queue.as_ref().is_none_or(|queue| !queue.is_after(offset, since, start)))
     }
 
     /// The queue, if there is one. An error when its files cannot be read.
     pub fn get(&self, topic: &str, id: i32) -> io::Result<Option<Arc<Queue>>> {
-        let (name, slot) = {
-            let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
-            let Some((name, topic)) = topics.get_key_value(topic) else { return Ok(None) };
-            let Some(slot) = topic.queues.get(&id) else { return Ok(None) };
-            if let Some(queue) = slot.get() {
-                return Ok(Some(Arc::clone(queue)));
+        loop {
+            let (name, made) = {
+                let topics = self.read_topics();
+                let Some((name, topic)) = topics.get_key_value(topic) else { return Ok(None) };
+                match topic.queues.get(&id) {
+                    None => return Ok(None),
+                    Some(Some(queue)) => return Ok(Some(Arc::clone(queue))),
+                    Some(None) => (Arc::clone(name), topic.made),
+                }
+            };
+            // Again from the beginning if the topic was deleted meanwhile: what was read is not its.
+            if let Some(queue) = self.opened(&name, made, id)? {
+                return Ok(Some(queue));
             }
-            (Arc::clone(name), Arc::clone(slot))
-        };
-        self.opened(&slot, &name, id).map(Some)
+        }
     }
 
     /// The queue, empty when there was none. An error when its files cannot be read, or the topic's
@@ -173,22 +190,25 @@ impl QueueTable {
             if !is_folder_name(topic) {
                 return Err(io::Error::other("the topic's name cannot be that of a folder"));
             }
-            let slot = {
-                let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
-                let queues = &mut topics.entry(Arc::clone(topic)).or_default().queues;
-                if queues.len() >= MOST_QUEUES && !queues.contains_key(&id) {
-                    return Err(io::Error::other("the topic has too many queues"));
-                }
-                Arc::clone(queues.entry(id).or_default())
-            };
-            self.opened(&slot, topic, id)?;
-            // Again from the beginning: if the topic was deleted meanwhile, this queue is not its.
+            let mut topics = self.write_topics();
+            let queues = &mut self.entry(&mut topics, topic).queues;
+            if queues.len() >= MOST_QUEUES && !queues.contains_key(&id) {
+                return Err(io::Error::other("the topic has too many queues"));
+            }
+            queues.entry(id).or_default();
         }
+    }
+
+    /// The topic, new when there was none.
+    fn entry<'t>(&self, topics: &'t mut HashMap<Arc<str>, Topic>, name: &Arc<str>) -> &'t mut Topic {
+        topics
+            .entry(Arc::clone(name))
+            .or_insert_with(|| Topic { made: self.next_key.fetch_add(1, Ordering::Relaxed), queues: BTreeMap::new() })
     }
 
     /// Topics and the ids of their queues.
     pub fn ids(&self) -> Vec<(Arc<str>, Vec<i32>)> {
-        let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
+        let topics = self.read_topics();
         topics.iter().map(|(name, topic)| (Arc::clone(name), topic.queues.keys().copied().collect())).collect()
     }
 
@@ -199,10 +219,10 @@ impl QueueTable {
             self.restart(queue, offset);
             pushed = queue.push(offset, unit);
         }
-        if let Pushed::Added { units, ripe } = pushed {
+        if let Pushed::Added { units, dirty, ripe } = pushed {
             self.in_memory.fetch_add(units, Ordering::Relaxed);
             queue.next.fetch_max(offset + 1, Ordering::Relaxed);
-            if !queue.dirty.swap(true, Ordering::AcqRel) {
+            if dirty {
                 self.dirty.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(queue));
             }
             if ripe {
@@ -248,11 +268,7 @@ impl QueueTable {
     /// Moves the beginning of a queue behind what lies before `start` of the log, and removes files
     /// before it. Returns how many. Not while another caller writes.
     pub fn trim(&self, topic: &str, id: i32, start: i64) -> io::Result<usize> {
-        let queue = {
-            let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
-            let slot = topics.get(topic).and_then(|topic| topic.queues.get(&id));
-            slot.and_then(|slot| slot.get()).cloned()
-        };
+        let queue = self.read_topics().get(topic).and_then(|topic| topic.open(id)).cloned();
         if let Some(queue) = &queue {
             self.advance(queue, start)?;
         }
@@ -286,11 +302,11 @@ impl QueueTable {
     /// Takes units that were kept; each queue takes over its own when it is first used. Before any
     /// queue is opened.
     pub fn park(&self, runs: Runs) {
-        let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
+        let mut topics = self.write_topics();
         for (topic, queues) in &runs {
-            let slots = &mut topics.entry(Arc::clone(topic)).or_default().queues;
+            let known = &mut self.entry(&mut topics, topic).queues;
             for id in queues.keys() {
-                slots.entry(*id).or_default();
+                known.entry(*id).or_default();
             }
         }
         self.in_memory.fetch_add(count(runs.values()), Ordering::Relaxed);
@@ -304,9 +320,9 @@ impl QueueTable {
     }
 
     /// Writes to their files the units of records before `end` of the log of queues that have one from
-    /// before `cutoff`; of the others adds to a batch what was not kept yet. Returns the queues of the
-    /// batch with where their units end. One caller at a time.
-    pub fn write_or_keep(&self, end: i64, cutoff: i64, batch: &mut Batch) -> io::Result<Vec<(Arc<Queue>, i64)>> {
+    /// before `cutoff`; of the others adds to `kept` what is not there yet. Returns the rest, which is
+    /// not added yet, with its queues and where their units end. One caller at a time.
+    pub fn write_or_keep(&self, end: i64, cutoff: i64, kept: &mut KeptUnits) -> io::Result<(Batch, KeptQueues)> {
         let is_before = |run: &Run| run.units.first().is_some_and(|unit| unit.physical_offset < cutoff);
         let mut old = Vec::new();
         for (topic, queues) in &*self.parked() {
@@ -315,21 +331,28 @@ impl QueueTable {
         for (topic, id) in old {
             self.get(&topic, id)?;
         }
+        let mut batch = Batch::default();
         self.deleted.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|topic| batch.delete(topic));
-        let mut kept = Vec::new();
+        let mut queues = Vec::new();
         self.each_dirty(|queue| {
             if queue.has_before(cutoff) {
                 return self.write_queue(queue, end);
             }
-            kept.extend(queue.keep(end, batch).map(|to| (Arc::clone(queue), to)));
+            queues.extend(queue.keep(end, &mut batch).map(|to| (Arc::clone(queue), to)));
+            if batch.is_large() {
+                kept.append_some(&batch)?;
+                self.kept(&std::mem::take(&mut queues));
+                batch = Batch::default();
+            }
             Ok(())
         })?;
-        Ok(kept)
+        Ok((batch, queues))
     }
 
-    /// A batch was added to the kept units.
-    pub fn kept(&self, queues: &[(Arc<Queue>, i64)]) {
+    /// A batch was added to the kept units, with all topics deleted before it.
+    pub fn kept(&self, queues: &KeptQueues) {
         queues.iter().for_each(|(queue, to)| queue.kept(*to));
+        self.forget_deleted();
     }
 
     /// The deleted topics are noted durably, or nothing that was kept counts any more.
@@ -345,20 +368,18 @@ impl QueueTable {
 
     /// Calls `each` with all queues that have units in memory, up to the first error.
     fn each_dirty(&self, mut each: impl FnMut(&Arc<Queue>) -> io::Result<()>) -> io::Result<()> {
-        let dirty = std::mem::take(&mut *self.dirty.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut left = Vec::new();
+        let mut dirty = std::mem::take(&mut *self.dirty.lock().unwrap_or_else(PoisonError::into_inner));
         let mut outcome = Ok(());
-        for queue in dirty {
+        dirty.retain(|queue| {
             if outcome.is_ok() {
-                outcome = each(&queue);
+                outcome = each(queue);
             }
-            queue.dirty.store(false, Ordering::Release);
-            // A unit that came meanwhile saw the mark still set.
-            if !queue.is_clean() && !queue.dirty.swap(true, Ordering::AcqRel) {
-                left.push(queue);
-            }
-        }
-        self.dirty.lock().unwrap_or_else(PoisonError::into_inner).append(&mut left);
+            queue.stays_dirty()
+        });
+        let mut list = self.dirty.lock().unwrap_or_else(PoisonError::into_inner);
+        dirty.append(&mut list);
+        dirty.shrink_to(dirty.len() * 2);
+        *list = dirty;
         outcome
     }
 
@@ -371,18 +392,20 @@ impl QueueTable {
     }
 
     /// Makes a queue of what its files hold and what was kept of it, if anything was.
-    fn made(&self, topic: &Arc<str>, id: i32, contents: Contents, start: i64) -> (Arc<Queue>, bool) {
+    fn made(&self, topic: &Arc<str>, id: i32, contents: Contents) -> (Arc<Queue>, bool) {
         let key = self.next_key.fetch_add(1, Ordering::Relaxed);
         let run = self.take_parked(topic, id);
         self.in_memory.fetch_sub(run.as_ref().map_or(0, |run| run.units.len()), Ordering::Relaxed);
         let taken = run.and_then(|run| Some((contents.beside(&run)?, run)));
-        let queue = |contents| Arc::new(Queue::new(Arc::clone(topic), id, key, contents, start));
+        let queue = |contents| Arc::new(Queue::new(Arc::clone(topic), id, key, contents));
         let Some((contents, run)) = taken else { return (queue(contents), false) };
         let queue = queue(contents);
-        self.in_memory.fetch_add(queue.take_over(&run), Ordering::Relaxed);
+        let count = queue.take_over(&run);
+        self.in_memory.fetch_add(count, Ordering::Relaxed);
         queue.next.store(queue.range().1, Ordering::Relaxed);
-        queue.dirty.store(true, Ordering::Release);
-        self.dirty.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&queue));
+        if count > 0 {
+            self.dirty.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&queue));
+        }
         if queue.is_ripe() {
             self.ripe.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&queue));
         }
@@ -424,9 +447,8 @@ impl QueueTable {
     /// Forgets a topic and removes its files. Its messages stay in the log. Not while another caller
     /// writes.
     pub fn delete_topic(&self, topic: &str) -> io::Result<()> {
-        let removed = self.topics.write().unwrap_or_else(PoisonError::into_inner).remove(topic);
-        let queues: Vec<_> =
-            removed.iter().flat_map(|topic| topic.queues.values()).filter_map(|slot| slot.get()).collect();
+        let removed = self.write_topics().remove(topic);
+        let queues: Vec<_> = removed.iter().flat_map(|topic| topic.queues.values()).flatten().collect();
         for queue in &queues {
             self.in_memory.fetch_sub(queue.delete(), Ordering::Relaxed);
         }
@@ -438,18 +460,16 @@ impl QueueTable {
         self.files.remove(topic, &keys)
     }
 
-    /// The queue of a slot, opened by whoever needs it first.
-    fn opened(&self, slot: &OnceLock<Arc<Queue>>, topic: &Arc<str>, id: i32) -> io::Result<Arc<Queue>> {
-        if let Some(queue) = slot.get() {
-            return Ok(Arc::clone(queue));
-        }
+    /// The queue that the topic, as it was made, has; opened by whoever needs it first. `None` when there
+    /// is no such topic any more.
+    fn opened(&self, topic: &Arc<str>, made: u64, id: i32) -> io::Result<Option<Arc<Queue>>> {
         let (start, end) = (self.start.load(Ordering::Acquire), self.end.load(Ordering::Relaxed));
         let mut contents = self.files.contents(topic, id, start, end, false)?;
         let mut _mending = None;
         if let Some(source) = self.files.source().filter(|_| !contents.gaps.is_empty()) {
             _mending = Some(self.mending.lock().unwrap_or_else(PoisonError::into_inner));
-            if let Some(queue) = slot.get() {
-                return Ok(Arc::clone(queue));
+            if let Some(queue) = self.read_topics().get(topic).and_then(|topic| topic.open(id)) {
+                return Ok(Some(Arc::clone(queue)));
             }
             let mut before = Vec::new();
             // What is missing before the first file that is left is known once the next ones are made.
@@ -462,22 +482,36 @@ impl QueueTable {
         if let Some(end) = self.parked_from(topic, id, &contents) {
             contents = self.files.contents(topic, id, start, end, false)?;
         }
-        // Of two who open it at a time, the second takes what the first one made.
-        let mut had_kept = false;
-        let queue = slot.get_or_init(|| {
-            let (queue, had) = self.made(topic, id, contents, start);
-            had_kept = had;
-            queue
-        });
+        let (queue, had_kept) = {
+            let mut topics = self.write_topics();
+            let known = topics.get_mut(topic).filter(|topic| topic.made == made);
+            let Some(place) = known.and_then(|topic| topic.queues.get_mut(&id)) else { return Ok(None) };
+            match place {
+                // Of two who open it at a time, the second takes what the first one made.
+                Some(queue) => (Arc::clone(queue), false),
+                None => {
+                    let (queue, had_kept) = self.made(topic, id, contents);
+                    (Arc::clone(place.insert(queue)), had_kept)
+                }
+            }
+        };
         if had_kept {
-            self.advance(queue, start)?;
+            self.advance(&queue, start)?;
         }
         let start_now = self.start.load(Ordering::Acquire);
         if start_now != start {
             // The log was cut meanwhile; whoever did it may have found the queue unopened.
-            self.advance(queue, start_now)?;
+            self.advance(&queue, start_now)?;
         }
-        Ok(Arc::clone(queue))
+        Ok(Some(queue))
+    }
+
+    fn read_topics(&self) -> RwLockReadGuard<'_, HashMap<Arc<str>, Topic>> {
+        self.topics.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_topics(&self) -> RwLockWriteGuard<'_, HashMap<Arc<str>, Topic>> {
+        self.topics.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
