@@ -1,9 +1,9 @@
 //! Counters of what the broker did, and rates over the last minute, hour and day
 //! (upstream `BrokerStatsManager`). Counting costs no allocation and no lock that writers share.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 /// What is counted; the names are upstream's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -53,15 +53,14 @@ pub struct Window {
 
 /// Seconds between two samples.
 pub const SAMPLE_SECONDS: u64 = 10;
-const MINUTE: usize = 6;
-const HOUR: usize = 360;
-const DAY: usize = 8_640;
-/// Samples kept in full; of older ones every sixtieth.
-const FINE: usize = MINUTE * 10;
-/// Coarse samples: one for ten minutes.
-const COARSE_EVERY: usize = 60;
+/// Windows, counted in samples.
+const MINUTE: u64 = 6;
+const HOUR: u64 = 360;
+const DAY: u64 = 8_640;
+/// Of samples that are older than a minute one of so many is kept; of those older than an hour, one of an hour.
+const COARSE: u64 = 60;
 
-const DAY_MS: i64 = SAMPLE_SECONDS as i64 * 1000 * DAY as i64;
+const DAY_MS: i64 = (SAMPLE_SECONDS * 1000 * DAY) as i64;
 
 /// All counters.
 #[derive(Default)]
@@ -69,36 +68,39 @@ pub struct Stats {
     counters: RwLock<HashMap<Kind, Counters>>,
     /// Messages and bytes sent, by topic: together, as with many topics each look-up costs more than all
     /// else of counting.
-    puts: RwLock<HashMap<Box<str>, Box<[Counter; 2]>>>,
+    puts: RwLock<Counters>,
+    /// Those that counted since the last sample. Of the others there is nothing to note: there may be
+    /// a hundred thousand.
+    moved: Mutex<Vec<Arc<Counter>>>,
+    /// Samples taken.
+    tick: AtomicU64,
     /// The day of the last sample, counted from 1970, UTC; 0 before the first.
     day: AtomicI64,
+    mornings: Mutex<HashMap<(Kind, Box<str>), Mornings>>,
 }
 
 /// Counters of one kind, by key.
-type Counters = HashMap<Box<str>, Counter>;
+type Counters = HashMap<Box<str>, Arc<Counter>>;
 
 #[derive(Default)]
 struct Counter {
-    total: AtomicU64,
+    /// How often it counted.
     calls: AtomicU64,
-    samples: Mutex<Samples>,
+    /// What it counted; of what is sent, messages and bytes.
+    sums: [AtomicU64; 2],
+    /// It is on the list of those that counted.
+    moved: AtomicBool,
+    /// Samples taken before it began.
+    born: u64,
+    samples: Mutex<Vec<Sample>>,
 }
 
 /// How far a counter was at some moment.
 #[derive(Debug, Clone, Copy, Default)]
 struct Sample {
-    total: u64,
+    tick: u64,
     calls: u64,
-}
-
-#[derive(Default)]
-struct Samples {
-    /// Every ten seconds, newest last.
-    fine: VecDeque<Sample>,
-    /// Every ten minutes, newest last.
-    coarse: VecDeque<Sample>,
-    taken: usize,
-    mornings: Mornings,
+    sums: [u64; 2],
 }
 
 /// Totals at the last two midnights, UTC; nothing before the start.
@@ -111,17 +113,47 @@ pub struct Mornings {
 }
 
 impl Counter {
-    fn add(&self, count: u64) {
-        self.total.fetch_add(count, Ordering::Relaxed);
-        self.calls.fetch_add(1, Ordering::Relaxed);
+    fn now(&self, tick: u64) -> Sample {
+        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Sample { tick, calls: load(&self.calls), sums: [load(&self.sums[0]), load(&self.sums[1])] }
     }
 
-    fn now(&self) -> Sample {
-        Sample { total: self.total.load(Ordering::Relaxed), calls: self.calls.load(Ordering::Relaxed) }
-    }
-
-    fn samples(&self) -> MutexGuard<'_, Samples> {
+    fn samples(&self) -> MutexGuard<'_, Vec<Sample>> {
         self.samples.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes how far it is. Of times that are long ago it knows less and less, so that a few dozen samples
+    /// are all there ever are.
+    fn sample(&self, tick: u64) {
+        self.moved.store(false, Ordering::Release);
+        let mut samples = self.samples();
+        samples.push(self.now(tick));
+        let mut at = 1;
+        while at < samples.len() {
+            let grain = match tick - samples[at].tick {
+                0..MINUTE => 1,
+                MINUTE..HOUR => COARSE,
+                HOUR..DAY => HOUR,
+                _ => u64::MAX,
+            };
+            if samples[at - 1].tick / grain == samples[at].tick / grain {
+                samples.remove(at - 1);
+            } else {
+                at += 1;
+            }
+        }
+    }
+
+    /// What came in the last `window` samples, of one of its sums.
+    fn window(&self, which: usize, tick: u64, window: u64) -> Window {
+        let (now, samples, age) = (self.now(tick), self.samples(), tick - self.born);
+        let begins = (tick + 1).saturating_sub(window);
+        let known = samples.iter().rfind(|sample| sample.tick <= begins);
+        // A counter that is younger than the window began at nothing.
+        let before = known.or(samples.first()).filter(|_| age >= window).copied().unwrap_or_default();
+        let seconds = (age.min(window) * SAMPLE_SECONDS).max(1);
+        let (sum, calls) = (now.sums[which] - before.sums[which], now.calls - before.calls);
+        Window { sum, per_second: sum as f64 / seconds as f64, per_call: sum as f64 / calls.max(1) as f64 }
     }
 }
 
@@ -131,66 +163,83 @@ impl Stats {
         {
             let counters = self.counters.read().unwrap_or_else(PoisonError::into_inner);
             if let Some(counter) = counters.get(&kind).and_then(|keys| keys.get(key)) {
-                counter.add(count);
-                return;
+                return self.count(counter, [count, 0]);
             }
         }
         let mut counters = self.counters.write().unwrap_or_else(PoisonError::into_inner);
-        counters.entry(kind).or_default().entry(key.into()).or_default().add(count);
+        self.count(self.counter(counters.entry(kind).or_default(), key), [count, 0]);
     }
 
     /// Counts messages sent to a topic, and their bytes.
     pub fn add_put(&self, topic: &str, messages: u64, bytes: u64) {
-        let add = |[nums, size]: &[Counter; 2]| {
-            nums.add(messages);
-            size.add(bytes);
-        };
         {
             let puts = self.puts.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some(counters) = puts.get(topic) {
-                return add(counters);
+            if let Some(counter) = puts.get(topic) {
+                return self.count(counter, [messages, bytes]);
             }
         }
         let mut puts = self.puts.write().unwrap_or_else(PoisonError::into_inner);
-        add(puts.entry(topic.into()).or_default());
+        self.count(self.counter(&mut puts, topic), [messages, bytes]);
+    }
+
+    /// The counter of a key, new when there was none.
+    fn counter<'c>(&self, counters: &'c mut Counters, key: &str) -> &'c Arc<Counter> {
+        counters
+            .entry(key.into())
+            .or_insert_with(|| Arc::new(Counter { born: self.tick.load(Ordering::Relaxed), ..Counter::default() }))
+    }
+
+    fn count(&self, counter: &Arc<Counter>, counts: [u64; 2]) {
+        counter.calls.fetch_add(1, Ordering::Relaxed);
+        counter.sums.iter().zip(counts).filter(|(_, count)| *count > 0).for_each(|(sum, count)| {
+            sum.fetch_add(count, Ordering::Relaxed);
+        });
+        if !counter.moved.load(Ordering::Relaxed) && !counter.moved.swap(true, Ordering::AcqRel) {
+            self.moved.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(counter));
+        }
     }
 
     /// Everything counted since the start.
     pub fn total(&self, kind: Kind, key: &str) -> u64 {
-        self.with_counter(kind, key, |counter| counter.total.load(Ordering::Relaxed)).unwrap_or_default()
+        self.with_counter(kind, key, |counter, which| counter.sums[which].load(Ordering::Relaxed)).unwrap_or_default()
     }
 
     /// Rates over the last minute, hour and day.
     pub fn windows(&self, kind: Kind, key: &str) -> [Window; 3] {
-        let windows = |counter: &Counter| {
-            let (now, samples) = (counter.now(), counter.samples());
-            [MINUTE, HOUR, DAY].map(|window| samples.window(now, window))
-        };
+        let tick = self.tick.load(Ordering::Relaxed);
+        let windows = |counter: &Counter, which| [MINUTE, HOUR, DAY].map(|window| counter.window(which, tick, window));
         self.with_counter(kind, key, windows).unwrap_or_default()
     }
 
-    /// How far a counter was when the last two days began.
+    /// How far a counter of all messages was when the last two days began.
     pub fn mornings(&self, kind: Kind, key: &str) -> Mornings {
-        self.with_counter(kind, key, |counter| counter.samples().mornings).unwrap_or_default()
+        let mornings = self.mornings.lock().unwrap_or_else(PoisonError::into_inner);
+        mornings.get(&(kind, key.into())).copied().unwrap_or_default()
     }
 
-    /// Notes how far all counters are. Call every [`SAMPLE_SECONDS`].
+    /// Notes how far all counters are. Call every [`SAMPLE_SECONDS`]. Costs what has counted since the
+    /// last time.
     pub fn sample(&self, now_ms: i64) {
         let today = now_ms.div_euclid(DAY_MS);
         let before = self.day.swap(today, Ordering::Relaxed);
-        let midnight = before != 0 && before != today;
-        let sample = |counter: &Counter| {
-            let now = counter.now();
-            let mut samples = counter.samples();
-            samples.push(now);
-            if midnight {
-                samples.mornings = Mornings { today: now.total, yesterday: samples.mornings.today };
-            }
-        };
+        if before != 0 && before != today {
+            self.note_mornings();
+        }
+        let tick = self.tick.fetch_add(1, Ordering::Relaxed) + 1;
+        let moved = std::mem::take(&mut *self.moved.lock().unwrap_or_else(PoisonError::into_inner));
+        moved.iter().for_each(|counter| counter.sample(tick));
+    }
+
+    fn note_mornings(&self) {
         let counters = self.counters.read().unwrap_or_else(PoisonError::into_inner);
-        counters.values().flat_map(HashMap::values).for_each(sample);
-        let puts = self.puts.read().unwrap_or_else(PoisonError::into_inner);
-        puts.values().flat_map(|counters| counters.iter()).for_each(sample);
+        let mut mornings = self.mornings.lock().unwrap_or_else(PoisonError::into_inner);
+        for kind in [Kind::BrokerPutNums, Kind::BrokerGetNums] {
+            for (key, counter) in counters.get(&kind).into_iter().flatten() {
+                let morning = mornings.entry((kind, key.clone())).or_default();
+                let total = counter.sums[0].load(Ordering::Relaxed);
+                *morning = Mornings { today: total, yesterday: morning.today };
+            }
+        }
     }
 
     /// Forgets what belongs to a topic or group that is gone.
@@ -202,46 +251,18 @@ impl Stats {
         self.puts.write().unwrap_or_else(PoisonError::into_inner).retain(|topic, _| !gone(topic));
     }
 
-    fn with_counter<T>(&self, kind: Kind, key: &str, ask: impl FnOnce(&Counter) -> T) -> Option<T> {
+    fn with_counter<T>(&self, kind: Kind, key: &str, ask: impl FnOnce(&Counter, usize) -> T) -> Option<T> {
         let put = match kind {
             Kind::TopicPutNums => Some(0),
             Kind::TopicPutSize => Some(1),
             _ => None,
         };
-        if let Some(put) = put {
+        if let Some(which) = put {
             let puts = self.puts.read().unwrap_or_else(PoisonError::into_inner);
-            return puts.get(key).map(|counters| ask(&counters[put]));
+            return puts.get(key).map(|counter| ask(counter, which));
         }
         let counters = self.counters.read().unwrap_or_else(PoisonError::into_inner);
-        counters.get(&kind)?.get(key).map(ask)
-    }
-}
-
-impl Samples {
-    fn push(&mut self, sample: Sample) {
-        self.fine.push_back(sample);
-        if self.fine.len() > FINE {
-            self.fine.pop_front();
-        }
-        self.taken += 1;
-        if self.taken.is_multiple_of(COARSE_EVERY) {
-            self.coarse.push_back(sample);
-            if self.coarse.len() > DAY / COARSE_EVERY {
-                self.coarse.pop_front();
-            }
-        }
-    }
-
-    /// What came in the last `window` samples.
-    fn window(&self, now: Sample, window: usize) -> Window {
-        let (samples, step) = if window <= FINE { (&self.fine, 1) } else { (&self.coarse, COARSE_EVERY) };
-        let back = (window / step).min(samples.len());
-        // A counter that is younger than the window began at nothing.
-        let is_younger = back == 0 || back < window / step;
-        let before = if is_younger { Sample::default() } else { samples[samples.len() - back] };
-        let seconds = (self.taken.min(window) as u64 * SAMPLE_SECONDS).max(1);
-        let (sum, calls) = (now.total - before.total, now.calls - before.calls);
-        Window { sum, per_second: sum as f64 / seconds as f64, per_call: sum as f64 / calls.max(1) as f64 }
+        counters.get(&kind)?.get(key).map(|counter| ask(counter, 0))
     }
 }
 
@@ -268,6 +289,30 @@ mod tests {
         stats.forget(|name| name == "G");
         assert_eq!(stats.total(Kind::GroupGetNums, "T@G"), 0);
     }
+
+    #[test]
+    fn what_is_long_ago_takes_little_memory_and_is_still_counted() {
+        let stats = Stats::default();
+        stats.add_put("Quiet", 7, 7);
+        for sample in 0..3 * DAY {
+            stats.add_put("Busy", 1, 10);
+            if sample == 2 * DAY + HOUR {
+                stats.add_put("Late", 1, 1);
+            }
+            stats.sample(1);
+        }
+        let sums = |kind, topic| stats.windows(kind, topic).map(|window| window.sum);
+        let [minute, hour, day] = sums(Kind::TopicPutNums, "Busy");
+        assert_eq!(minute, MINUTE - 1);
+        assert!((HOUR - 1..=HOUR + COARSE).contains(&hour), "{hour}");
+        assert!((DAY - 1..=DAY + HOUR).contains(&day), "{day}");
+        assert_eq!(sums(Kind::TopicPutSize, "Busy").map(|size| size / 10), [minute, hour, day]);
+        assert_eq!((sums(Kind::TopicPutNums, "Quiet"), stats.total(Kind::TopicPutNums, "Quiet")), ([0; 3], 7));
+        assert_eq!(sums(Kind::TopicPutNums, "Late"), [0, 0, 1]);
+        let most = stats.puts.read().unwrap().values().map(|counter| counter.samples().len()).max();
+        assert!(most <= Some(40), "{most:?}");
+    }
+
     #[test]
     fn a_day_begins_at_midnight() {
         let stats = Stats::default();
