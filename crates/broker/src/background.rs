@@ -4,7 +4,7 @@
 use std::io;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::broker::Broker;
 use crate::handlers::pull;
@@ -22,8 +22,8 @@ const CHECKPOINT: Duration = Duration::from_secs(30);
 const GATHER: Duration = Duration::from_millis(5);
 /// Deadlines are looked at this often even if none is near: the clock may be set.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
-/// How often a thread with nothing to do looks whether the broker stops.
-const LOOK_UP: Duration = Duration::from_millis(100);
+/// How long a thread with nothing to do sleeps at most; a stop wakes it.
+const LOOK_UP: Duration = Duration::from_secs(1);
 
 /// Answers pulls whose time is up.
 pub(crate) async fn answer_expired(broker: Arc<Broker>) {
@@ -108,7 +108,9 @@ pub(crate) fn start_threads(broker: &Arc<Broker>) -> io::Result<Vec<thread::Join
         spawn("store-flush", flush)?,
         spawn("store-queues", flush_queues)?,
         spawn("store-index", |broker| {
-            broker.store.wait_for_index_work(LOOK_UP);
+            if !broker.store.wait_for_index_work(LOOK_UP) {
+                return;
+            }
             thread::sleep(GATHER);
             if let Err(error) = broker.store.index_step() {
                 tracing::error!(%error, "messages cannot be indexed: they will not be found by key");
@@ -135,6 +137,20 @@ pub(crate) fn start_threads(broker: &Arc<Broker>) -> io::Result<Vec<thread::Join
     ])
 }
 
+/// Ends them, once the broker's life has.
+pub(crate) fn end_threads(broker: &Broker, threads: Vec<thread::JoinHandle<()>>) {
+    for thread in threads {
+        // Again and again: one that was about to wait missed the first time.
+        while !thread.is_finished() {
+            broker.store.wake();
+            thread.thread().unpark();
+            thread::sleep(Duration::from_millis(1));
+        }
+        // A thread that panicked said so; the store is closed all the same.
+        let _ = thread.join();
+    }
+}
+
 /// Writes queue units every second, and makes a checkpoint every half minute.
 fn flush_queues(broker: &Broker) {
     let interval = Duration::from_millis(broker.settings.load().flush_interval_consume_queue);
@@ -142,8 +158,9 @@ fn flush_queues(broker: &Broker) {
     for round in 0..rounds {
         let mut slept = Duration::ZERO;
         while slept < interval && !broker.life.is_at(Stage::Ended) && !broker.store.queues_are_urgent() {
-            thread::sleep(LOOK_UP.min(interval));
-            slept += LOOK_UP.min(interval);
+            let began = Instant::now();
+            thread::park_timeout(LOOK_UP.min(interval - slept));
+            slept += began.elapsed();
         }
         if broker.life.is_at(Stage::Ended) {
             return;

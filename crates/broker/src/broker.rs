@@ -18,7 +18,7 @@ use apogee_store::{ArrivalListener, Store, StoreError, StoreOptions};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinHandle;
 
-use crate::background::{answer_expired, keep_house, start_threads};
+use crate::background::{answer_expired, end_threads, keep_house, start_threads};
 use crate::clients::{Consumers, Producers};
 use crate::config::KeptSettings;
 use crate::deduplication;
@@ -233,10 +233,7 @@ impl RunningBroker {
         broker.timer.bell.ring();
         broker.retention.bell.ring();
         let closing = tokio::task::spawn_blocking(move || {
-            for thread in self.threads {
-                // A thread that panicked said so; the store is closed all the same.
-                let _ = thread.join();
-            }
+            end_threads(&broker, self.threads);
             broker.transactions.write_ops(&broker.store, &broker.offsets, &broker.transaction_rules(), broker.now());
             broker.save_all();
             broker.store.close()

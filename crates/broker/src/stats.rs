@@ -127,6 +127,8 @@ impl Counter {
     fn sample(&self, tick: u64) {
         self.moved.store(false, Ordering::Release);
         let mut samples = self.samples();
+        // Dense: there may be a hundred thousand of these.
+        samples.reserve_exact(1);
         samples.push(self.now(tick));
         let mut at = 1;
         while at < samples.len() {

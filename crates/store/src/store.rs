@@ -276,11 +276,22 @@ impl Store {
         written.context("cannot write the queues in", &self.root)
     }
 
-    /// Waits for messages to be indexed, or for `timeout`.
-    pub fn wait_for_index_work(&self, timeout: Duration) {
+    /// Waits for messages to be indexed, or for `timeout`. Says whether there are any.
+    pub fn wait_for_index_work(&self, timeout: Duration) -> bool {
         match &self.index {
             Some(index) => index.wait_for_work(timeout),
-            None => std::thread::sleep(timeout),
+            None => {
+                std::thread::park_timeout(timeout);
+                false
+            }
+        }
+    }
+
+    /// Ends the waits for work that are under way.
+    pub fn wake(&self) {
+        self.confirmer.wake();
+        if let Some(index) = &self.index {
+            index.wake();
         }
     }
 

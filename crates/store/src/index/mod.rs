@@ -124,11 +124,13 @@ impl Index {
         }
     }
 
-    /// Waits for work, or for `timeout`.
-    pub fn wait_for_work(&self, timeout: Duration) {
-        let waiting = self.lock_waiting();
-        // However it ends, the step looks what is there.
-        drop(self.work.wait_timeout_while(waiting, timeout, |waiting| waiting.is_empty()));
+    /// Waits for work, until somebody wakes it, or for `timeout`. Says whether there is any.
+    pub fn wait_for_work(&self, timeout: Duration) -> bool {
+        let mut waiting = self.lock_waiting();
+        if waiting.is_empty() {
+            waiting = self.work.wait_timeout(waiting, timeout).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        !waiting.is_empty()
     }
 
     /// Wakes who waits for work.

@@ -151,11 +151,19 @@ impl Confirmer {
             && self.health.failure().is_none()
     }
 
-    /// Waits until records wait for a flush, or for `timeout`. Says whether there are any.
+    /// Waits until records wait for a flush, somebody wakes it, or for `timeout`. Says whether there are
+    /// any.
     pub fn wait_for_work(&self, timeout: Duration) -> bool {
-        let unconfirmed = self.lock();
-        let waited = self.work.wait_timeout_while(unconfirmed, timeout, |unconfirmed| unconfirmed.is_empty());
-        !waited.unwrap_or_else(PoisonError::into_inner).0.is_empty()
+        let mut unconfirmed = self.lock();
+        if unconfirmed.is_empty() {
+            unconfirmed = self.work.wait_timeout(unconfirmed, timeout).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        !unconfirmed.is_empty()
+    }
+
+    /// Wakes who waits for work.
+    pub fn wake(&self) {
+        self.work.notify_all();
     }
 
     /// One flush for all who wait for it. After a failure nothing is flushed again: what the failed

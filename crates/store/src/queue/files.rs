@@ -30,7 +30,7 @@ pub(crate) struct QueueFiles {
 
 #[derive(Default)]
 struct Open {
-    files: HashMap<(u64, i64), (Arc<dyn DiskFile>, u64)>,
+    files: HashMap<(u32, i64), (Arc<dyn DiskFile>, u64)>,
     tick: u64,
 }
 
@@ -337,7 +337,7 @@ impl QueueFiles {
     }
 
     /// Removes all files of a topic, durably.
-    pub fn remove(&self, topic: &str, keys: &[u64]) -> io::Result<()> {
+    pub fn remove(&self, topic: &str, keys: &[u32]) -> io::Result<()> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.files.retain(|(key, _), _| !keys.contains(key));
         drop(open);
@@ -350,7 +350,7 @@ impl QueueFiles {
     /// Removes the files of a queue whose messages all lie before `start` of the log. The last file
     /// stays: it tells where the queue goes on. Returns how many were removed. Not while another caller
     /// writes.
-    pub fn trim(&self, topic: &str, id: i32, key: Option<u64>, start: i64) -> io::Result<usize> {
+    pub fn trim(&self, topic: &str, id: i32, key: Option<u32>, start: i64) -> io::Result<usize> {
         let folder = self.folder(topic, id);
         let mut bases: Vec<i64> = self.disk.list(&folder)?.iter().filter_map(|name| offset_of(name)).collect();
         bases.sort_unstable();

@@ -73,10 +73,10 @@ impl Unit {
 pub(crate) struct Queue {
     pub topic: Arc<str>,
     pub id: i32,
+    /// Names the queue's files in the cache.
+    key: u32,
     /// The offset that the next message gets; only the log's writer changes it.
     pub next: AtomicI64,
-    /// Names the queue's files in the cache.
-    key: u64,
     units: Mutex<Units>,
 }
 
@@ -122,7 +122,7 @@ enum Pushed {
 }
 
 impl Queue {
-    fn new(topic: Arc<str>, id: i32, key: u64, contents: Contents) -> Self {
+    fn new(topic: Arc<str>, id: i32, key: u32, contents: Contents) -> Self {
         let Contents { min, max, doubtful, log_end, .. } = contents;
         let units = Units {
             min,
@@ -135,12 +135,12 @@ impl Queue {
             log_end,
             rare: doubtful.map(|_| Box::new(Rare { doubtful, ..Rare::default() })),
         };
-        Self { topic, id, next: AtomicI64::new(max), key, units: Mutex::new(units) }
+        Self { topic, id, key, next: AtomicI64::new(max), units: Mutex::new(units) }
     }
 
     /// Names the queue as long as the process lives; never 0.
     pub fn key(&self) -> u64 {
-        self.key
+        u64::from(self.key)
     }
 
     /// First and end offset.
@@ -357,9 +357,9 @@ mod tests {
     }
 
     #[test]
-    fn a_million_queues_with_a_message_each_are_136_megabytes() {
+    fn a_million_queues_with_a_message_each_are_128_megabytes() {
         let counts = 2 * size_of::<usize>();
-        assert!(counts + size_of::<Queue>() <= 136, "{} bytes", size_of::<Queue>());
+        assert!(counts + size_of::<Queue>() <= 128, "{} bytes", size_of::<Queue>());
         let queue = queue(0);
         queue.push(0, Unit { physical_offset: 0, size: 100, tag_code: 0 });
         assert!(queue.lock().in_memory.is_in_place());

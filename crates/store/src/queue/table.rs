@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::mend::{Gap, Source};
@@ -32,7 +32,9 @@ pub(crate) struct QueueTable {
     deleted: Mutex<Vec<Arc<str>>>,
     /// Units in memory.
     in_memory: AtomicUsize,
-    next_key: AtomicU64,
+    next_key: AtomicU32,
+    /// Topics that were made.
+    made: AtomicU64,
     /// Held by the one who makes files of queues anew.
     mending: Mutex<()>,
     /// How far the marks of a queue are from each other in the log.
@@ -73,7 +75,8 @@ impl QueueTable {
             parked: Mutex::default(),
             deleted: Mutex::default(),
             in_memory: AtomicUsize::new(0),
-            next_key: AtomicU64::new(1),
+            next_key: AtomicU32::new(1),
+            made: AtomicU64::new(1),
             mending: Mutex::default(),
             marks_apart: (hot_bytes / MARKS as u64) as i64,
             start: AtomicI64::new(0),
@@ -163,6 +166,16 @@ impl QueueTable {
 
     /// The queue, if there is one. An error when its files cannot be read.
     pub fn get(&self, topic: &str, id: i32) -> io::Result<Option<Arc<Queue>>> {
+        match self.read_topics().get(topic).and_then(|topic| topic.queues.get(&id)) {
+            None => return Ok(None),
+            Some(Some(queue)) => return Ok(Some(Arc::clone(queue))),
+            Some(None) => {}
+        }
+        self.get_after_opening(topic, id)
+    }
+
+    #[cold]
+    fn get_after_opening(&self, topic: &str, id: i32) -> io::Result<Option<Arc<Queue>>> {
         loop {
             let (name, made) = {
                 let topics = self.read_topics();
@@ -203,7 +216,7 @@ impl QueueTable {
     fn entry<'t>(&self, topics: &'t mut HashMap<Arc<str>, Topic>, name: &Arc<str>) -> &'t mut Topic {
         topics
             .entry(Arc::clone(name))
-            .or_insert_with(|| Topic { made: self.next_key.fetch_add(1, Ordering::Relaxed), queues: BTreeMap::new() })
+            .or_insert_with(|| Topic { made: self.made.fetch_add(1, Ordering::Relaxed), queues: BTreeMap::new() })
     }
 
     /// Topics and the ids of their queues.
@@ -392,8 +405,7 @@ impl QueueTable {
     }
 
     /// Makes a queue of what its files hold and what was kept of it, if anything was.
-    fn made(&self, topic: &Arc<str>, id: i32, contents: Contents) -> (Arc<Queue>, bool) {
-        let key = self.next_key.fetch_add(1, Ordering::Relaxed);
+    fn made(&self, topic: &Arc<str>, id: i32, key: u32, contents: Contents) -> (Arc<Queue>, bool) {
         let run = self.take_parked(topic, id);
         self.in_memory.fetch_sub(run.as_ref().map_or(0, |run| run.units.len()), Ordering::Relaxed);
         let taken = run.and_then(|run| Some((contents.beside(&run)?, run)));
@@ -456,7 +468,7 @@ impl QueueTable {
             self.in_memory.fetch_sub(count([&runs]), Ordering::Relaxed);
         }
         self.deleted.lock().unwrap_or_else(PoisonError::into_inner).push(topic.into());
-        let keys: Vec<u64> = queues.iter().map(|queue| queue.key).collect();
+        let keys: Vec<u32> = queues.iter().map(|queue| queue.key).collect();
         self.files.remove(topic, &keys)
     }
 
@@ -482,6 +494,9 @@ impl QueueTable {
         if let Some(end) = self.parked_from(topic, id, &contents) {
             contents = self.files.contents(topic, id, start, end, false)?;
         }
+        // Never given twice: files of one queue must not be taken for those of another.
+        let key = self.next_key.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |key| key.checked_add(1));
+        let key = key.map_err(|_| io::Error::other("4 billion queues were opened: restart the broker"))?;
         let (queue, had_kept) = {
             let mut topics = self.write_topics();
             let known = topics.get_mut(topic).filter(|topic| topic.made == made);
@@ -490,7 +505,7 @@ impl QueueTable {
                 // Of two who open it at a time, the second takes what the first one made.
                 Some(queue) => (Arc::clone(queue), false),
                 None => {
-                    let (queue, had_kept) = self.made(topic, id, contents);
+                    let (queue, had_kept) = self.made(topic, id, key, contents);
                     (Arc::clone(place.insert(queue)), had_kept)
                 }
             }
