@@ -59,6 +59,7 @@ def text(about: dict[str, Any], sessions: list[Session], summaries: Summaries, d
         f"# Apogee and Apache RocketMQ, {about['date']}\n",
         "Medians of all rounds, in brackets the lowest and the highest. How it is measured and how to read it: [docs/compare.md](../../../docs/compare.md). "
         "Every single measurement: [results.json](results.json).\n",
+        "**A trial with tiny numbers: the figures mean nothing.**\n" if "--quick" in about["command"] else "",
         description(about), "## Targets\n", targets(sessions, summaries), behind(sessions, summaries),
     ]
     parts += [image(name) for name in drawings if name == RATIOS]
@@ -85,6 +86,7 @@ def description(about: dict[str, Any]) -> str:
     machine, apogee, apache = about["machine"], about["apogee"], about["apache"]
     options, disk = about["options"], machine["disk"]
     changed = ", with changes" if apogee.get("changed") else ""
+    changed += ", not built by this command" if "binary" in apogee else ""
     rows = [
         ("command", f"`{about['command']}`"),
         ("rounds", f"{options['rounds']}; of Apache's cold figures {options['cold_rounds']}"),
@@ -111,7 +113,8 @@ def value(name: str, number: Optional[float]) -> str:
     if number is None:
         return "–"
     factor, unit = UNITS[name]
-    return f"{chart.short(number * factor)}{unit}"
+    scaled = number * factor
+    return f"{scaled:,.0f}{unit}" if scaled >= 10_000 and unit.strip() in ("µs", "ms") else chart.short(scaled) + unit
 
 
 def cell(name: str, summary: Optional[Summary]) -> str:
