@@ -15,27 +15,29 @@ pub struct OffsetId {
     pub offset: i64,
 }
 
+impl OffsetId {
+    /// Writes it to the end of a text. By hand, as each answer to a sender has one.
+    pub fn write_to(&self, text: &mut String) {
+        fn digits(text: &mut String, bytes: &[u8]) {
+            for byte in bytes {
+                text.push(char::from(HEX[usize::from(byte >> 4)]));
+                text.push(char::from(HEX[usize::from(byte & 15)]));
+            }
+        }
+        match self.host.ip() {
+            IpAddr::V4(ip) => digits(text, &ip.octets()),
+            IpAddr::V6(ip) => digits(text, &ip.octets()),
+        }
+        digits(text, &u32::from(self.host.port()).to_be_bytes());
+        digits(text, &self.offset.to_be_bytes());
+    }
+}
+
 impl fmt::Display for OffsetId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // By hand, as each answer to a sender has one.
-        let mut bytes = [0; 28];
-        let (ip, rest) = match self.host.ip() {
-            IpAddr::V4(ip) => {
-                bytes[..4].copy_from_slice(&ip.octets());
-                (4, &mut bytes[4..16])
-            }
-            IpAddr::V6(ip) => {
-                bytes[..16].copy_from_slice(&ip.octets());
-                (16, &mut bytes[16..])
-            }
-        };
-        rest[..4].copy_from_slice(&u32::from(self.host.port()).to_be_bytes());
-        rest[4..].copy_from_slice(&self.offset.to_be_bytes());
-        let mut digits = [0; 56];
-        for (pair, byte) in digits.chunks_exact_mut(2).zip(&bytes[..ip + 12]) {
-            pair.copy_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
-        }
-        f.write_str(std::str::from_utf8(&digits[..2 * (ip + 12)]).map_err(|_| fmt::Error)?)
+        let mut text = String::new();
+        self.write_to(&mut text);
+        f.write_str(&text)
     }
 }
 

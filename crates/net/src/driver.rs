@@ -107,6 +107,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<'_, S> {
     /// Writes and reads until neither can go on.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<End> {
         loop {
+            let was_open = self.conn.is_open();
             let writing = match self.write(context) {
                 Poll::Ready(Err(error)) => return Poll::Ready(End::Io(error)),
                 Poll::Ready(Ok(())) => false,
@@ -139,7 +140,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<'_, S> {
             if outbound.is_empty() || writing {
                 outbound.waker = Some(context.waker().clone());
                 // `close` may have come before the waker was there.
-                if self.conn.is_open() || writing {
+                if self.conn.is_open() == was_open {
                     return Poll::Pending;
                 }
             }

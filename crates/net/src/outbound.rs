@@ -42,8 +42,10 @@ impl Outbound {
         head_length + length
     }
 
-    /// Moves everything queued behind what is being sent. Returns what is to be done.
+    /// Moves everything queued behind what is being sent. Returns what is to be done. The task that asks is
+    /// awake, and looks once more before it sleeps: nobody needs to wake it.
     pub(crate) fn take_into(&mut self, sending: &mut VecDeque<Bytes>) -> Vec<Work> {
+        self.waker = None;
         self.cut();
         if sending.is_empty() {
             std::mem::swap(sending, &mut self.pieces);

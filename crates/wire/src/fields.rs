@@ -79,6 +79,13 @@ impl Fields {
         self.finish();
     }
 
+    /// Sets a field to what is written to the end of a text.
+    pub fn set_with(&mut self, name: &str, write: impl FnOnce(&mut String)) {
+        self.begin(name);
+        write(&mut self.text);
+        self.finish();
+    }
+
     /// Sets a field to a number.
     pub fn set_number(&mut self, name: &str, value: i64) {
         self.set_str(name, itoa::Buffer::new().format(value));

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use apogee_message::ids::OffsetId;
 use apogee_message::record::Draft;
 use apogee_store::{Append, Appended};
 use apogee_wire::codes::response;
@@ -166,7 +167,7 @@ impl Slot {
         let (Some(first), Answer::Sent) = (self.first, self.kind) else { return };
         // Field by field, as `SendMessageResponseHeader` has them: the ids need no string of their own.
         let fields = &mut answer.fields;
-        fields.set("msgId", Ids { host: broker.store_host, offsets: &self.stored });
+        fields.set_with("msgId", |text| write_ids(broker.store_host, &self.stored, text));
         fields.set_number("queueId", self.queue_id.unwrap_or(first.queue_id).into());
         fields.set_number("queueOffset", first.queue_offset);
         let key = &*self.unique_key;
@@ -193,19 +194,13 @@ impl Slot {
     }
 }
 
-/// The ids of messages at some places of the log, as an answer has them.
-struct Ids<'o> {
-    host: SocketAddr,
-    offsets: &'o [i64],
-}
-
-impl std::fmt::Display for Ids<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (nth, &offset) in self.offsets.iter().enumerate() {
-            let separator = if nth == 0 { "" } else { "," };
-            write!(f, "{separator}{}", apogee_message::ids::OffsetId { host: self.host, offset })?;
+/// Writes the ids of messages at some places of the log, as an answer has them.
+fn write_ids(host: SocketAddr, offsets: &[i64], text: &mut String) {
+    for (nth, &offset) in offsets.iter().enumerate() {
+        if nth > 0 {
+            text.push(',');
         }
-        Ok(())
+        OffsetId { host, offset }.write_to(text);
     }
 }
 
@@ -222,8 +217,9 @@ mod tests {
         }
         assert_eq!(slot.first.map(|first| first.queue_offset), Some(70));
         let host = SocketAddr::from(([127, 0, 0, 1], 10_911));
-        let one = |offset| apogee_message::ids::OffsetId { host, offset }.to_string();
-        let ids = Ids { host, offsets: &slot.stored }.to_string();
+        let one = |offset| OffsetId { host, offset }.to_string();
+        let mut ids = String::new();
+        write_ids(host, &slot.stored, &mut ids);
         assert_eq!(ids, [1_000, 1_100, 1_200, 1_300, 1_400].map(one).join(","));
     }
 }
