@@ -97,16 +97,9 @@ impl<'h> Scanner<'h> {
     fn plain(&mut self) -> Option<&'h str> {
         self.expect(b'"')?;
         let start = self.at;
-        // Names are short: a plain loop finds their end sooner.
-        loop {
-            match *self.text.as_bytes().get(self.at)? {
-                b'"' => break,
-                ..0x20 | b'\\' => return None,
-                _ => self.at += 1,
-            }
-        }
-        self.at += 1;
-        Some(&self.text[start..self.at - 1])
+        let end = start + plain_length(&self.text.as_bytes()[start..]);
+        self.at = end + 1;
+        (self.text.as_bytes().get(end) == Some(&b'"')).then(|| &self.text[start..end])
     }
 
     /// Adds a text to `out`, its escapes resolved.
@@ -149,7 +142,7 @@ impl<'h> Scanner<'h> {
 pub(super) fn plain_length(text: &[u8]) -> usize {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     let mut before = 0;
-    for eight in text.chunks_exact(8) {
+    while let Some(eight) = text.get(before..before + 8) {
         let word = u64::from_le_bytes(eight.try_into().unwrap_or_default());
         // Each sets the uppermost bit of the bytes in question; of those above the first one maybe wrongly.
         let zero = |word: u64| word.wrapping_sub(ONES) & !word;
