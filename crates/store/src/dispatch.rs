@@ -83,9 +83,24 @@ pub(crate) fn keys(topic: &str, sys_flag: i32, [unique, own, tag]: [Option<&str>
     if sys_flag & sysflag::TRANSACTION == sysflag::TRANSACTION_ROLLBACK {
         return Keys::new();
     }
-    let own = own.into_iter().flat_map(|keys| keys.split(' ')).filter(|key| !key.is_empty());
-    let of_key = unique.into_iter().chain(own).map(|key| tag::index_hash(&[topic, "#", key]));
-    of_key.chain(tag.map(|tag| tag::index_hash(&[topic, "#T#", tag]))).collect()
+    let mut keys = Keys::new();
+    let begun = key_begins(topic);
+    keys.extend(unique.map(|unique| tag::index_hash(begun, unique)));
+    for key in own.into_iter().flat_map(|keys| keys.split(' ')).filter(|key| !key.is_empty()) {
+        keys.push(tag::index_hash(begun, key));
+    }
+    keys.extend(tag.map(|tag| tag::index_hash(tag_begins(topic), tag)));
+    keys
+}
+
+/// The hash of what the index has before a key of a topic.
+pub(crate) fn key_begins(topic: &str) -> i32 {
+    tag::java_hash_on(tag::java_hash(topic), "#")
+}
+
+/// The hash of what the index has before a tag of a topic.
+pub(crate) fn tag_begins(topic: &str) -> i32 {
+    tag::java_hash_on(key_begins(topic), "T#")
 }
 
 /// Knows what stands in a unit's tag field.

@@ -8,11 +8,12 @@ use apogee_base::clock::Clock;
 use apogee_base::disk::{Disk, Lock, Space};
 use apogee_message::names::property;
 use apogee_message::record::{Draft, Record};
+use apogee_message::tag;
 use bytes::Bytes;
 
 use crate::checkpoint::Checkpoint;
 use crate::deleted::Deleted;
-use crate::dispatch::{ArrivalListener, Dispatcher, Tagger};
+use crate::dispatch::{ArrivalListener, Dispatcher, Tagger, key_begins, tag_begins};
 use crate::error::{AppendError, Context, StoreError};
 use crate::index::Index;
 use crate::integrity::Told;
@@ -167,7 +168,7 @@ impl Store {
             let context = |result: std::io::Result<()>| result.context("cannot read the index in", &self.root);
             context(index.step().map(drop))?;
             let by_tag = index_type == Some("T");
-            let between = if by_tag { "#T#" } else { "#" };
+            let hash = tag::index_hash(if by_tag { tag_begins(topic) } else { key_begins(topic) }, key);
             let mut keep = |offset: i64| {
                 // After a crash an entry can stand in two files.
                 if records.iter().any(|(known, _)| *known == offset) {
@@ -181,7 +182,7 @@ impl Store {
                 }
                 keeps
             };
-            context(index.query(&[topic, between, key], most, begin, end, &mut keep))?;
+            context(index.query(hash, most, begin, end, &mut keep))?;
             (index_timestamp, index_offset) = index.newest();
         }
         let records = records.into_iter().map(|(_, bytes)| bytes).collect();

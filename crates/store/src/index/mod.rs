@@ -8,10 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use apogee_base::disk::Disk;
-use apogee_message::tag;
-
 use crate::dispatch::{Dispatch, Keys};
+use apogee_base::disk::Disk;
 
 mod file;
 mod slots;
@@ -156,11 +154,11 @@ impl Index {
         Ok(full.map_or(0, |file| file.range().end_timestamp))
     }
 
-    /// Physical offsets of messages that may have the key, newest first: hashes can be equal, the
+    /// Physical offsets of messages that may have a key with this hash, newest first: hashes can be equal, the
     /// caller has to look. `keep` says whether one counts towards `most`.
     pub fn query(
         &self,
-        key: &[&str],
+        hash: i32,
         most: usize,
         begin: i64,
         end: i64,
@@ -171,7 +169,7 @@ impl Index {
             if !file.range().touches(begin, end) {
                 continue;
             }
-            file.query(tag::index_hash(key), begin, end, &mut |offset| {
+            file.query(hash, begin, end, &mut |offset| {
                 kept += usize::from(keep(offset));
                 kept < most
             })?;
