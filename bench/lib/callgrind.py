@@ -6,8 +6,11 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
-#: Functions of the C library that take memory.
-ALLOCATORS = ("malloc", "calloc", "realloc", "memalign", "posix_memalign", "aligned_alloc")
+#: Functions that take memory: the C library's, and those by which Rust asks mimalloc.
+ALLOCATORS = ("malloc", "calloc", "realloc", "memalign", "posix_memalign", "aligned_alloc",
+              "mi_malloc_aligned", "mi_zalloc_aligned", "mi_realloc_aligned")
+#: What begins the names of mimalloc's functions.
+MIMALLOC = ("mi_", "_mi_")
 #: Callers that are told with an allocation, the nearest first.
 CALLERS = 12
 #: Functions between an allocation and whoever wanted it that say nothing.
@@ -61,7 +64,7 @@ def read(lines: Iterable[str]) -> Profile:
             if calls is None:
                 profile.own[function] += cost
             else:
-                if is_allocator(callee) and not is_allocator(function):
+                if is_allocator(callee) and not is_within(function):
                     profile.allocations[callee] += calls
                 calls = None
                 if plain(callee) == plain(function):
@@ -83,6 +86,11 @@ def plain(name: str) -> str:
 
 def is_allocator(name: str) -> bool:
     return plain(name).split("@")[0] in ALLOCATORS
+
+
+def is_within(name: str) -> bool:
+    """Whether a function is an allocator's own, which calls others of it."""
+    return is_allocator(name) or plain(name).startswith(MIMALLOC)
 
 
 def shorten(chain: str, most: int = 5) -> str:

@@ -57,6 +57,11 @@ class Reading(unittest.TestCase):
         self.assertEqual(calls, 3)
         self.assertEqual(callgrind.shorten(chain), "malloc < grow < wire::encode < serve")
 
+    def test_an_allocator_that_calls_itself_counts_once(self) -> None:
+        dump = "fn=(1) mi_malloc_aligned'serve\ncfn=(2) mi_malloc_generic\ncalls=2 1\n1 9\nfn=(2)\n" \
+               "cfn=(3) malloc'mi_malloc_generic\ncalls=2 1\n1 4\nfn=(4) serve\ncfn=(1)\ncalls=2 1\n1 20\n"
+        self.assertEqual(callgrind.read(dump.splitlines()).allocations, {"mi_malloc_aligned'serve": 2})
+
     def test_a_difference_has_what_came_later(self) -> None:
         later = callgrind.read((DUMP + "fn=(2)\n30 6\n").splitlines())
         self.assertEqual(+later.minus(self.profile).own, {"encode": 6})
