@@ -13,10 +13,6 @@ mod store;
 
 use args::{Cli, Command, MqAdmin, MqBroker, MqNamesrv};
 
-/// Holds many small things in less memory than the system's, and gives back what was needed for a moment.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let called =
