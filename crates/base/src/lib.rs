@@ -3,5 +3,6 @@
 pub mod clock;
 pub mod date;
 pub mod disk;
+pub mod hash;
 pub mod nearest;
 pub mod settings;

@@ -1,8 +1,9 @@
 //! The subscription groups of the broker (upstream `SubscriptionGroupManager`).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use apogee_base::hash::QuickMap;
 use apogee_message::names;
 use apogee_wire::bodies::{DataVersion, SubscriptionGroupConfig, SubscriptionGroupWrapper};
 use apogee_wire::codes::response;
@@ -33,7 +34,7 @@ pub struct GroupTable {
 }
 
 struct Inner {
-    groups: HashMap<String, Arc<SubscriptionGroupConfig>>,
+    groups: QuickMap<String, Arc<SubscriptionGroupConfig>>,
     /// Forbidden bits by group and topic.
     forbidden: BTreeMap<String, BTreeMap<String, i32>>,
     version: DataVersion,
@@ -47,7 +48,10 @@ impl GroupTable {
         let loaded = file.load_or_begin::<SubscriptionGroupWrapper>("groups come back with default settings")?;
         let kept = loaded.table.unwrap_or_default();
         let mut inner = Inner {
-            groups: SYSTEM_GROUPS.map(|group| (group.to_owned(), SubscriptionGroupConfig::new(group).into())).into(),
+            groups: SYSTEM_GROUPS
+                .into_iter()
+                .map(|group| (String::from(group), SubscriptionGroupConfig::new(group).into()))
+                .collect(),
             forbidden: BTreeMap::new(),
             version: kept.data_version.unwrap_or_else(|| DataVersion::new(now_ms)),
             unsaved: BTreeSet::new(),

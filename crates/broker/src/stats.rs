@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use apogee_base::hash::QuickMap;
+
 /// What is counted; the names are upstream's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -65,7 +67,7 @@ const DAY_MS: i64 = (SAMPLE_SECONDS * 1000 * DAY) as i64;
 /// All counters.
 #[derive(Default)]
 pub struct Stats {
-    counters: RwLock<HashMap<Kind, Counters>>,
+    counters: RwLock<QuickMap<Kind, Counters>>,
     /// Messages and bytes sent, by topic: together, as with many topics each look-up costs more than all
     /// else of counting.
     puts: RwLock<Counters>,
@@ -80,7 +82,7 @@ pub struct Stats {
 }
 
 /// Counters of one kind, by key.
-type Counters = HashMap<Box<str>, Arc<Counter>>;
+type Counters = QuickMap<Box<str>, Arc<Counter>>;
 
 #[derive(Default)]
 struct Counter {

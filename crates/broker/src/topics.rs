@@ -1,8 +1,9 @@
 //! The topics of the broker (upstream `TopicConfigManager`).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use apogee_base::hash::QuickMap;
 use apogee_message::names;
 use apogee_wire::bodies::{DataVersion, TopicConfig, TopicConfigSerializeWrapper};
 use apogee_wire::codes::response;
@@ -54,7 +55,7 @@ pub struct TopicTable {
 }
 
 struct Inner {
-    topics: HashMap<Arc<str>, Arc<Topic>>,
+    topics: QuickMap<Arc<str>, Arc<Topic>>,
     version: DataVersion,
     /// Names of what changed since it was saved.
     unsaved: HashSet<Arc<str>>,
@@ -71,7 +72,7 @@ impl TopicTable {
             file.load_or_begin::<TopicConfigSerializeWrapper>("topics with queues come back with default settings")?;
         let kept = loaded.table.unwrap_or_default();
         let mut inner = Inner {
-            topics: HashMap::new(),
+            topics: QuickMap::default(),
             version: kept.data_version.unwrap_or_else(|| DataVersion::new(now_ms)),
             unsaved: HashSet::new(),
             recent: VecDeque::new(),

@@ -5,6 +5,8 @@ use std::io;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use apogee_base::hash::QuickMap;
+
 use super::mend::{Gap, Source};
 use super::{Batch, Contents, KeptUnits, MARKS, Pushed, Queue, QueueFiles, Run, Runs, Unit, first_kept};
 
@@ -21,7 +23,7 @@ type KeptQueues = Vec<(Arc<Queue>, i64)>;
 
 pub(crate) struct QueueTable {
     files: QueueFiles,
-    topics: RwLock<HashMap<Arc<str>, Topic>>,
+    topics: RwLock<QuickMap<Arc<str>, Topic>>,
     /// Queues with units in memory.
     dirty: Mutex<Vec<Arc<Queue>>>,
     /// Those of them with so many that they are worth writing.
@@ -62,7 +64,7 @@ impl QueueTable {
     /// Knows all queues that have files; none is opened yet. The last `hot_bytes` of the log are
     /// expected to be in memory.
     pub fn open(files: QueueFiles, hot_bytes: u64) -> io::Result<Self> {
-        let mut topics = HashMap::new();
+        let mut topics = QuickMap::default();
         for (name, ids) in files.topics()? {
             let queues = ids.into_iter().map(|id| (id, None)).collect();
             topics.insert(Arc::from(name), Topic { made: 0, queues });
@@ -213,7 +215,7 @@ impl QueueTable {
     }
 
     /// The topic, new when there was none.
-    fn entry<'t>(&self, topics: &'t mut HashMap<Arc<str>, Topic>, name: &Arc<str>) -> &'t mut Topic {
+    fn entry<'t>(&self, topics: &'t mut QuickMap<Arc<str>, Topic>, name: &Arc<str>) -> &'t mut Topic {
         topics
             .entry(Arc::clone(name))
             .or_insert_with(|| Topic { made: self.made.fetch_add(1, Ordering::Relaxed), queues: BTreeMap::new() })
@@ -521,11 +523,11 @@ impl QueueTable {
         Ok(Some(queue))
     }
 
-    fn read_topics(&self) -> RwLockReadGuard<'_, HashMap<Arc<str>, Topic>> {
+    fn read_topics(&self) -> RwLockReadGuard<'_, QuickMap<Arc<str>, Topic>> {
         self.topics.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write_topics(&self) -> RwLockWriteGuard<'_, HashMap<Arc<str>, Topic>> {
+    fn write_topics(&self) -> RwLockWriteGuard<'_, QuickMap<Arc<str>, Topic>> {
         self.topics.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
