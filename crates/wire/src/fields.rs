@@ -74,6 +74,7 @@ impl Fields {
 
     /// Sets a field to a text.
     pub fn set_str(&mut self, name: &str, value: &str) {
+        self.text.reserve(name.len() + value.len());
         self.begin(name);
         self.text.push_str(value);
         self.finish();

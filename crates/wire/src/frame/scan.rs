@@ -57,9 +57,17 @@ impl<'h> Scanner<'h> {
 
     fn fields(&mut self, fields: &mut Fields) -> Option<()> {
         self.object(|scanner, name| {
-            fields.begin(name);
-            scanner.value(fields.text())?;
-            fields.finish();
+            scanner.expect(b'"')?;
+            let start = scanner.at;
+            let end = start + plain_length(&scanner.text.as_bytes()[start..]);
+            if scanner.text.as_bytes().get(end) == Some(&b'"') {
+                scanner.at = end + 1;
+                fields.set_str(name, &scanner.text[start..end]);
+            } else {
+                fields.begin(name);
+                scanner.rest_of_value(fields.text())?;
+                fields.finish();
+            }
             (fields.len() <= MAX_FIELDS).then_some(())
         })
     }
@@ -75,6 +83,11 @@ impl<'h> Scanner<'h> {
     }
 
     fn expect(&mut self, byte: u8) -> Option<()> {
+        // White space is rare.
+        if self.text.as_bytes().get(self.at) == Some(&byte) {
+            self.at += 1;
+            return Some(());
+        }
         (self.peek()? == byte).then(|| self.at += 1)
     }
 
@@ -97,6 +110,13 @@ impl<'h> Scanner<'h> {
     fn plain(&mut self) -> Option<&'h str> {
         self.expect(b'"')?;
         let start = self.at;
+        // Most names are of one letter.
+        if let Some([letter, b'"']) = self.text.as_bytes().get(start..start + 2)
+            && letter.is_ascii_alphanumeric()
+        {
+            self.at = start + 2;
+            return Some(&self.text[start..start + 1]);
+        }
         let end = start + plain_length(&self.text.as_bytes()[start..]);
         self.at = end + 1;
         (self.text.as_bytes().get(end) == Some(&b'"')).then(|| &self.text[start..end])
@@ -105,6 +125,11 @@ impl<'h> Scanner<'h> {
     /// Adds a text to `out`, its escapes resolved.
     fn value(&mut self, out: &mut String) -> Option<()> {
         self.expect(b'"')?;
+        self.rest_of_value(out)
+    }
+
+    /// The same from behind its first quote on.
+    fn rest_of_value(&mut self, out: &mut String) -> Option<()> {
         loop {
             let plain = plain_length(&self.text.as_bytes()[self.at..]);
             out.push_str(&self.text[self.at..self.at + plain]);
@@ -147,7 +172,7 @@ pub(super) fn plain_length(text: &[u8]) -> usize {
         // Each sets the uppermost bit of the bytes in question; of those above the first one maybe wrongly.
         let zero = |word: u64| word.wrapping_sub(ONES) & !word;
         let control = word.wrapping_sub(ONES * 0x20) & !word;
-        let found = (zero(word ^ ONES * 0x22) | zero(word ^ ONES * 0x5c) | control) & ONES << 7;
+        let found = (zero(word ^ (ONES * 0x22)) | zero(word ^ (ONES * 0x5c)) | control) & ONES << 7;
         if found != 0 {
             return before + found.trailing_zeros() as usize / 8;
         }
@@ -200,6 +225,7 @@ mod tests {
             "{\"extFields\":{\"a\":\"\n\"}}",
             r#"{"remark":"\b"}"#,
             r#"{"new":1}"#,
+            "{\"code\":1}\u{1}",
             "",
         ] {
             assert_eq!(scanned(header), None, "{header}");
