@@ -18,8 +18,9 @@ const SAVE_TABLES: Duration = Duration::from_millis(500);
 const EXPIRE_CLIENTS: Duration = Duration::from_secs(10);
 /// Time between two checkpoints of the store.
 const CHECKPOINT: Duration = Duration::from_secs(30);
-/// How long the indexer lets records gather.
-const GATHER: Duration = Duration::from_millis(5);
+/// How long the indexer lets records gather: who asks by key has what waits put first, so nobody sees it, and
+/// each time it wakes costs as much as some messages.
+const GATHER: Duration = Duration::from_millis(50);
 /// Deadlines are looked at this often even if none is near: the clock may be set.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// How long a thread with nothing to do sleeps at most; a stop wakes it.

@@ -14,9 +14,9 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::{Instant, Sleep};
 
-use crate::{Conn, Service};
+use crate::{Conn, Service, spare};
 
-/// Least room for a read: what an idle connection holds.
+/// Least room for a read.
 const READ_MIN: usize = 2 << 10;
 /// Most room for a read.
 const READ_MAX: usize = 256 << 10;
@@ -170,10 +170,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<'_, S> {
 
     /// Reads once and hands over the requests that became whole.
     fn read(&mut self, context: &mut Context<'_>) -> Poll<Result<(), End>> {
+        if self.buffer.capacity() == 0 {
+            self.buffer = spare::take();
+        }
         self.buffer.reserve(self.room);
         let room = self.buffer.capacity() - self.buffer.len();
         // The future keeps nothing between polls, so it need not be kept either.
-        let read = ready!(pin!(self.stream.read_buf(&mut self.buffer)).poll(context))?;
+        let Poll::Ready(read) = pin!(self.stream.read_buf(&mut self.buffer)).poll(context) else {
+            // Nothing comes at present: room to read into serves another connection.
+            spare::give(&mut self.buffer);
+            return Poll::Pending;
+        };
+        let read = read?;
         if read == 0 {
             return Poll::Ready(Err(if self.buffer.is_empty() { End::Peer } else { End::Cut }));
         }

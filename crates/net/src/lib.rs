@@ -17,6 +17,7 @@ mod conn;
 mod driver;
 mod outbound;
 mod server;
+mod spare;
 mod workers;
 
 pub use conn::{CallError, Conn, ConnectError, connect};
