@@ -141,6 +141,12 @@ impl<'h> Scanner<'h> {
                 // A control character.
                 _ => return None,
             }
+            // What separates properties: nearly all escapes there are.
+            if let Some(&[b'u', b'0', b'0', b'0', digit @ b'1'..=b'9']) = bytes.get(self.at..self.at + 5) {
+                out.push(char::from(digit - b'0'));
+                self.at += 5;
+                continue;
+            }
             let escape = *bytes.get(self.at)?;
             self.at += 1;
             out.push(match escape {
