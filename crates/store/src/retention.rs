@@ -115,6 +115,8 @@ impl Store {
                 });
             }
         }
+        // What waits to be indexed may be of records that are gone: its files go with the others.
+        self.index_step()?;
         if let Some(index) = self.index().filter(|index| index.begins_before(start)) {
             let mut checkpoint = self.lock_checkpoint();
             self.expect(Checkpoint { index_files: 0, ..*checkpoint }, &mut checkpoint)?;
