@@ -278,7 +278,7 @@ mod tests {
         fn what_is_read_here_is_what_the_exact_parser_reads(
             pieces in prop::collection::vec(prop::sample::select(&PIECES[..]), 0..9),
             members in prop::collection::vec(prop::sample::select(vec![
-                "\"code\":7", "\"flag\":-1", "\"remark\":\"r\\t\"", "\"extFields\":{\"a\":\"1\",\"b\":\"\\u00e9\",\"a\":\"2\"}",
+                "\"code\":7", "\"flag\":-1", "\"remark\":\"r\\t\\u0002\"", "\"extFields\":{\"a\":\"1\",\"b\":\"\\u00e9\",\"a\":\"2\"}",
                 "\"extFields\":{}", "\"language\":\"RUST\"", "\"serializeTypeCurrentRPC\":\"JSON\"", "\"opaque\": 5 ",
             ]), 0..5),
             at in 0..60_usize,
