@@ -119,7 +119,8 @@ class Session:
     name: str
     title: str
     workloads: tuple[Workload, ...]
-    settings: dict[str, str] = field(default_factory=dict)
+    #: Of both brokers. Their own defaults differ in when a message is flushed: so it is always said.
+    settings: dict[str, str] = field(default_factory=lambda: {"flushDiskType": "ASYNC_FLUSH"})
     #: What warms the server up, by as many messages each; cold figures are of a server of their own.
     warm: tuple[str, ...] = ("send", "consume")
     #: Whether each workload needs what those before it did.

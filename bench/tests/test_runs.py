@@ -31,6 +31,11 @@ ABOUT: dict[str, Any] = {
 
 
 class Table(unittest.TestCase):
+    def test_both_flush_alike(self) -> None:
+        for session in workloads.sessions(Scale()):
+            flush = "SYNC_FLUSH" if session.name == "flush" else "ASYNC_FLUSH"
+            self.assertEqual(session.settings.get("flushDiskType"), flush, session.name)
+
     def test_names_are_unique_and_targets_can_be_told(self) -> None:
         sessions = workloads.sessions(Scale())
         names = [workload.name for session in sessions for workload in session.workloads]
