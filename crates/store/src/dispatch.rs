@@ -11,7 +11,7 @@ use apogee_message::{properties, sysflag, tag};
 use smallvec::SmallVec;
 
 use crate::index::Index;
-use crate::queue::{Queue, QueueTable, Unit, is_folder_name};
+use crate::queue::{QueueTable, SharedQueue, Unit, is_folder_name};
 
 /// Hears of messages that can be read from now on.
 pub trait ArrivalListener: Send + Sync {
@@ -23,7 +23,7 @@ pub trait ArrivalListener: Send + Sync {
 pub(crate) struct Dispatch {
     pub topic: Arc<str>,
     /// `None` for a record without a place in a queue.
-    pub queue: Option<Arc<Queue>>,
+    pub queue: Option<SharedQueue>,
     pub physical_offset: i64,
     pub size: u32,
     pub tag_code: i64,

@@ -1,13 +1,12 @@
 //! Reading from a queue: slices of the log, no copies.
 
 use std::io;
-use std::sync::Arc;
 
 use apogee_message::record::Record;
 use bytes::Bytes;
 
 use crate::integrity::Led;
-use crate::queue::{Queue, Unit};
+use crate::queue::{SharedQueue, Unit};
 use crate::scan::{Checks, Damage, Found, Scan};
 use crate::store::Store;
 
@@ -316,7 +315,7 @@ impl Store {
         units
     }
 
-    fn queue(&self, topic: &str, queue_id: i32) -> Option<Arc<Queue>> {
+    fn queue(&self, topic: &str, queue_id: i32) -> Option<SharedQueue> {
         self.queues.get(topic, queue_id).unwrap_or_else(|error| {
             tracing::error!(topic, queue_id, %error, "a queue cannot be opened");
             None

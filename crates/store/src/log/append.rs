@@ -16,7 +16,7 @@ use super::confirm::{Confirmer, NEVER, Written};
 use super::{Log, Segment};
 use crate::dispatch::{Dispatch, KEYS, Tagger, has_queue, keys};
 use crate::error::AppendError;
-use crate::queue::{Queue, QueueTable};
+use crate::queue::{QueueTable, SharedQueue};
 
 /// Most records of one write.
 const BATCH: usize = 256;
@@ -390,7 +390,7 @@ fn is_full(error: &io::Error) -> bool {
 
 /// What a record was assigned.
 struct Placed {
-    queue: Option<Arc<Queue>>,
+    queue: Option<SharedQueue>,
     appended: Appended,
 }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use apogee_base::hash::QuickMap;
 
 use super::mend::{Gap, Source};
-use super::{Batch, Contents, KeptUnits, MARKS, Pushed, Queue, QueueFiles, Run, Runs, Unit, first_kept};
+use super::{Batch, Contents, KeptUnits, MARKS, Pushed, Queue, QueueFiles, Run, Runs, SharedQueue, Unit, first_kept};
 
 /// Queue ids that a topic may have.
 const MOST_QUEUES: usize = 1 << 16;
@@ -19,15 +19,15 @@ const MOST_LOOKED_AT: usize = 2_000;
 const MOST_MENDED: usize = 8;
 
 /// Queues of a batch, with where their units in it end.
-type KeptQueues = Vec<(Arc<Queue>, i64)>;
+type KeptQueues = Vec<(SharedQueue, i64)>;
 
 pub(crate) struct QueueTable {
     files: QueueFiles,
     topics: RwLock<QuickMap<Arc<str>, Topic>>,
     /// Queues with units in memory.
-    dirty: Mutex<Vec<Arc<Queue>>>,
+    dirty: Mutex<Vec<SharedQueue>>,
     /// Those of them with so many that they are worth writing.
-    ripe: Mutex<Vec<Arc<Queue>>>,
+    ripe: Mutex<Vec<SharedQueue>>,
     /// Units that were kept, of queues that were not used since.
     parked: Mutex<Runs>,
     /// Topics deleted since the last batch of kept units.
@@ -50,12 +50,12 @@ struct Topic {
     /// Tells it from a topic of its name that was deleted before it was made.
     made: u64,
     /// Each is opened when it is first used.
-    queues: BTreeMap<i32, Option<Arc<Queue>>>,
+    queues: BTreeMap<i32, Option<SharedQueue>>,
 }
 
 impl Topic {
     /// The queue, if it is open.
-    fn open(&self, id: i32) -> Option<&Arc<Queue>> {
+    fn open(&self, id: i32) -> Option<&SharedQueue> {
         self.queues.get(&id)?.as_ref()
     }
 }
@@ -167,24 +167,24 @@ impl QueueTable {
     }
 
     /// The queue, if there is one. An error when its files cannot be read.
-    pub fn get(&self, topic: &str, id: i32) -> io::Result<Option<Arc<Queue>>> {
+    pub fn get(&self, topic: &str, id: i32) -> io::Result<Option<SharedQueue>> {
         match self.read_topics().get(topic).and_then(|topic| topic.queues.get(&id)) {
             None => return Ok(None),
-            Some(Some(queue)) => return Ok(Some(Arc::clone(queue))),
+            Some(Some(queue)) => return Ok(Some(SharedQueue::clone(queue))),
             Some(None) => {}
         }
         self.get_after_opening(topic, id)
     }
 
     #[cold]
-    fn get_after_opening(&self, topic: &str, id: i32) -> io::Result<Option<Arc<Queue>>> {
+    fn get_after_opening(&self, topic: &str, id: i32) -> io::Result<Option<SharedQueue>> {
         loop {
             let (name, made) = {
                 let topics = self.read_topics();
                 let Some((name, topic)) = topics.get_key_value(topic) else { return Ok(None) };
                 match topic.queues.get(&id) {
                     None => return Ok(None),
-                    Some(Some(queue)) => return Ok(Some(Arc::clone(queue))),
+                    Some(Some(queue)) => return Ok(Some(SharedQueue::clone(queue))),
                     Some(None) => (Arc::clone(name), topic.made),
                 }
             };
@@ -197,7 +197,7 @@ impl QueueTable {
 
     /// The queue, empty when there was none. An error when its files cannot be read, or the topic's
     /// name cannot be that of a folder.
-    pub fn get_or_create(&self, topic: &Arc<str>, id: i32) -> io::Result<Arc<Queue>> {
+    pub fn get_or_create(&self, topic: &Arc<str>, id: i32) -> io::Result<SharedQueue> {
         loop {
             if let Some(queue) = self.get(topic, id)? {
                 return Ok(queue);
@@ -228,7 +228,7 @@ impl QueueTable {
     }
 
     /// Adds a unit of a confirmed record.
-    pub fn push(&self, queue: &Arc<Queue>, offset: i64, unit: Unit) {
+    pub fn push(&self, queue: &SharedQueue, offset: i64, unit: Unit) {
         let mut pushed = queue.push(offset, unit);
         if pushed == Pushed::BeginsAnew {
             self.restart(queue, offset);
@@ -238,10 +238,10 @@ impl QueueTable {
             self.in_memory.fetch_add(units, Ordering::Relaxed);
             queue.next.fetch_max(offset + 1, Ordering::Relaxed);
             if dirty {
-                self.dirty.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(queue));
+                self.dirty.lock().unwrap_or_else(PoisonError::into_inner).push(SharedQueue::clone(queue));
             }
             if ripe {
-                self.ripe.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(queue));
+                self.ripe.lock().unwrap_or_else(PoisonError::into_inner).push(SharedQueue::clone(queue));
             }
         }
     }
@@ -353,7 +353,7 @@ impl QueueTable {
             if queue.has_before(cutoff) {
                 return self.write_queue(queue, end);
             }
-            queues.extend(queue.keep(end, &mut batch).map(|to| (Arc::clone(queue), to)));
+            queues.extend(queue.keep(end, &mut batch).map(|to| (SharedQueue::clone(queue), to)));
             if batch.is_large() {
                 kept.append_some(&batch)?;
                 self.kept(&std::mem::take(&mut queues));
@@ -382,7 +382,7 @@ impl QueueTable {
     }
 
     /// Calls `each` with all queues that have units in memory, up to the first error.
-    fn each_dirty(&self, mut each: impl FnMut(&Arc<Queue>) -> io::Result<()>) -> io::Result<()> {
+    fn each_dirty(&self, mut each: impl FnMut(&SharedQueue) -> io::Result<()>) -> io::Result<()> {
         let mut dirty = std::mem::take(&mut *self.dirty.lock().unwrap_or_else(PoisonError::into_inner));
         let mut outcome = Ok(());
         dirty.retain(|queue| {
@@ -407,21 +407,21 @@ impl QueueTable {
     }
 
     /// Makes a queue of what its files hold and what was kept of it, if anything was.
-    fn made(&self, topic: &Arc<str>, id: i32, key: u32, contents: Contents) -> (Arc<Queue>, bool) {
+    fn made(&self, topic: &Arc<str>, id: i32, key: u32, contents: Contents) -> (SharedQueue, bool) {
         let run = self.take_parked(topic, id);
         self.in_memory.fetch_sub(run.as_ref().map_or(0, |run| run.units.len()), Ordering::Relaxed);
         let taken = run.and_then(|run| Some((contents.beside(&run)?, run)));
-        let queue = |contents| Arc::new(Queue::new(Arc::clone(topic), id, key, contents));
+        let queue = |contents| SharedQueue::new(Queue::new(Arc::clone(topic), id, key, contents));
         let Some((contents, run)) = taken else { return (queue(contents), false) };
         let queue = queue(contents);
         let count = queue.take_over(&run);
         self.in_memory.fetch_add(count, Ordering::Relaxed);
         queue.next.store(queue.range().1, Ordering::Relaxed);
         if count > 0 {
-            self.dirty.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&queue));
+            self.dirty.lock().unwrap_or_else(PoisonError::into_inner).push(SharedQueue::clone(&queue));
         }
         if queue.is_ripe() {
-            self.ripe.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&queue));
+            self.ripe.lock().unwrap_or_else(PoisonError::into_inner).push(SharedQueue::clone(&queue));
         }
         (queue, true)
     }
@@ -476,14 +476,14 @@ impl QueueTable {
 
     /// The queue that the topic, as it was made, has; opened by whoever needs it first. `None` when there
     /// is no such topic any more.
-    fn opened(&self, topic: &Arc<str>, made: u64, id: i32) -> io::Result<Option<Arc<Queue>>> {
+    fn opened(&self, topic: &Arc<str>, made: u64, id: i32) -> io::Result<Option<SharedQueue>> {
         let (start, end) = (self.start.load(Ordering::Acquire), self.end.load(Ordering::Relaxed));
         let mut contents = self.files.contents(topic, id, start, end, false)?;
         let mut _mending = None;
         if let Some(source) = self.files.source().filter(|_| !contents.gaps.is_empty()) {
             _mending = Some(self.mending.lock().unwrap_or_else(PoisonError::into_inner));
             if let Some(queue) = self.read_topics().get(topic).and_then(|topic| topic.open(id)) {
-                return Ok(Some(Arc::clone(queue)));
+                return Ok(Some(SharedQueue::clone(queue)));
             }
             let mut before = Vec::new();
             // What is missing before the first file that is left is known once the next ones are made.
@@ -505,10 +505,10 @@ impl QueueTable {
             let Some(place) = known.and_then(|topic| topic.queues.get_mut(&id)) else { return Ok(None) };
             match place {
                 // Of two who open it at a time, the second takes what the first one made.
-                Some(queue) => (Arc::clone(queue), false),
+                Some(queue) => (SharedQueue::clone(queue), false),
                 None => {
                     let (queue, had_kept) = self.made(topic, id, key, contents);
-                    (Arc::clone(place.insert(queue)), had_kept)
+                    (SharedQueue::clone(place.insert(queue)), had_kept)
                 }
             }
         };
