@@ -40,6 +40,16 @@ impl Identity {
     pub fn of(content: &[u8]) -> Self {
         Self { length: content.len() as u64, crc: crc(&[content]) }
     }
+
+    /// Of so many bytes with this CRC-32.
+    pub fn new(length: u64, crc: u32) -> Self {
+        Self { length, crc }
+    }
+
+    /// CRC-32.
+    pub fn crc(self) -> u32 {
+        self.crc
+    }
 }
 
 /// What was found in a journal's file.

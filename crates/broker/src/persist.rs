@@ -70,7 +70,7 @@ impl JsonFile {
 
     /// Replaces it, durably.
     pub fn save<B: Body>(&self, content: &B) -> Result<(), PersistError> {
-        self.file.write(&content.encode_pretty()).map_err(|source| self.file.error("write", source))
+        self.file.write(content).map_err(|source| self.file.error("write", source))
     }
 }
 

@@ -85,13 +85,12 @@ impl TableFile {
 
     fn loaded<T: Body>(&self, content: Option<Content<T>>) -> Result<Loaded<T>, PersistError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(Content { value, text, is_older }) = content else {
+        let Some(Content { value, identity, is_older }) = content else {
             let Some(journal) = self.found(".journal")? else { return Ok(Loaded { table: None, changes: Vec::new() }) };
             tracing::warn!(file = %self.file.path.display(), changes = journal.changes.len(), "the file is gone; what its journal has is kept");
             state.is_due = true;
             return Ok(Loaded { table: None, changes: self.decoded(journal) });
         };
-        let identity = Identity::of(&text);
         state.size = identity.length();
         let changes = if is_older {
             // Of the changes in between those are known that came last.
@@ -103,12 +102,12 @@ impl TableFile {
         Ok(Loaded { table: Some(value), changes })
     }
 
-    /// Makes the table durable as it is: what `changes` takes of it, or all of it. Returns when
-    /// everything is on disk that had changed before the call.
-    pub(crate) fn save<T: Body>(
+    /// Makes the table durable as it is: what `changes` takes of it, or all of it: what `table` takes then, which
+    /// is written as `T` would be. Returns when everything is on disk that had changed before the call.
+    pub(crate) fn save<T: Body, A: Serialize>(
         &self,
         changes: impl FnOnce() -> Option<Change<T>>,
-        table: impl FnOnce() -> T,
+        table: impl FnOnce() -> A,
     ) -> Result<(), PersistError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let change = changes();
@@ -135,10 +134,10 @@ impl TableFile {
     }
 
     /// Writes the table if there are changes that are in its journal only, or not even there.
-    pub(crate) fn close<T: Body>(
+    pub(crate) fn close<T: Body, A: Serialize>(
         &self,
         changes: impl FnOnce() -> Option<Change<T>>,
-        table: impl FnOnce() -> T,
+        table: impl FnOnce() -> A,
     ) -> Result<(), PersistError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.is_due |= changes().is_some();
@@ -148,21 +147,21 @@ impl TableFile {
 
     /// Replaces the table's file, and begins a new journal. Wherever a crash comes between, one of the
     /// journals belongs to the file that is there.
-    fn write_table<T: Body>(&self, state: &mut State, table: &T) -> Result<(), PersistError> {
-        let content = table.encode_pretty();
-        let identity = Identity::of(&content);
+    fn write_table(&self, state: &mut State, table: &impl Serialize) -> Result<(), PersistError> {
         let written = || {
+            let staged = self.file.stage(table)?;
+            let identity = staged.identity;
             let next = self.beside(".journal.new");
             let journal = Journal::create(&*self.file.disk, &next, identity)?;
             self.file.disk.sync_folder(self.folder())?;
-            self.file.write(&content)?;
+            staged.commit()?;
             self.switch()?;
-            Ok(journal)
+            Ok((journal, identity))
         };
         // What the journal holds is in the file, if it can be written; if not, it stays due.
         state.journal = None;
-        state.journal = Some(written().map_err(|source| self.error("write", source))?);
-        (state.size, state.is_due) = (identity.length(), false);
+        let (journal, identity) = written().map_err(|source| self.error("write", source))?;
+        *state = State { journal: Some(journal), size: identity.length(), is_due: false };
         Ok(())
     }
 

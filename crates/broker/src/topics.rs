@@ -7,6 +7,7 @@ use apogee_base::hash::QuickMap;
 use apogee_message::names;
 use apogee_wire::bodies::{DataVersion, TopicConfig, TopicConfigSerializeWrapper};
 use apogee_wire::codes::response;
+use serde::{Serialize, Serializer};
 
 use crate::deduplication::Window;
 use crate::error::BrokerError;
@@ -65,6 +66,23 @@ struct Inner {
     most_keys: usize,
 }
 
+/// All topics as they were at some moment, written as a [`TopicConfigSerializeWrapper`] is.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Shared {
+    pub data_version: DataVersion,
+    pub topic_config_table: ByName,
+}
+
+/// Topics, in order of their names.
+pub(crate) struct ByName(pub Vec<Arc<Topic>>);
+
+impl Serialize for ByName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|topic| (&*topic.name, &topic.config)))
+    }
+}
+
 impl TopicTable {
     /// Reads the file and adds the topics that every broker has.
     pub fn open(file: TableFile, settings: &BrokerSettings, now_ms: i64) -> Result<Self, PersistError> {
@@ -100,9 +118,7 @@ impl TopicTable {
 
     /// All topics, by name.
     pub fn all(&self) -> Vec<Arc<Topic>> {
-        let mut topics: Vec<_> = self.read().topics.values().cloned().collect();
-        topics.sort_unstable_by(|one, other| one.name.cmp(&other.name));
-        topics
+        self.shared().topic_config_table.0
     }
 
     /// Number of topics.
@@ -195,6 +211,15 @@ impl TopicTable {
         TopicConfigSerializeWrapper { data_version: Some(inner.version), topic_config_table: configs.collect() }
     }
 
+    /// The same without a copy of each topic: what changes later, changes elsewhere.
+    pub(crate) fn shared(&self) -> Shared {
+        let inner = self.read();
+        let (version, mut topics) = (inner.version, inner.topics.values().cloned().collect::<Vec<_>>());
+        drop(inner);
+        topics.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        Shared { data_version: version, topic_config_table: ByName(topics) }
+    }
+
     /// What changed since a version of the table, and the version now. `None` when that is too long ago
     /// to be remembered, or was in another table.
     pub(crate) fn changes_since(&self, version: DataVersion) -> Option<Change<TopicConfigSerializeWrapper>> {
@@ -207,12 +232,12 @@ impl TopicTable {
 
     /// Makes all that changed before the call durable; costs what changed.
     pub fn save(&self) -> Result<(), PersistError> {
-        self.file.save(|| self.take_unsaved(), || self.snapshot())
+        self.file.save(|| self.take_unsaved(), || self.shared())
     }
 
     /// Writes the file as upstream's broker reads it.
     pub fn close(&self) -> Result<(), PersistError> {
-        self.file.close(|| self.take_unsaved(), || self.snapshot())
+        self.file.close(|| self.take_unsaved(), || self.shared())
     }
 
     fn take_unsaved(&self) -> Option<Change<TopicConfigSerializeWrapper>> {
@@ -320,6 +345,7 @@ mod tests {
     use std::path::Path;
 
     use apogee_base::disk::{Disk, SimDisk};
+    use apogee_wire::bodies::Body;
 
     use super::*;
 
@@ -369,6 +395,18 @@ mod tests {
         assert_eq!(table.get("Kept").unwrap().config.read_queue_nums, 3);
         assert!(table.get("Lost").is_none());
         assert!(table.remove("Kept", 7) && !table.remove("Kept", 7));
+    }
+
+    #[test]
+    fn the_file_is_what_peers_get() {
+        let (disk, settings) = (SimDisk::new(1), BrokerSettings::default());
+        let table = open(&disk, &settings);
+        let attributes = [("+a".to_owned(), "b".to_owned())].into();
+        table.update((0..500).map(|n| TopicConfig { order: n % 2 > 0, ..TopicConfig::new(format!("T{n}"), n) }), 5);
+        table.update([TopicConfig { attributes, ..TopicConfig::new("\u{e9}\"", 3) }], 6);
+        table.close().unwrap();
+        let written = apogee_base::disk::read(&disk, Path::new("/c/topics.json")).unwrap();
+        assert_eq!(String::from_utf8(written), String::from_utf8(table.snapshot().encode_pretty()));
     }
 
     #[test]

@@ -4,8 +4,8 @@
 //! not synced, and fails on demand.
 
 use std::fmt;
-use std::io::{self, IoSlice};
-use std::path::Path;
+use std::io::{self, IoSlice, Write};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -112,30 +112,88 @@ pub fn create(disk: &dyn Disk, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
 /// Replaces a file as a whole, durably: after a crash there is the old content or the new. The old
 /// one is kept as `<path>.bak`, as upstream keeps it.
 pub fn replace(disk: &dyn Disk, path: &Path, content: &[u8]) -> io::Result<()> {
-    let with = |suffix: &str| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        std::path::PathBuf::from(name)
-    };
-    // The parent of a bare name is the empty path.
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let new = with(".tmp");
-    let file = create(disk, &new)?;
-    file.write_at(&mut [IoSlice::new(content)], 0)?;
-    file.sync()?;
-    if disk.exists(path) {
-        disk.rename(path, &with(".bak"))?;
+    let mut replacement = Replacement::begin(disk, path)?;
+    replacement.write_all(content)?;
+    replacement.commit()
+}
+
+/// The same for a content that is written piece by piece. Until [`Replacement::commit`] the old one is there.
+pub struct Replacement<'d> {
+    disk: &'d dyn Disk,
+    path: PathBuf,
+    next: Appended,
+}
+
+impl<'d> Replacement<'d> {
+    /// Begins with nothing.
+    pub fn begin(disk: &'d dyn Disk, path: &Path) -> io::Result<Self> {
+        Ok(Self { disk, path: path.to_owned(), next: Appended::create(disk, &beside(path, ".tmp"))? })
     }
-    disk.rename(&new, path)?;
-    disk.sync_folder(folder)
+
+    /// Puts what was written in the place of the old content.
+    pub fn commit(self) -> io::Result<()> {
+        self.next.sync()?;
+        // The parent of a bare name is the empty path.
+        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if self.disk.exists(&self.path) {
+            self.disk.rename(&self.path, &beside(&self.path, ".bak"))?;
+        }
+        self.disk.rename(&beside(&self.path, ".tmp"), &self.path)?;
+        self.disk.sync_folder(folder)
+    }
+}
+
+impl Write for Replacement<'_> {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        self.next.write(piece)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A new file that is written from its beginning on, each piece at once.
+pub struct Appended {
+    file: Arc<dyn DiskFile>,
+    length: u64,
+}
+
+impl Appended {
+    /// An empty one, see [`create`].
+    pub fn create(disk: &dyn Disk, path: &Path) -> io::Result<Self> {
+        Ok(Self { file: create(disk, path)?, length: 0 })
+    }
+
+    /// Makes what was written durable.
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.sync()
+    }
+}
+
+impl Write for Appended {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        self.file.write_at(&mut [IoSlice::new(piece)], self.length)?;
+        self.length += piece.len() as u64;
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A file of the same name with something added to it.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }
 
 /// Reads what [`replace`] wrote, the kept old content if a crash came between its two renames.
 /// `None` when there is neither.
 pub fn read_replaced(disk: &dyn Disk, path: &Path) -> io::Result<Option<Vec<u8>>> {
-    let mut kept = path.as_os_str().to_owned();
-    kept.push(".bak");
-    for path in [path, Path::new(&kept)] {
+    for path in [path, &beside(path, ".bak")] {
         if disk.exists(path) {
             return read(disk, path).map(Some);
         }

@@ -4,7 +4,9 @@
 //! `{{"brokerName":"b","queueId":0,"topic":"t"}:1}` for objects. That is no JSON, yet all of
 //! upstream's clients expect it. [`from_slice`] reads it and standard JSON alike; [`to_vec`]
 //! writes the dialect, [`to_vec_standard`] strict JSON, [`to_vec_pretty`] the dialect as config
-//! files have it.
+//! files have it, [`write_pretty`] the same piece by piece.
+
+use std::io;
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -49,6 +51,12 @@ pub fn to_vec_standard<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
 /// Writes the dialect one member a line, indented by tabs, as upstream's config files are.
 pub fn to_vec_pretty<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
     write::write(value, write::Style::Pretty)
+}
+
+/// Writes the same text piece by piece, without ever holding the whole of a table. An error is the first one of
+/// `sink`, which gets nothing more after it.
+pub fn write_pretty<T: Serialize + ?Sized>(value: &T, sink: &mut dyn io::Write) -> io::Result<()> {
+    write::write_to(value, write::Style::Pretty, sink)
 }
 
 #[cfg(test)]

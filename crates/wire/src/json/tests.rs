@@ -194,6 +194,39 @@ fn errors_say_what_and_where() {
     assert!(error.contains("not UTF-8 at byte 9"), "{error}");
 }
 
+#[test]
+fn a_table_is_written_piece_by_piece_and_its_text_is_the_same() {
+    struct Pieces(Vec<u8>, usize, Option<usize>);
+    impl io::Write for Pieces {
+        fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+            if self.2.is_some_and(|room| self.0.len() + piece.len() > room) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.1 = self.1.max(piece.len());
+            self.0.extend_from_slice(piece);
+            Ok(piece.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    type Member = BTreeMap<String, (Option<i32>, Vec<BTreeMap<i32, i32>>)>;
+    let inner = |number: i32| vec![BTreeMap::from([(number, 1)]), BTreeMap::from([(7, number)])];
+    let table: Member = (0..20_000).map(|number| (format!("t{number}"), (None, inner(number)))).collect();
+    let nested = BTreeMap::from([("a", Some(&table)), ("b", None), ("c", Some(&table))]);
+    let arrays = [vec![nested.clone()], vec![nested.clone()]];
+    let mut pieces = Pieces(Vec::new(), 0, None);
+    write_pretty(&nested, &mut pieces).unwrap();
+    assert!(pieces.0 == to_vec_pretty(&nested));
+    assert!(pieces.1 < 70_000, "a piece of {} bytes of {}", pieces.1, pieces.0.len());
+    let mut pieces = Pieces(Vec::new(), 0, None);
+    write_pretty(&arrays, &mut pieces).unwrap();
+    assert!(pieces.0 == to_vec_pretty(&arrays));
+    let mut full = Pieces(Vec::new(), 0, Some(200_000));
+    assert_eq!(write_pretty(&nested, &mut full).unwrap_err().kind(), io::ErrorKind::StorageFull);
+    assert!(to_vec_pretty(&nested).starts_with(&full.0), "nothing comes after what was refused");
+}
+
 proptest::proptest! {
     #[test]
     fn any_text_is_read_or_refused(text in r#"[\[\]{}:,"'\\a0-9.\-eu \u{e9}]{0,60}"#) {

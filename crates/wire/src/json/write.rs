@@ -1,6 +1,7 @@
 //! The writer: serde's data model to the dialect and its sisters.
 
 use std::fmt::Display;
+use std::io;
 
 use serde::ser::{self, Serialize};
 
@@ -13,9 +14,44 @@ pub(super) enum Style {
 }
 
 pub(super) fn write<T: Serialize + ?Sized>(value: &T, style: Style) -> Vec<u8> {
-    let mut out = Vec::with_capacity(128);
-    Writer { out: &mut out, style, indent: 0 }.put(value);
-    out
+    let mut out = Out { text: Vec::with_capacity(128), sink: None };
+    Writer { out: &mut out, style, indent: 0, is_held: false }.put(value);
+    out.text
+}
+
+/// The same text, in pieces of little more than [`PIECE`] bytes.
+pub(super) fn write_to<T: Serialize + ?Sized>(value: &T, style: Style, sink: &mut dyn io::Write) -> io::Result<()> {
+    let sink = Some(Sink { to: sink, failed: Ok(()) });
+    let mut out = Out { text: Vec::with_capacity(PIECE + PIECE / 8), sink };
+    Writer { out: &mut out, style, indent: 0, is_held: false }.put(value);
+    out.pass_on();
+    out.sink.map_or(Ok(()), |sink| sink.failed)
+}
+
+/// Bytes from which on text is passed on.
+const PIECE: usize = 64 << 10;
+
+/// The text, or what of it was not passed on yet.
+struct Out<'s> {
+    text: Vec<u8>,
+    sink: Option<Sink<'s>>,
+}
+
+struct Sink<'s> {
+    to: &'s mut dyn io::Write,
+    /// Why it takes no more.
+    failed: io::Result<()>,
+}
+
+impl Out<'_> {
+    fn pass_on(&mut self) {
+        if let Some(sink) = &mut self.sink {
+            if sink.failed.is_ok() {
+                sink.failed = sink.to.write_all(&self.text);
+            }
+            self.text.clear();
+        }
+    }
 }
 
 /// Whether what was written is `null`: a member that is has to go.
@@ -32,35 +68,40 @@ impl ser::Error for Unwritable {
     }
 }
 
-struct Writer<'o> {
-    out: &'o mut Vec<u8>,
+struct Writer<'o, 's> {
+    out: &'o mut Out<'s>,
     style: Style,
     indent: usize,
+    /// Within an array: what an element's text looks like is known at its end.
+    is_held: bool,
 }
 
-impl Writer<'_> {
+impl Writer<'_, '_> {
     /// Writes a value; true when it is `null`, which is also what an unwritable value becomes.
     fn put<T: Serialize + ?Sized>(&mut self, value: &T) -> bool {
-        let start = self.out.len();
-        let inner = Writer { out: self.out, style: self.style, indent: self.indent };
+        let start = self.out.text.len();
+        let inner = Writer { out: self.out, style: self.style, indent: self.indent, is_held: self.is_held };
         value.serialize(inner).unwrap_or_else(|error| {
             debug_assert!(false, "{error}");
-            self.out.truncate(start);
-            self.out.extend_from_slice(b"null");
+            if let Some(sink) = &mut self.out.sink {
+                sink.failed = Err(io::Error::other(error));
+            }
+            self.out.text.truncate(start);
+            self.out.text.extend_from_slice(b"null");
             true
         })
     }
 
     fn text(self, text: &str) -> Written {
-        self.out.extend_from_slice(text.as_bytes());
+        self.out.text.extend_from_slice(text.as_bytes());
         Ok(false)
     }
 
     /// Begins a line of a pretty object or array.
     fn line(&mut self, indent: usize) {
         if self.style == Style::Pretty {
-            self.out.push(b'\n');
-            self.out.resize(self.out.len() + indent, b'\t');
+            self.out.text.push(b'\n');
+            self.out.text.resize(self.out.text.len() + indent, b'\t');
         }
     }
 }
@@ -95,15 +136,15 @@ macro_rules! plain {
     )+};
 }
 
-impl<'o> ser::Serializer for Writer<'o> {
+impl<'o, 's> ser::Serializer for Writer<'o, 's> {
     type Ok = bool;
     type Error = Unwritable;
-    type SerializeSeq = Array<'o>;
-    type SerializeTuple = Array<'o>;
-    type SerializeTupleStruct = Array<'o>;
+    type SerializeSeq = Array<'o, 's>;
+    type SerializeTuple = Array<'o, 's>;
+    type SerializeTupleStruct = Array<'o, 's>;
     type SerializeTupleVariant = ser::Impossible<bool, Unwritable>;
-    type SerializeMap = Object<'o>;
-    type SerializeStruct = Object<'o>;
+    type SerializeMap = Object<'o, 's>;
+    type SerializeStruct = Object<'o, 's>;
     type SerializeStructVariant = ser::Impossible<bool, Unwritable>;
 
     plain! {
@@ -125,7 +166,7 @@ impl<'o> ser::Serializer for Writer<'o> {
     }
 
     fn serialize_str(self, value: &str) -> Written {
-        quote(self.out, value, self.style == Style::Standard);
+        quote(&mut self.out.text, value, self.style == Style::Standard);
         Ok(false)
     }
 
@@ -167,16 +208,16 @@ impl<'o> ser::Serializer for Writer<'o> {
         Err(unsupported(variant))
     }
 
-    fn serialize_seq(self, _: Option<usize>) -> Result<Array<'o>, Unwritable> {
-        self.out.push(b'[');
+    fn serialize_seq(self, _: Option<usize>) -> Result<Array<'o, 's>, Unwritable> {
+        self.out.text.push(b'[');
         Ok(Array { writer: self, empty: true, lines: false })
     }
 
-    fn serialize_tuple(self, _: usize) -> Result<Array<'o>, Unwritable> {
+    fn serialize_tuple(self, _: usize) -> Result<Array<'o, 's>, Unwritable> {
         self.serialize_seq(None)
     }
 
-    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Array<'o>, Unwritable> {
+    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Array<'o, 's>, Unwritable> {
         self.serialize_seq(None)
     }
 
@@ -190,12 +231,12 @@ impl<'o> ser::Serializer for Writer<'o> {
         Err(unsupported(variant))
     }
 
-    fn serialize_map(self, _: Option<usize>) -> Result<Object<'o>, Unwritable> {
-        self.out.push(b'{');
-        Ok(Object { before: self.out.len(), writer: self, empty: true })
+    fn serialize_map(self, _: Option<usize>) -> Result<Object<'o, 's>, Unwritable> {
+        self.out.text.push(b'{');
+        Ok(Object { before: self.out.text.len(), writer: self, empty: true })
     }
 
-    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Object<'o>, Unwritable> {
+    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Object<'o, 's>, Unwritable> {
         self.serialize_map(None)
     }
 
@@ -215,26 +256,28 @@ fn unsupported(variant: &'static str) -> Unwritable {
 }
 
 /// An array being written.
-struct Array<'o> {
-    writer: Writer<'o>,
+struct Array<'o, 's> {
+    writer: Writer<'o, 's>,
     empty: bool,
     /// Whether elements stand on lines of their own: pretty, and no numbers.
     lines: bool,
 }
 
-impl Array<'_> {
+impl Array<'_, '_> {
     fn element<T: Serialize + ?Sized>(&mut self, value: &T) {
         if !self.empty {
-            self.writer.out.push(b',');
+            self.writer.out.text.push(b',');
         }
-        let start = self.writer.out.len();
+        let start = self.writer.out.text.len();
         self.writer.indent += 1;
+        let is_held = std::mem::replace(&mut self.writer.is_held, true);
         self.writer.put(value);
-        let number = matches!(self.writer.out.get(start), Some(b'0'..=b'9' | b'-'));
+        self.writer.is_held = is_held;
+        let number = matches!(self.writer.out.text.get(start), Some(b'0'..=b'9' | b'-'));
         if self.writer.style == Style::Pretty && !number {
             self.lines = true;
             let tabs = std::iter::repeat_n(b'\t', self.writer.indent);
-            self.writer.out.splice(start..start, std::iter::once(b'\n').chain(tabs));
+            self.writer.out.text.splice(start..start, std::iter::once(b'\n').chain(tabs));
         }
         self.writer.indent -= 1;
         self.empty = false;
@@ -245,12 +288,12 @@ impl Array<'_> {
             let indent = self.writer.indent;
             self.writer.line(indent);
         }
-        self.writer.out.push(b']');
+        self.writer.out.text.push(b']');
         Ok(false)
     }
 }
 
-impl ser::SerializeSeq for Array<'_> {
+impl ser::SerializeSeq for Array<'_, '_> {
     type Ok = bool;
     type Error = Unwritable;
     fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unwritable> {
@@ -262,7 +305,7 @@ impl ser::SerializeSeq for Array<'_> {
     }
 }
 
-impl ser::SerializeTuple for Array<'_> {
+impl ser::SerializeTuple for Array<'_, '_> {
     type Ok = bool;
     type Error = Unwritable;
     fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unwritable> {
@@ -274,7 +317,7 @@ impl ser::SerializeTuple for Array<'_> {
     }
 }
 
-impl ser::SerializeTupleStruct for Array<'_> {
+impl ser::SerializeTupleStruct for Array<'_, '_> {
     type Ok = bool;
     type Error = Unwritable;
     fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unwritable> {
@@ -287,33 +330,33 @@ impl ser::SerializeTupleStruct for Array<'_> {
 }
 
 /// An object being written, from a map or a struct.
-struct Object<'o> {
-    writer: Writer<'o>,
+struct Object<'o, 's> {
+    writer: Writer<'o, 's>,
     empty: bool,
     /// Where the member being written began, to take it back.
     before: usize,
 }
 
-impl Object<'_> {
+impl Object<'_, '_> {
     fn key<T: Serialize + ?Sized>(&mut self, key: &T) {
-        self.before = self.writer.out.len();
+        self.before = self.writer.out.text.len();
         if !self.empty {
-            self.writer.out.push(b',');
+            self.writer.out.text.push(b',');
         }
         self.writer.line(self.writer.indent + 1);
         match self.writer.style {
             Style::Dialect => drop(self.writer.put(key)),
-            Style::Pretty => self.writer.out.extend_from_slice(&write(key, Style::Dialect)),
+            Style::Pretty => self.writer.out.text.extend_from_slice(&write(key, Style::Dialect)),
             Style::Standard => {
                 let key = write(key, Style::Standard);
                 if key.first() == Some(&b'"') {
-                    self.writer.out.extend_from_slice(&key);
+                    self.writer.out.text.extend_from_slice(&key);
                 } else {
-                    quote(self.writer.out, &String::from_utf8_lossy(&key), true);
+                    quote(&mut self.writer.out.text, &String::from_utf8_lossy(&key), true);
                 }
             }
         }
-        self.writer.out.push(b':');
+        self.writer.out.text.push(b':');
     }
 
     fn value<T: Serialize + ?Sized>(&mut self, value: &T) {
@@ -321,9 +364,13 @@ impl Object<'_> {
         let null = self.writer.put(value);
         self.writer.indent -= 1;
         if null {
-            self.writer.out.truncate(self.before);
-        } else {
-            self.empty = false;
+            self.writer.out.text.truncate(self.before);
+            return;
+        }
+        self.empty = false;
+        // Nobody takes it back from here on: an object that has a member is not `null`.
+        if !self.writer.is_held && self.writer.out.text.len() >= PIECE {
+            self.writer.out.pass_on();
         }
     }
 
@@ -332,12 +379,12 @@ impl Object<'_> {
             let indent = self.writer.indent;
             self.writer.line(indent);
         }
-        self.writer.out.push(b'}');
+        self.writer.out.text.push(b'}');
         Ok(false)
     }
 }
 
-impl ser::SerializeMap for Object<'_> {
+impl ser::SerializeMap for Object<'_, '_> {
     type Ok = bool;
     type Error = Unwritable;
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Unwritable> {
@@ -353,7 +400,7 @@ impl ser::SerializeMap for Object<'_> {
     }
 }
 
-impl ser::SerializeStruct for Object<'_> {
+impl ser::SerializeStruct for Object<'_, '_> {
     type Ok = bool;
     type Error = Unwritable;
     fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), Unwritable> {
