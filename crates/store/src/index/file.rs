@@ -15,7 +15,7 @@ use apogee_base::date::Date;
 use apogee_base::disk::{Disk, DiskFile};
 use bytes::Buf;
 
-use super::slots::{self, PAGE, SLOT, Slots};
+use super::slots::{SLOT, Slots};
 use crate::offline::IndexEntry;
 use crate::queue::partition;
 
@@ -25,6 +25,10 @@ const HEADER: u64 = 40;
 const ENTRY: u64 = 20;
 /// So many entries in a row may be damaged without hiding where those end that are to be kept.
 const AROUND: u32 = 4;
+/// Entries that are written together.
+const WRITTEN: usize = 8192;
+/// Places for entries that are kept while there is none.
+const MOST_KEPT: usize = 4096;
 
 /// What times and offsets a file covers.
 #[derive(Debug, Clone, Copy, Default)]
@@ -60,7 +64,8 @@ struct State {
     /// Entries before this number are in the file.
     in_file: u32,
     in_memory: Vec<Entry>,
-    slots: Slots,
+    /// So many of them know which entry is before them in their slot; the others learn it when they are written.
+    linked: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -103,7 +108,7 @@ impl IndexFile {
     }
 
     fn new(file: Arc<dyn DiskFile>, path: &Path, slots: u32, range: Range, count: u32, writable: bool) -> Self {
-        let state = State { range, count, in_file: count, in_memory: Vec::new(), slots: Slots::new(slots) };
+        let state = State { range, count, in_file: count, in_memory: Vec::new(), linked: 0 };
         Self {
             file,
             path: path.to_owned(),
@@ -141,66 +146,81 @@ impl IndexFile {
     }
 
     /// Adds an entry, in memory. One caller at a time.
-    pub fn put(&self, hash: i32, offset: i64, timestamp: i64) -> io::Result<()> {
-        let slot = hash.unsigned_abs() % self.slots;
-        let mut state = self.with_slot(slot)?;
+    pub fn put(&self, hash: i32, offset: i64, timestamp: i64) {
+        let mut state = self.lock();
         if state.count == 1 {
             (state.range.begin_timestamp, state.range.begin_offset) = (timestamp, offset);
         }
         let seconds = ((timestamp - state.range.begin_timestamp) / 1000).clamp(0, i64::from(i32::MAX)) as i32;
-        let number = state.count;
-        // Only a slot that a crash left behind points past the entries.
-        let previous = state.slots.get(slot).filter(|previous| *previous < number).unwrap_or(0);
-        state.slots.set(slot, number);
-        state.in_memory.push(Entry { hash, offset, seconds, previous });
+        state.in_memory.push(Entry { hash, offset, seconds, previous: 0 });
         state.count += 1;
         // The clock may have been put back: what was stored before is still found by its time.
         state.range.end_timestamp = state.range.end_timestamp.max(timestamp);
         state.range.end_offset = offset;
-        Ok(())
     }
 
     /// Writes what is in memory. Entries are durable before slots point to them, so that a crash
-    /// breaks no chain. One caller at a time.
+    /// breaks no chain. One caller at a time, the one of [`IndexFile::put`].
     pub fn flush(&self) -> io::Result<()> {
-        let (from, entries, header) = {
+        // Each entry's slot and place in memory.
+        let (from, mut order, header) = {
             let state = self.lock();
             if state.in_memory.is_empty() {
                 return Ok(());
             }
-            (state.in_file, state.in_memory.clone(), self.header(&state))
+            let slots = state.in_memory.iter().map(|entry| self.slot_of(entry.hash));
+            (state.in_file, slots.zip(0..).collect::<Vec<(u32, u32)>>(), self.header(&state))
         };
-        let mut bytes = Vec::with_capacity(entries.len() * ENTRY as usize);
-        for entry in &entries {
-            bytes.extend(entry.hash.to_be_bytes());
-            bytes.extend(entry.offset.to_be_bytes());
-            bytes.extend(entry.seconds.to_be_bytes());
-            bytes.extend(entry.previous.to_be_bytes());
-        }
+        order.sort_unstable();
         if self.is_broken() {
             return Err(io::Error::other(format!("a flush of {} failed before", self.path.display())));
         }
-        self.file.write_at(&mut [IoSlice::new(&bytes)], self.entry_at(from))?;
+        let slots = self.slots();
+        slots.each_run(&order, |run, entries| {
+            let mut state = self.lock();
+            let linked = state.linked;
+            for &(slot, at) in entries {
+                let number = from + at;
+                let previous = run.replace(slot, number);
+                if at as usize >= linked {
+                    // Only a slot that a crash left behind points past the entries.
+                    state.in_memory[at as usize].previous = if previous < number { previous } else { 0 };
+                }
+            }
+            Ok(())
+        })?;
+        // Whoever comes again after an error finds some of the slots changed already.
+        self.lock().linked = order.len();
+        self.write_entries(from, order.len())?;
         self.file.sync().inspect_err(|_| self.is_broken.store(true, Ordering::Relaxed))?;
-        let mut next = 0;
-        loop {
-            let Some((first, bytes)) = self.lock().slots.dirty_run(next) else { break };
-            slots::write_pages(&*self.file, HEADER, first, &bytes)?;
-            next = first + bytes.len().div_ceil(PAGE as usize * SLOT as usize);
-        }
+        slots.each_run(&order, |run, entries| {
+            for &(slot, at) in entries {
+                run.replace(slot, from + at);
+            }
+            slots.write(run)
+        })?;
         self.file.write_at(&mut [IoSlice::new(&header)], 0)?;
 
         let mut state = self.lock();
-        state.in_memory.drain(..entries.len());
-        state.in_file = from + entries.len() as u32;
-        state.slots.are_written();
+        state.in_memory.drain(..order.len());
+        state.in_memory.shrink_to(MOST_KEPT);
+        (state.in_file, state.linked) = (from + order.len() as u32, 0);
         Ok(())
     }
 
-    /// Writes what is in memory and keeps none of it: the file is full.
-    pub fn finish(&self) -> io::Result<()> {
-        self.flush()?;
-        self.lock().slots.forget();
+    /// Writes the first `count` entries that are in memory; the first one has a number.
+    fn write_entries(&self, first: u32, count: usize) -> io::Result<()> {
+        let mut bytes = Vec::with_capacity(count.min(WRITTEN) * ENTRY as usize);
+        for from in (0..count).step_by(WRITTEN) {
+            bytes.clear();
+            for entry in &self.lock().in_memory[from..count.min(from + WRITTEN)] {
+                bytes.extend(entry.hash.to_be_bytes());
+                bytes.extend(entry.offset.to_be_bytes());
+                bytes.extend(entry.seconds.to_be_bytes());
+                bytes.extend(entry.previous.to_be_bytes());
+            }
+            self.file.write_at(&mut [IoSlice::new(&bytes)], self.entry_at(first + from as u32))?;
+        }
         Ok(())
     }
 
@@ -219,8 +239,12 @@ impl IndexFile {
         };
         let kept = partition(1, i64::from(count), |number| is_before(number as u32))? as u32;
         let Some(last) = self.read_entry(kept - 1)?.filter(|_| kept > 1) else { return Ok(false) };
-        for number in 0..self.slots.div_ceil(PAGE) {
-            self.cut_page(number, kept)?;
+        let slots = self.slots();
+        for run in slots.all() {
+            let mut run = run?;
+            if run.map(|newest| self.newest_before(kept, newest))? {
+                slots.write(&run)?;
+            }
         }
         let header = {
             let mut state = self.lock();
@@ -228,7 +252,6 @@ impl IndexFile {
             state.range.end_offset = last.offset;
             let end = state.range.begin_timestamp + i64::from(last.seconds) * 1000 + 999;
             state.range.end_timestamp = state.range.end_timestamp.min(end);
-            state.slots.forget();
             self.header(&state)
         };
         self.file.write_at(&mut [IoSlice::new(&header)], 0)?;
@@ -237,36 +260,39 @@ impl IndexFile {
         Ok(true)
     }
 
-    /// Lets the slots of a page point to entries before `kept` only.
-    fn cut_page(&self, number: u32, kept: u32) -> io::Result<()> {
-        let mut bytes = slots::read_page(&*self.file, HEADER, self.slots, number * PAGE)?;
-        let mut is_changed = false;
-        for slot in bytes.chunks_exact_mut(SLOT as usize) {
-            let mut newest = (&*slot).get_u32();
-            while newest >= kept {
-                // Entries are durable before slots point to them. In a damaged file a chain could be a circle.
-                let previous = self.read_entry(newest)?.map_or(0, |entry| entry.previous);
-                newest = if previous < newest { previous } else { 0 };
-                is_changed = true;
-            }
-            slot.copy_from_slice(&newest.to_be_bytes());
+    /// The entry before `kept` that a chain leads to from `number` on; 0 when it leads to none.
+    fn newest_before(&self, kept: u32, number: u32) -> io::Result<u32> {
+        let mut newest = number;
+        while newest >= kept {
+            // Entries are durable before slots point to them. In a damaged file a chain could be a circle.
+            let previous = self.read_entry(newest)?.map_or(0, |entry| entry.previous);
+            newest = if previous < newest { previous } else { 0 };
         }
-        if is_changed { slots::write_pages(&*self.file, HEADER, number as usize, &bytes) } else { Ok(()) }
+        Ok(newest)
     }
 
     /// Walks the entries with a hash, newest first, while `next` wants more.
     pub fn query(&self, hash: i32, begin: i64, end: i64, next: &mut dyn FnMut(i64) -> bool) -> io::Result<()> {
-        let slot = hash.unsigned_abs() % self.slots;
-        let (number, begin_timestamp) = {
+        let (begin_timestamp, in_file, newest) = {
             let state = self.lock();
-            (state.slots.get(slot), state.range.begin_timestamp)
+            let newest = state.in_memory.iter().rev().filter(|entry| entry.hash == hash).copied();
+            (state.range.begin_timestamp, state.in_file, newest.collect::<Vec<_>>())
         };
-        // Just the one: keys are asked for at random, and nothing must be kept for each.
-        let mut number = number.map_or_else(|| slots::read_slot(&*self.file, HEADER, slot), Ok)?;
+        let mut wants_more = |entry: Entry| {
+            let time = begin_timestamp + i64::from(entry.seconds) * 1000;
+            entry.hash != hash || time + 999 < begin || time > end || next(entry.offset)
+        };
+        for entry in newest {
+            if !wants_more(entry) {
+                return Ok(());
+            }
+        }
+        let mut number = self.slots().read(self.slot_of(hash))?;
         while number > 0 {
             let Some(entry) = self.entry(number)? else { break };
-            let time = begin_timestamp + i64::from(entry.seconds) * 1000;
-            if entry.hash == hash && time + 999 >= begin && time <= end && !next(entry.offset) {
+            // Those that were in memory are told; they, and later ones, may have been written since.
+            let is_told = self.writable && number >= in_file;
+            if !is_told && !wants_more(entry) {
                 break;
             }
             // In a damaged file a chain could be a circle.
@@ -324,18 +350,12 @@ impl IndexFile {
         Ok(Some(IndexEntry { number, hash, physical_offset, timestamp, previous }))
     }
 
-    /// The state, with a slot in memory.
-    fn with_slot(&self, slot: u32) -> io::Result<MutexGuard<'_, State>> {
-        let state = self.lock();
-        if state.slots.has(slot) {
-            return Ok(state);
-        }
-        drop(state);
-        let page = slots::read_page(&*self.file, HEADER, self.slots, slot)?;
-        let mut state = self.lock();
-        // Another reader may have been faster; what it loaded may have changed since.
-        state.slots.load(slot, page);
-        Ok(state)
+    fn slots(&self) -> Slots<'_> {
+        Slots { file: &*self.file, start: HEADER, count: self.slots }
+    }
+
+    fn slot_of(&self, hash: i32) -> u32 {
+        hash.unsigned_abs() % self.slots
     }
 
     fn header(&self, state: &State) -> Vec<u8> {
@@ -388,6 +408,9 @@ fn time_name(ms: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::atomic::AtomicUsize;
+
     use apogee_base::disk::SimDisk;
 
     use super::*;
@@ -406,5 +429,93 @@ mod tests {
         }
         let damaged = folder.join("99991231235959999");
         assert!(free_name(&disk, folder, from, Some(&damaged)).is_err());
+    }
+
+    /// A file that takes just some writes more.
+    struct Refusing {
+        file: Arc<dyn DiskFile>,
+        left: Arc<AtomicUsize>,
+    }
+
+    impl DiskFile for Refusing {
+        fn length(&self) -> io::Result<u64> {
+            self.file.length()
+        }
+        fn set_len(&self, length: u64) -> io::Result<()> {
+            self.file.set_len(length)
+        }
+        fn write_at(&self, pieces: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
+            let left = self.left.load(Ordering::Relaxed).checked_sub(1).ok_or(io::ErrorKind::StorageFull)?;
+            self.left.store(left, Ordering::Relaxed);
+            self.file.write_at(pieces, offset)
+        }
+        fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+            self.file.read_at(buffer, offset)
+        }
+        fn slice(&self, offset: u64, length: usize) -> io::Result<bytes::Bytes> {
+            self.file.slice(offset, length)
+        }
+        fn prefetch(&self, offset: u64, length: u64) {
+            self.file.prefetch(offset, length);
+        }
+        fn sync(&self) -> io::Result<()> {
+            self.file.sync()
+        }
+    }
+
+    #[test]
+    fn keys_are_found_newest_first_in_memory_and_in_the_file_whatever_failed_in_between() {
+        const SLOTS: u32 = 9_000;
+        let (disk, path) = (SimDisk::new(1), Path::new("/index/20240101000000000"));
+        disk.create_folder(Path::new("/index")).unwrap();
+        let mut file = IndexFile::create(&disk, path, SLOTS, 50_000).unwrap();
+        let left = Arc::new(AtomicUsize::new(usize::MAX));
+        file.file = Arc::new(Refusing { file: Arc::clone(&file.file), left: Arc::clone(&left) });
+        let mut put = BTreeMap::<i32, Vec<i64>>::new();
+        let mut offset = 0;
+        let mut add = |file: &IndexFile, put: &mut BTreeMap<i32, Vec<i64>>, count: i64| {
+            for _ in 0..count {
+                // Several hashes of a slot, slots in a row and far ones, each several times.
+                let hash = [1, 1 + SLOTS as i32, 2, -4_200, 8_500][offset as usize % 5] * (1 + offset as i32 / 5 % 3);
+                file.put(hash, offset, 1_700_000_000_000);
+                put.entry(hash).or_default().insert(0, offset);
+                offset += 1;
+            }
+        };
+        let found = |file: &IndexFile, hash: i32| {
+            let mut found = Vec::new();
+            file.query(hash, 0, i64::MAX, &mut |offset| {
+                found.push(offset);
+                true
+            })
+            .unwrap();
+            found
+        };
+        let check = |file: &IndexFile, put: &BTreeMap<i32, Vec<i64>>| {
+            assert!(put.iter().all(|(hash, offsets)| found(file, *hash) == *offsets));
+        };
+        add(&file, &mut put, 100);
+        check(&file, &put);
+        file.flush().unwrap();
+        check(&file, &put);
+        // However many of its writes succeed: the flush ends anywhere, and more comes.
+        let mut failed = 0;
+        for writes in (0..8).cycle().take(64) {
+            add(&file, &mut put, 37);
+            left.store(writes, Ordering::Relaxed);
+            failed += u32::from(file.flush().is_err());
+            check(&file, &put);
+            left.store(usize::MAX, Ordering::Relaxed);
+            add(&file, &mut put, 3);
+            file.flush().unwrap();
+            check(&file, &put);
+        }
+        assert!((8 * 3..8 * 7).contains(&failed), "{failed} of 64 flushes failed");
+        assert_eq!(file.in_memory(), 0);
+        let again = IndexFile::open(&disk, path, SLOTS, 50_000, false).unwrap();
+        check(&again, &put);
+        assert!(again.cut(50).unwrap());
+        put.values_mut().for_each(|offsets| offsets.retain(|offset| *offset < 50));
+        check(&IndexFile::open(&disk, path, SLOTS, 50_000, true).unwrap(), &put);
     }
 }

@@ -232,7 +232,7 @@ impl Index {
     fn put(&self, request: &Request) -> io::Result<()> {
         for &hash in &request.keys {
             let file = self.writable(request.store_timestamp)?;
-            file.put(hash, request.physical_offset, request.store_timestamp)?;
+            file.put(hash, request.physical_offset, request.store_timestamp);
             if file.in_memory() >= MOST_IN_MEMORY {
                 file.flush()?;
             }
@@ -249,7 +249,7 @@ impl Index {
             if !newest.is_full(self.entries) {
                 return Ok(Arc::clone(newest));
             }
-            newest.finish()?;
+            newest.flush()?;
         }
         let last = newest.as_ref().map(|file| file.path().to_owned());
         let after = newest.map_or(0, |file| file.range().end_timestamp + 1);

@@ -1,5 +1,6 @@
-//! The slots of an index file: for each hash the number of the newest entry. Pages of them are in memory as
-//! they stand in the file.
+//! The slots of an index file: for each hash the number of the newest entry. They stay in the file, and what is
+//! new goes into them when it is written, in order of its places: as hashes lie everywhere, holding the pages that are
+//! in use would be holding all.
 
 use std::io::{self, IoSlice};
 
@@ -8,93 +9,97 @@ use bytes::Buf;
 
 /// Bytes of a slot.
 pub(super) const SLOT: u64 = 4;
-/// Slots that are read and written together.
-pub(super) const PAGE: u32 = 1024;
-/// Pages in a row that one write takes.
-const RUN: usize = 256;
+/// Slots of a page, the least that is read or written for new entries.
+const PAGE: u32 = 1024;
+/// Pages in a row that are read and written together.
+const RUN: u32 = 256;
 
-/// Pages of slots, those that were asked for.
-pub(super) struct Slots {
-    pages: Vec<Option<Page>>,
+/// All slots of a file.
+pub(super) struct Slots<'f> {
+    pub file: &'f dyn DiskFile,
+    /// Where they begin.
+    pub start: u64,
+    /// How many there are.
+    pub count: u32,
 }
 
-struct Page {
-    bytes: Box<[u8]>,
-    dirty: bool,
+/// Slots that follow each other, as they stand in the file.
+pub(super) struct Run {
+    first: u32,
+    bytes: Vec<u8>,
 }
 
-impl Slots {
-    /// None of a file's so many slots is in memory.
-    pub fn new(count: u32) -> Self {
-        Self { pages: (0..count.div_ceil(PAGE)).map(|_| None).collect() }
+impl Slots<'_> {
+    /// What a slot holds.
+    pub fn read(&self, slot: u32) -> io::Result<u32> {
+        let mut bytes = [0; SLOT as usize];
+        self.file.read_at(&mut bytes, self.place(slot))?;
+        Ok(u32::from_be_bytes(bytes))
     }
 
-    /// Whether a slot is in memory.
-    pub fn has(&self, slot: u32) -> bool {
-        self.pages.get((slot / PAGE) as usize).is_some_and(Option::is_some)
+    /// All of them, in runs.
+    pub fn all(&self) -> impl Iterator<Item = io::Result<Run>> {
+        (0..self.count).step_by((PAGE * RUN) as usize).map(|first| self.run(first, PAGE * RUN))
     }
 
-    /// Takes the page that a slot is in, unless it is there.
-    pub fn load(&mut self, slot: u32, bytes: Vec<u8>) {
-        if let Some(page) = self.pages.get_mut((slot / PAGE) as usize) {
-            page.get_or_insert_with(|| Page { bytes: bytes.into(), dirty: false });
+    /// Gives `each` the runs that some entries go into, each run with those of it. The entries are given by slot
+    /// and anything else, in order of their slots.
+    pub fn each_run<E>(
+        &self,
+        mut entries: &[(u32, E)],
+        mut each: impl FnMut(&mut Run, &[(u32, E)]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        while let Some((slot, _)) = entries.first() {
+            let first = slot / PAGE;
+            // The next pages, as long as each has an entry.
+            let (mut pages, mut end) = (0, 0);
+            while pages < RUN && entries.get(end).is_some_and(|(slot, _)| slot / PAGE == first + pages) {
+                end += entries[end..].partition_point(|(slot, _)| slot / PAGE == first + pages);
+                pages += 1;
+            }
+            let (those, rest) = entries.split_at(end);
+            each(&mut self.run(first * PAGE, pages * PAGE)?, those)?;
+            entries = rest;
         }
+        Ok(())
     }
 
-    /// What a slot holds; `None` when it is not in memory.
-    pub fn get(&self, slot: u32) -> Option<u32> {
-        let page = self.pages.get((slot / PAGE) as usize)?.as_ref()?;
-        let at = (slot % PAGE) as usize * SLOT as usize;
-        page.bytes.get(at..).map(|mut bytes| bytes.get_u32())
+    /// Writes a run.
+    pub fn write(&self, run: &Run) -> io::Result<()> {
+        self.file.write_at(&mut [IoSlice::new(&run.bytes)], self.place(run.first))
     }
 
-    /// Lets a slot in memory hold a number.
-    pub fn set(&mut self, slot: u32, number: u32) {
-        let at = (slot % PAGE) as usize * SLOT as usize;
-        let page = self.pages.get_mut((slot / PAGE) as usize).and_then(Option::as_mut);
-        if let Some(page) = page {
-            page.bytes[at..at + SLOT as usize].copy_from_slice(&number.to_be_bytes());
-            page.dirty = true;
+    fn run(&self, first: u32, count: u32) -> io::Result<Run> {
+        let mut bytes = vec![0; count.min(self.count - first) as usize * SLOT as usize];
+        self.file.read_at(&mut bytes, self.place(first))?;
+        Ok(Run { first, bytes })
+    }
+
+    fn place(&self, slot: u32) -> u64 {
+        self.start + u64::from(slot) * SLOT
+    }
+}
+
+impl Run {
+    /// Lets a slot of it hold a number. Returns the one that it held.
+    pub fn replace(&mut self, slot: u32, number: u32) -> u32 {
+        let at = (slot - self.first) as usize * SLOT as usize;
+        replace(&mut self.bytes[at..at + SLOT as usize], number)
+    }
+
+    /// Lets each slot hold the number that `number` has for the one it held. Says whether any differs.
+    pub fn map(&mut self, mut number: impl FnMut(u32) -> io::Result<u32>) -> io::Result<bool> {
+        let mut is_changed = false;
+        for slot in self.bytes.chunks_exact_mut(SLOT as usize) {
+            let number = number((&*slot).get_u32())?;
+            is_changed |= replace(slot, number) != number;
         }
-    }
-
-    /// Pages that are not in the file as they are, from a page on: the next ones in a row, with the number
-    /// of the first.
-    pub fn dirty_run(&self, from: usize) -> Option<(usize, Vec<u8>)> {
-        let is_dirty = |page: &&Option<Page>| page.as_ref().is_some_and(|page| page.dirty);
-        let first = from + self.pages.get(from..)?.iter().position(|page| is_dirty(&page))?;
-        let run: Vec<&[u8]> =
-            self.pages[first..].iter().take(RUN).take_while(is_dirty).flatten().map(|page| &*page.bytes).collect();
-        Some((first, run.concat()))
-    }
-
-    /// All pages stand in the file as they are now.
-    pub fn are_written(&mut self) {
-        self.pages.iter_mut().flatten().for_each(|page| page.dirty = false);
-    }
-
-    /// None is in memory any more.
-    pub fn forget(&mut self) {
-        self.pages.iter_mut().for_each(|page| *page = None);
+        Ok(is_changed)
     }
 }
 
-/// Reads the page that a slot is in, of a file with so many slots that begin at `start`.
-pub(super) fn read_page(file: &dyn DiskFile, start: u64, count: u32, slot: u32) -> io::Result<Vec<u8>> {
-    let first = slot / PAGE * PAGE;
-    let mut bytes = vec![0; PAGE.min(count - first) as usize * SLOT as usize];
-    file.read_at(&mut bytes, start + u64::from(first) * SLOT)?;
-    Ok(bytes)
-}
-
-/// Reads a slot of a file whose slots begin at `start`.
-pub(super) fn read_slot(file: &dyn DiskFile, start: u64, slot: u32) -> io::Result<u32> {
-    let mut bytes = [0; SLOT as usize];
-    file.read_at(&mut bytes, start + u64::from(slot) * SLOT)?;
-    Ok(u32::from_be_bytes(bytes))
-}
-
-/// Writes pages in a row.
-pub(super) fn write_pages(file: &dyn DiskFile, start: u64, first: usize, bytes: &[u8]) -> io::Result<()> {
-    file.write_at(&mut [IoSlice::new(bytes)], start + first as u64 * u64::from(PAGE) * SLOT)
+fn replace(mut slot: &mut [u8], number: u32) -> u32 {
+    let before = (&*slot).get_u32();
+    bytes::BufMut::put_u32(&mut slot, number);
+    before
 }
