@@ -12,7 +12,7 @@ use crate::life::Stage;
 use crate::settings::FlushDiskType;
 use crate::stats::SAMPLE_SECONDS;
 
-/// Topics and groups that came into being by themselves are saved so often.
+/// Topics and groups that came into being by themselves are saved so often, the timer's state at every other time.
 const SAVE_TABLES: Duration = Duration::from_millis(500);
 /// Clients that fell silent are looked for so often.
 const EXPIRE_CLIENTS: Duration = Duration::from_secs(10);
@@ -21,6 +21,9 @@ const CHECKPOINT: Duration = Duration::from_secs(30);
 /// How long the indexer lets records gather: who asks by key has what waits put first, so nobody sees it, and
 /// each time it wakes costs as much as some messages.
 const GATHER: Duration = Duration::from_millis(50);
+/// Delayed messages that come, or are due, within so short a time are dealt with together: they share a wake-up, a
+/// write and a flush. A message is late by no more than this for it, and one that is alone not at all.
+const TOGETHER: Duration = Duration::from_millis(4);
 /// Deadlines are looked at this often even if none is near: the clock may be set.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// How long a thread with nothing to do sleeps at most; a stop wakes it.
@@ -55,7 +58,10 @@ pub(crate) async fn keep_house(broker: Arc<Broker>) {
     loop {
         let broker = Arc::clone(&broker);
         let on_disk: Option<fn(&Broker)> = tokio::select! {
-            _ = tables.tick() => Some(Broker::save_tables),
+            _ = tables.tick() => Some(|broker| {
+                broker.save_tables();
+                broker.timer.save_step(&broker.store, broker.now());
+            }),
             _ = offsets.tick() => Some(|broker| {
                 if let Err(error) = broker.offsets.save(broker.now()) {
                     tracing::error!(%error, "consumer offsets cannot be saved; trying again");
@@ -119,11 +125,11 @@ pub(crate) fn start_threads(broker: &Arc<Broker>) -> io::Result<Vec<thread::Join
         })?,
         spawn("schedule", |broker| {
             let sleep = broker.schedule.step(&broker.store, broker.now());
-            broker.schedule.bell.sleep(sleep);
+            broker.schedule.bell.sleep_at_least(TOGETHER, sleep);
         })?,
         spawn("timer", |broker| {
             let sleep = broker.timer.step(&broker.store, broker.now());
-            broker.timer.bell.sleep(sleep);
+            broker.timer.bell.sleep_at_least(TOGETHER, sleep);
         })?,
         spawn("retention", |broker| {
             let sleep = broker.retention.step(broker);

@@ -18,9 +18,22 @@ impl Bell {
         *waited.unwrap_or_else(PoisonError::into_inner).0 = false;
     }
 
+    /// Sleeps like [`Bell::sleep`], but does not hear it for the first `deaf`: what rings it meanwhile is for one
+    /// step to deal with. Without a time to sleep there is no step to wait for.
+    pub fn sleep_at_least(&self, deaf: Duration, timeout: Duration) {
+        if timeout > Duration::ZERO {
+            std::thread::sleep(deaf);
+            self.sleep(timeout.saturating_sub(deaf));
+        }
+    }
+
     /// Ends a sleep.
     pub fn ring(&self) {
-        *self.rung.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.heard.notify_all();
+        let mut rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
+        // Who was told before and has not come yet need not be told again: that would be a system call each time.
+        if !std::mem::replace(&mut *rung, true) {
+            drop(rung);
+            self.heard.notify_all();
+        }
     }
 }

@@ -20,6 +20,7 @@ mod merge;
 mod mortal;
 mod queue;
 mod run;
+mod saving;
 mod waiting;
 pub(crate) mod wish;
 
@@ -39,6 +40,7 @@ use self::foreign::{Foreign, PRECISION};
 use self::handover::{Checkpoint, Pending, Purpose, Writer};
 use self::kept::State;
 use self::queue::{QueueState, TimerQueue};
+use self::saving::Saving;
 use self::waiting::{Recalled, Waiting};
 use crate::bell::Bell;
 use crate::settled;
@@ -59,19 +61,16 @@ const LOOKED_AT: usize = 4 * BATCH;
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// Pause after a failure.
 const PAUSE: Duration = Duration::from_millis(200);
-/// Milliseconds between two savings of the state.
-const SAVE_MS: u64 = 1_000;
-/// The state is saved when the log has grown by so many bytes, so that not more is read at start.
-const SAVE_BYTES: i64 = 64 << 20;
-
 /// The timer. One thread steps it.
 pub(crate) struct Timer {
     /// Rung when a message comes to the wheel topic.
     pub bell: Bell,
     /// Messages that Apache's broker took may wait, too.
     pub is_heir: bool,
-    /// Held by the one who steps or saves.
+    /// Held by the one who steps.
     work: Mutex<Work>,
+    /// Held by the one who saves: meanwhile others step.
+    saving: Mutex<()>,
 }
 
 struct Work {
@@ -89,6 +88,8 @@ struct Work {
     log_offset: i64,
     saved_ms: i64,
     is_saved: bool,
+    /// Nothing is saved any more.
+    is_handed_over: bool,
     /// Messages of the wheel topic's queue before this offset wait for nothing.
     done_to: i64,
 }
@@ -142,6 +143,7 @@ impl Timer {
             log_offset: state.log_offset,
             saved_ms: 0,
             is_saved: is_whole,
+            is_handed_over: false,
             done_to: 0,
         };
         if is_whole {
@@ -149,14 +151,19 @@ impl Timer {
         } else {
             work.rebuild(store)?;
         }
-        Ok(Self { bell: Bell::default(), is_heir: work.foreign_end > 0, work: Mutex::new(work) })
+        Ok(Self {
+            bell: Bell::default(),
+            is_heir: work.foreign_end > 0,
+            work: Mutex::new(work),
+            saving: Mutex::default(),
+        })
     }
 
     /// Takes in what is new and delivers what is due at `now_ms`. Returns how long to sleep until
     /// there is more to do.
     pub fn step(&self, store: &Store, now_ms: i64) -> Duration {
         let mut work = self.lock();
-        let sleep = work.step(store, now_ms).unwrap_or_else(|error| {
+        work.step(store, now_ms).unwrap_or_else(|error| {
             if is_damage(&error) {
                 tracing::error!(%error, "the timer's files are damaged: all that waits is read from the wheel topic");
                 if let Err(error) = work.rebuild(store) {
@@ -166,14 +173,31 @@ impl Timer {
                 tracing::error!(%error, "the timer's files cannot be used; trying again");
             }
             PAUSE
-        });
-        if work.is_to_save(store, now_ms) {
-            work.saved_ms = now_ms;
-            if let Err(error) = work.save(store) {
-                tracing::error!(%error, "the timer's state cannot be saved; trying again");
-            }
+        })
+    }
+
+    /// Saves the state when it is time to. The disk works while the timer goes on: what it takes in and
+    /// delivers meanwhile, a start reads from the log. Call from time to time.
+    pub fn save_step(&self, store: &Store, now_ms: i64) {
+        let _one_at_a_time = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(saving) = self.begin_saving(store, now_ms) else { return };
+        if let Err(error) = self.finish_saving(store, saving) {
+            tracing::error!(%error, "the timer's state cannot be saved; trying again");
         }
-        sleep
+    }
+
+    fn begin_saving(&self, store: &Store, now_ms: i64) -> Option<Saving> {
+        let mut work = self.lock();
+        if work.is_handed_over || !work.is_to_save(store, now_ms) {
+            return None;
+        }
+        work.saved_ms = now_ms;
+        Some(work.saving(store))
+    }
+
+    fn finish_saving(&self, store: &Store, saving: Saving) -> io::Result<()> {
+        let written = saving.write(store);
+        self.lock().end_saving(saving, written)
     }
 
     /// The place in the log of the first message before `end` that waits for its time, or may; `None` when
@@ -198,6 +222,7 @@ impl Timer {
     /// Writes the state, and for Apache's broker what it needs to go on instead of this one. Nothing may be
     /// stepped after it.
     pub fn hand_over(&self, store: &Store, root: &Path, now_ms: i64) -> io::Result<()> {
+        let _one_at_a_time = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
         self.lock().hand_over(store, root, now_ms)
     }
 
@@ -421,13 +446,8 @@ impl Work {
         draft
     }
 
-    fn is_to_save(&self, store: &Store, now_ms: i64) -> bool {
-        // The clock may have been put back.
-        let is_time = now_ms.abs_diff(self.saved_ms) >= SAVE_MS;
-        is_time && (!self.is_saved || store.confirmed_offset() - self.log_offset > SAVE_BYTES)
-    }
-
     fn hand_over(&mut self, store: &Store, root: &Path, now_ms: i64) -> io::Result<()> {
+        self.is_handed_over = true;
         let config = root.join("config");
         let last = self.scanned.checked_sub(1).and_then(|last| store.unit(&self.wheel, 0, last));
         let Some(last) = last.filter(|unit| !unit.is_blank()) else { return self.save(store) };
@@ -456,31 +476,6 @@ impl Work {
         }
         writer.finish(last.physical_offset, last.size, read_time)?;
         checkpoint.save(&*self.disk, &config)
-    }
-
-    fn save(&mut self, store: &Store) -> io::Result<()> {
-        // What the state takes for stored and delivered must not be lost with the power. The store
-        // says why when it fails.
-        if store.flush_step().is_err() {
-            return Ok(());
-        }
-        let mut state = State {
-            scanned: self.scanned,
-            scanned_end: self.scanned_end,
-            // Nothing is on its way now.
-            log_offset: store.confirmed_offset(),
-            foreign_end: self.foreign_end,
-            foreign_check: self.foreign.check,
-            queue: self.queue.state(),
-        };
-        if self.queue.next_time() == Some(self.recalled.time) {
-            // Some of its time wait yet.
-            state.queue.entries.extend(self.recalled.markers());
-        }
-        state.save(&*self.disk, &self.folder)?;
-        self.queue.kept();
-        (self.log_offset, self.is_saved) = (state.log_offset, true);
-        Ok(())
     }
 }
 

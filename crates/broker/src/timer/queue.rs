@@ -94,7 +94,7 @@ impl TimerQueue {
         self.unused.extend(std::mem::take(&mut self.merges).into_values().map(|merge| merge.id));
     }
 
-    /// What to keep. Call [`TimerQueue::kept`] when that has been done.
+    /// What to keep.
     pub fn state(&self) -> QueueState {
         let run =
             |(id, run): (&u64, &Run)| RunState { id: *id, count: run.cursor.count, position: run.cursor.position };
@@ -105,10 +105,21 @@ impl TimerQueue {
         }
     }
 
-    /// The state as it is now has been kept: files that it doesn't name are removed.
-    pub fn kept(&mut self) {
-        for id in std::mem::take(&mut self.unused) {
-            if let Err(error) = self.disk.remove(&run::path(&self.folder, id)) {
+    /// Takes the files that [`TimerQueue::state`] doesn't name as it is now. When it has been kept they can be
+    /// removed, and not before.
+    pub fn take_unused(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.unused)
+    }
+
+    /// Gives them back: the state could not be kept.
+    pub fn still_unused(&mut self, unused: Vec<u64>) {
+        self.unused.extend(unused);
+    }
+
+    /// Removes them.
+    pub fn remove_files(&self, unused: &[u64]) {
+        for id in unused {
+            if let Err(error) = self.disk.remove(&run::path(&self.folder, *id)) {
                 tracing::warn!(id, %error, "a run of timers cannot be removed; the next start does it");
             }
         }

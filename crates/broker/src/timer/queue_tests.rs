@@ -34,7 +34,8 @@ fn open(disk: &Arc<dyn Disk>, limit: usize) -> io::Result<(TimerQueue, i64)> {
 
 fn keep(disk: &Arc<dyn Disk>, queue: &mut TimerQueue, scanned: i64) -> io::Result<()> {
     State { scanned, queue: queue.state(), ..State::default() }.save(&**disk, Path::new(FOLDER))?;
-    queue.kept();
+    let unused = queue.take_unused();
+    queue.remove_files(&unused);
     Ok(())
 }
 
