@@ -13,9 +13,7 @@ use std::time::Duration;
 
 use apogee_net::{Conn, Limits, Service, connect};
 use apogee_wire::Command;
-use apogee_wire::bodies::{
-    Body, DataVersion, RegisterBrokerBody, TopicConfigAndMappingSerializeWrapper, TopicConfigSerializeWrapper,
-};
+use apogee_wire::bodies::{Body, DataVersion, RegisterBrokerBody, TopicConfig, TopicConfigAndMappingSerializeWrapper};
 use apogee_wire::codes::{request, response};
 use apogee_wire::headers::{
     DecodeHeader, QueryDataVersionRequestHeader, QueryDataVersionResponseHeader, RegisterBrokerRequestHeader,
@@ -149,14 +147,20 @@ impl Session<'_> {
         }
         let known = self.registered.filter(|known| known.permission == settings.broker_permission);
         let changes = known.and_then(|known| self.broker.topics.changes_since(known.version));
-        let table = match changes {
-            Some(changes) if changes.put.data_version == known.map(|known| known.version) => return Ok(()),
-            Some(changes) if self.adds => changes.put,
-            _ => self.broker.topics.snapshot(),
-        };
-        let version = table.data_version.unwrap_or_default();
+        let (version, body, compressed) = match changes.map(|changes| changes.put) {
+            Some(some) if some.data_version == known.map(|known| known.version) => return Ok(()),
+            Some(some) if self.adds => {
+                let version = some.data_version.unwrap_or_default();
+                encoded(settings, version, some.topic_config_table.into_values())
+            }
+            _ => {
+                let all = self.broker.topics.snapshot();
+                let topics = all.topic_config_table.0.iter().map(|topic| topic.config.clone());
+                encoded(settings, all.data_version, topics)
+            }
+        }?;
         self.registered = None;
-        self.send(&conn, settings, table, timeout).await?;
+        self.send(&conn, settings, body, compressed, timeout).await?;
         self.registered = Some(Registered { version, permission: settings.broker_permission });
         Ok(())
     }
@@ -186,24 +190,10 @@ impl Session<'_> {
         &self,
         conn: &Conn,
         settings: &BrokerSettings,
-        topics: TopicConfigSerializeWrapper,
+        body: Vec<u8>,
+        compressed: bool,
         timeout: Duration,
     ) -> Result<(), String> {
-        let many = topics.topic_config_table.len() >= COMPRESS_FROM;
-        let mut topics = TopicConfigAndMappingSerializeWrapper {
-            data_version: topics.data_version,
-            topic_config_table: topics.topic_config_table,
-            ..Default::default()
-        };
-        // What the broker as a whole forbids, no topic allows.
-        for topic in topics.topic_config_table.values_mut() {
-            topic.perm &= settings.broker_permission | crate::topics::perm::INHERIT;
-        }
-        let body = RegisterBrokerBody { filter_server_list: Vec::new(), topic_config_serialize_wrapper: topics };
-        let body = match many {
-            true => body.encode_compressed().map_err(|error| format!("the registration cannot be written: {error}"))?,
-            false => body.encode(),
-        };
         let header = RegisterBrokerRequestHeader {
             broker_name: &settings.broker_name,
             broker_addr: &self.broker.advertised,
@@ -212,7 +202,7 @@ impl Session<'_> {
             broker_id: settings.broker_id,
             heartbeat_timeout_millis: None,
             enable_acting_master: Some(false),
-            compressed: Some(many),
+            compressed: Some(compressed),
             body_crc32: Some(apogee_message::crc31(&body) as i32),
         };
         let registration = Command::request(request::REGISTER_BROKER).with_header(&header).with_body(body);
@@ -235,6 +225,30 @@ impl Session<'_> {
         let _ = conn.call(goodbye, Duration::from_secs(1)).await;
         conn.close("the broker stops");
     }
+}
+
+/// A registration's version and body, and whether that is compressed: then the topics are never all there at once.
+fn encoded(
+    settings: &BrokerSettings,
+    version: DataVersion,
+    topics: impl ExactSizeIterator<Item = TopicConfig>,
+) -> Result<(DataVersion, Vec<u8>, bool), String> {
+    let compressed = topics.len() >= COMPRESS_FROM;
+    // What the broker as a whole forbids, no topic allows.
+    let allowed = settings.broker_permission | crate::topics::perm::INHERIT;
+    let topics = topics.map(|topic| TopicConfig { perm: topic.perm & allowed, ..topic });
+    let body = if compressed {
+        let body = RegisterBrokerBody::compress_topics(version, topics);
+        body.map_err(|error| format!("the registration cannot be written: {error}"))?
+    } else {
+        let topics = TopicConfigAndMappingSerializeWrapper {
+            data_version: Some(version),
+            topic_config_table: topics.map(|topic| (topic.topic_name.clone(), topic)).collect(),
+            ..Default::default()
+        };
+        RegisterBrokerBody { filter_server_list: Vec::new(), topic_config_serialize_wrapper: topics }.encode()
+    };
+    Ok((version, body, compressed))
 }
 
 /// Whether a name server keeps the topics that a registration does not name.

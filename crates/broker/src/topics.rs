@@ -69,7 +69,7 @@ struct Inner {
 /// All topics as they were at some moment, written as a [`TopicConfigSerializeWrapper`] is.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Shared {
+pub(crate) struct Snapshot {
     pub data_version: DataVersion,
     pub topic_config_table: ByName,
 }
@@ -118,7 +118,7 @@ impl TopicTable {
 
     /// All topics, by name.
     pub fn all(&self) -> Vec<Arc<Topic>> {
-        self.shared().topic_config_table.0
+        self.snapshot().topic_config_table.0
     }
 
     /// Number of topics.
@@ -204,20 +204,13 @@ impl TopicTable {
         removed.is_some()
     }
 
-    /// The table as peers and the file have it.
-    pub fn snapshot(&self) -> TopicConfigSerializeWrapper {
-        let inner = self.read();
-        let configs = inner.topics.iter().map(|(name, topic)| (name.to_string(), topic.config.clone()));
-        TopicConfigSerializeWrapper { data_version: Some(inner.version), topic_config_table: configs.collect() }
-    }
-
-    /// The same without a copy of each topic: what changes later, changes elsewhere.
-    pub(crate) fn shared(&self) -> Shared {
+    /// The table as it is now, without a copy of each topic: what changes later, changes elsewhere.
+    pub(crate) fn snapshot(&self) -> Snapshot {
         let inner = self.read();
         let (version, mut topics) = (inner.version, inner.topics.values().cloned().collect::<Vec<_>>());
         drop(inner);
         topics.sort_unstable_by(|one, other| one.name.cmp(&other.name));
-        Shared { data_version: version, topic_config_table: ByName(topics) }
+        Snapshot { data_version: version, topic_config_table: ByName(topics) }
     }
 
     /// What changed since a version of the table, and the version now. `None` when that is too long ago
@@ -232,12 +225,12 @@ impl TopicTable {
 
     /// Makes all that changed before the call durable; costs what changed.
     pub fn save(&self) -> Result<(), PersistError> {
-        self.file.save(|| self.take_unsaved(), || self.shared())
+        self.file.save(|| self.take_unsaved(), || self.snapshot())
     }
 
     /// Writes the file as upstream's broker reads it.
     pub fn close(&self) -> Result<(), PersistError> {
-        self.file.close(|| self.take_unsaved(), || self.shared())
+        self.file.close(|| self.take_unsaved(), || self.snapshot())
     }
 
     fn take_unsaved(&self) -> Option<Change<TopicConfigSerializeWrapper>> {
@@ -406,7 +399,10 @@ mod tests {
         table.update([TopicConfig { attributes, ..TopicConfig::new("\u{e9}\"", 3) }], 6);
         table.close().unwrap();
         let written = apogee_base::disk::read(&disk, Path::new("/c/topics.json")).unwrap();
-        assert_eq!(String::from_utf8(written), String::from_utf8(table.snapshot().encode_pretty()));
+        let topics = table.all().into_iter().map(|topic| (topic.name.to_string(), topic.config.clone()));
+        let whole =
+            TopicConfigSerializeWrapper { data_version: Some(table.version()), topic_config_table: topics.collect() };
+        assert_eq!(String::from_utf8(written), String::from_utf8(whole.encode_pretty()));
     }
 
     #[test]

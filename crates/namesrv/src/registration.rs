@@ -1,6 +1,6 @@
 //! Reads the body of a broker's registration, in both of its forms.
 
-use apogee_wire::bodies::{Body, BodyError, DataVersion, RegisterBrokerBody};
+use apogee_wire::bodies::{Body, BodyError, DataVersion, RegisterBrokerBody, TopicConfig};
 
 use crate::routes::{Content, TopicEntry};
 
@@ -26,24 +26,29 @@ impl Encoded<'_> {
 
     /// Topics, mappings and filter servers.
     pub fn content(self) -> Result<Content, BodyError> {
-        let body = match self.body {
+        let mut topics = Vec::new();
+        let mut body = match self.body {
             [] => RegisterBrokerBody::default(),
-            body if self.compressed => RegisterBrokerBody::decode_compressed(body)?,
+            body if self.compressed => {
+                RegisterBrokerBody::decode_compressed_to(body, |topic| topics.push(entry(topic)))?
+            }
             body => RegisterBrokerBody::decode(body)?,
         };
-        let topics =
-            body.topic_config_serialize_wrapper.topic_config_table.into_iter().map(|(name, topic)| TopicEntry {
-                name: name.into(),
-                read: topic.read_queue_nums,
-                write: topic.write_queue_nums,
-                perm: topic.perm,
-                sys_flag: topic.topic_sys_flag,
-            });
-        Ok(Content {
-            topics: topics.collect(),
-            statics: body.topic_config_serialize_wrapper.topic_queue_mapping_info_map.into_iter().collect(),
-            filter_servers: body.filter_server_list,
-        })
+        let wrapper = &mut body.topic_config_serialize_wrapper;
+        let named = std::mem::take(&mut wrapper.topic_config_table).into_iter();
+        topics.extend(named.map(|(topic_name, topic)| entry(TopicConfig { topic_name, ..topic })));
+        let statics = std::mem::take(&mut wrapper.topic_queue_mapping_info_map);
+        Ok(Content { topics, statics: statics.into_iter().collect(), filter_servers: body.filter_server_list })
+    }
+}
+
+fn entry(topic: TopicConfig) -> TopicEntry {
+    TopicEntry {
+        name: topic.topic_name.into(),
+        read: topic.read_queue_nums,
+        write: topic.write_queue_nums,
+        perm: topic.perm,
+        sys_flag: topic.topic_sys_flag,
     }
 }
 

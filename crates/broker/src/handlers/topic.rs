@@ -22,7 +22,7 @@ use crate::error::BrokerError;
 use crate::message_type;
 use crate::settings::BrokerSettings;
 use crate::stats::Kind;
-use crate::topics::{MOST_QUEUES, TopicTable, perm};
+use crate::topics::{ByName, MOST_QUEUES, Snapshot, TopicTable, perm};
 
 /// `UPDATE_AND_CREATE_TOPIC`: one topic, by header.
 pub(crate) fn update(broker: &Broker, conn: &Arc<Conn>, request: &Command) -> Answer {
@@ -103,15 +103,14 @@ fn is_system(settings: &BrokerSettings, topic: &str) -> bool {
 
 /// `GET_ALL_TOPIC_CONFIG`: all topics, in pages.
 pub(crate) fn all(broker: &Broker, _: &Arc<Conn>, request: &Command) -> Answer {
-    let table = broker.topics.snapshot();
-    let total = i32::try_from(table.topic_config_table.len()).unwrap_or(i32::MAX);
-    let version = table.data_version.map(|version| version.encode()).unwrap_or_default();
-    let topics: Vec<_> = table.topic_config_table.into_iter().collect();
-    let topics = answer::page(request, topics, "topicSeq", "maxTopicNum", &version);
+    let Snapshot { data_version: version, topic_config_table: ByName(topics) } = broker.topics.snapshot();
+    let total = i32::try_from(topics.len()).unwrap_or(i32::MAX);
+    let topics = answer::page(request, topics, "topicSeq", "maxTopicNum", &version.encode());
+    let topics = topics.iter().map(|topic| (topic.name.to_string(), topic.config.clone()));
     let body = TopicConfigAndMappingSerializeWrapper {
-        data_version: table.data_version,
+        data_version: Some(version),
         mapping_data_version: Some(DataVersion::new(broker.started_ms)),
-        topic_config_table: topics.into_iter().collect(),
+        topic_config_table: topics.collect(),
         ..Default::default()
     };
     let head = GetAllTopicConfigResponseHeader { total_topic_num: Some(total) };
