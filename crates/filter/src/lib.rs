@@ -66,6 +66,13 @@ impl Expression {
         evaluate::outcome(&self.root, &self.names, variables)
     }
 
+    /// The texts of which a name has one wherever the expression is true; `None` where it may have others, or
+    /// none. Who knows something of that name's value beforehand can so rule messages out.
+    pub fn texts_of(&self, name: &str) -> Option<Vec<&str>> {
+        let at = self.names.iter().position(|known| **known == *name)?;
+        self.root.texts_of(at)
+    }
+
     /// How many operators, literals and names it has: what one message can cost.
     pub fn terms(&self) -> usize {
         self.terms

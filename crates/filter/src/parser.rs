@@ -44,6 +44,25 @@ impl Node {
     fn is_boolean(&self) -> bool {
         !matches!(self, Self::Number(_) | Self::Text(_) | Self::Name(_) | Self::Negative(_))
     }
+
+    /// The texts of which the name at an index has one wherever this is true; `None`: it is not bound to any.
+    pub fn texts_of(&self, name: usize) -> Option<Vec<&str>> {
+        match self {
+            Self::Equal(operands) => match &**operands {
+                [Self::Name(at), Self::Text(text)] | [Self::Text(text), Self::Name(at)] if *at == name => {
+                    Some(vec![text])
+                }
+                _ => None,
+            },
+            Self::In(at, texts, false) if *at == name => Some(texts.iter().map(|text| &**text).collect()),
+            Self::All(operands) => operands.iter().filter_map(|operand| operand.texts_of(name)).min_by_key(Vec::len),
+            Self::Any(operands) => {
+                let texts: Option<Vec<_>> = operands.iter().map(|operand| operand.texts_of(name)).collect();
+                Some(texts?.concat())
+            }
+            _ => None,
+        }
+    }
 }
 
 /// A node, how deep it is, and where it begins, in bytes.

@@ -50,6 +50,35 @@ fn errors_name_their_place_and_cause() {
 }
 
 #[test]
+fn the_texts_that_a_true_expression_needs_are_told() {
+    let texts = |text: &str| {
+        let expression = Expression::compile(text).expect(text);
+        let mut texts: Vec<String> = expression.texts_of("t")?.into_iter().map(str::to_owned).collect();
+        texts.sort();
+        Some(texts.join(" "))
+    };
+    for (text, needed) in [
+        ("t = 'x'", Some("x")),
+        ("'x' = t", Some("x")),
+        ("t IN ('y', 'x')", Some("x y")),
+        ("a > 3 AND t = 'x' AND b", Some("x")),
+        ("t IN ('x', 'y') AND t = 'y'", Some("y")),
+        ("t = 'x' OR t = 'y' AND a = 1", Some("x y")),
+        ("t = 'x' OR a = 1", None),
+        ("t = 3", None),
+        ("t <> 'x'", None),
+        ("NOT t = 'x'", None),
+        ("t NOT IN ('x')", None),
+        ("t IS NULL", None),
+        ("(t = 'x') = FALSE", None),
+        ("t CONTAINS 'x'", None),
+        ("a = 'x'", None),
+    ] {
+        assert_eq!(texts(text).as_deref(), needed, "{text}");
+    }
+}
+
+#[test]
 fn what_is_over_a_limit_is_refused() {
     let limits = [
         (format!("{}a{}", "(".repeat(MAX_DEPTH + 1), ")".repeat(MAX_DEPTH + 1)), "nested"),

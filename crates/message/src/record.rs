@@ -115,15 +115,17 @@ impl<'r> Record<'r> {
         if (size as usize) < LEAST {
             return Err(RecordError::Lengths);
         }
-        let mut rest = bytes.get(8..size as usize).ok_or(RecordError::Short)?;
-        let rest = &mut rest;
-        let body_crc = rest.try_get_u32().map_err(short)?;
-        let queue_id = rest.try_get_i32().map_err(short)?;
-        let flag = rest.try_get_i32().map_err(short)?;
-        let queue_offset = rest.try_get_i64().map_err(short)?;
-        let physical_offset = rest.try_get_i64().map_err(short)?;
-        let sys_flag = rest.try_get_i32().map_err(short)?;
-        let born_timestamp = rest.try_get_i64().map_err(short)?;
+        let rest = bytes.get(8..size as usize).ok_or(RecordError::Short)?;
+        // Of a known length, so that it's checked once for all of its fields.
+        let (head, mut rest) = rest.split_first_chunk::<40>().ok_or(RecordError::Lengths)?;
+        let (mut head, rest) = (&head[..], &mut rest);
+        let body_crc = head.get_u32();
+        let queue_id = head.get_i32();
+        let flag = head.get_i32();
+        let queue_offset = head.get_i64();
+        let physical_offset = head.get_i64();
+        let sys_flag = head.get_i32();
+        let born_timestamp = head.get_i64();
         let born_host = get_host(rest, sys_flag & sysflag::BORN_HOST_V6 != 0)?;
         let store_timestamp = rest.try_get_i64().map_err(short)?;
         let store_host = get_host(rest, sys_flag & sysflag::STORE_HOST_V6 != 0)?;
@@ -221,6 +223,7 @@ fn take<'r>(rest: &mut &'r [u8], length: usize) -> Result<&'r [u8], RecordError>
     rest.split_off(..length).ok_or(RecordError::Lengths)
 }
 
+#[inline]
 fn get_host(rest: &mut &[u8], v6: bool) -> Result<SocketAddr, RecordError> {
     let ip = if v6 {
         IpAddr::from(rest.try_get_u128().map_err(short)?.to_be_bytes())

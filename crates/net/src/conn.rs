@@ -145,13 +145,13 @@ impl Conn {
     /// another thread this wakes the task. A closed connection drops it.
     pub fn reply(&self, command: &Command) {
         let body = (!command.body.is_empty()).then(|| command.body.clone());
-        self.push(command, body.into_iter());
+        self.push(command, command.body.len(), body.into_iter());
     }
 
     /// Queues a frame whose body is made of slices; none is copied unless tiny. The command's own
     /// body is ignored.
-    pub fn reply_parts(&self, head: &Command, slices: impl Iterator<Item = Bytes> + Clone) {
-        self.push(head, slices);
+    pub fn reply_parts(&self, head: &Command, slices: Vec<Bytes>) {
+        self.push(head, slices.iter().map(Bytes::len).sum(), slices.into_iter());
     }
 
     /// Does something on the connection's task, where it need not wake the task again to send what comes
@@ -239,12 +239,12 @@ impl Conn {
         calls.waiting.clear();
     }
 
-    fn push(&self, head: &Command, body: impl Iterator<Item = Bytes> + Clone) {
+    fn push(&self, head: &Command, length: usize, body: impl Iterator<Item = Bytes>) {
         if !self.is_open() {
             return;
         }
         let mut outbound = self.lock_outbound();
-        let bytes = outbound.push(head, body);
+        let bytes = outbound.push(head, length, body);
         let waker = outbound.waker.take();
         let queued = self.queued.fetch_add(bytes, Ordering::Relaxed) + bytes;
         drop(outbound);

@@ -25,9 +25,8 @@ pub(crate) struct Outbound {
 }
 
 impl Outbound {
-    /// Queues one frame; returns its length in bytes.
-    pub(crate) fn push(&mut self, head: &Command, body: impl Iterator<Item = Bytes> + Clone) -> usize {
-        let length = body.clone().map(|slice| slice.len()).sum();
+    /// Queues one frame, whose body has `length` bytes; returns its own length in bytes.
+    pub(crate) fn push(&mut self, head: &Command, length: usize, body: impl Iterator<Item = Bytes>) -> usize {
         let start = self.tail.len();
         frame::encode_head(head, length, &mut self.tail);
         let head_length = self.tail.len() - start;

@@ -24,7 +24,7 @@ impl Service for Echo {
             1 => conn.reply(&Command::response_to(request, 0).with_body(request.body.clone())),
             2 => {
                 let slices = [b"a", b"b"].map(|byte| Bytes::from(byte.repeat(100_000)));
-                conn.reply_parts(&Command::response_to(request, 0), slices.into_iter());
+                conn.reply_parts(&Command::response_to(request, 0), slices.to_vec());
             }
             3 => {
                 let (conn, request) = (Arc::clone(conn), request.clone());

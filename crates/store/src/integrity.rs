@@ -11,7 +11,7 @@ use apogee_message::names::LMQ_PREFIX;
 use apogee_message::record::Record;
 use bytes::Bytes;
 
-use crate::log::file_name;
+use crate::log::{View, file_name};
 use crate::queue::{Queue, Unit};
 use crate::scan::{Checks, Damage, Found, Scan};
 use crate::store::Store;
@@ -74,11 +74,18 @@ impl Store {
 
     /// The record that a unit of a queue leads to. A unit that leads elsewhere is put right.
     pub(crate) fn led_to(&self, queue: &Queue, offset: i64, unit: Unit) -> Led {
-        let damage = match self.meant(queue, offset, unit) {
-            Ok(bytes) => return Led::Record(bytes, unit),
-            Err(None) => return Led::Gone,
-            Err(Some(damage)) => damage,
-        };
+        let mut view = View::default();
+        let meant = self.meant(&mut view, queue, offset, unit).map(|_| ());
+        match meant.map(|()| view.slice(unit.physical_offset, unit.size as usize)) {
+            Ok(bytes) => bytes.map_or(Led::Damaged, |bytes| Led::Record(bytes, unit)),
+            Err(reason) => self.led_astray(queue, offset, unit, reason),
+        }
+    }
+
+    /// The same for a unit whose record isn't the one meant, or was removed, as [`Self::meant`] said.
+    #[cold]
+    pub(crate) fn led_astray(&self, queue: &Queue, offset: i64, unit: Unit, reason: Option<Damage>) -> Led {
+        let Some(damage) = reason else { return Led::Gone };
         // Told when the store was opened.
         if self.log.is_missing(unit.physical_offset) {
             return Led::Damaged;
@@ -118,18 +125,24 @@ impl Store {
     }
 
     /// The record of a unit if it is the one meant. `None` as the reason: it was removed.
-    fn meant(&self, queue: &Queue, offset: i64, unit: Unit) -> Result<Bytes, Option<Damage>> {
+    pub(crate) fn meant<'v>(
+        &self,
+        view: &'v mut View,
+        queue: &Queue,
+        offset: i64,
+        unit: Unit,
+    ) -> Result<Record<'v>, Option<Damage>> {
         let at = unit.physical_offset;
-        if at >= 0 && at < self.log.min_offset() && unit.size > 0 && !self.is_amid(queue, offset) {
-            return Err(None);
-        }
-        let bytes = self.log.slice(at, unit.size as usize).ok_or(Damage::NotMeant)?;
-        let record = self.checked(&bytes, at).inspect_err(|damage| {
+        let Some(bytes) = self.log.look(view, at, unit.size as usize) else {
+            let is_gone = at >= 0 && at < self.log.min_offset() && unit.size > 0 && !self.is_amid(queue, offset);
+            return Err((!is_gone).then_some(Damage::NotMeant));
+        };
+        let record = self.checked(bytes, at).inspect_err(|damage| {
             if !matches!(damage, Damage::Unreadable(_) | Damage::Elsewhere(_)) {
                 self.tell(at, damage);
             }
         })?;
-        if record.size == unit.size && is_of(&record, queue, offset) { Ok(bytes) } else { Err(Some(Damage::NotMeant)) }
+        if record.size == unit.size && is_of(&record, queue, offset) { Ok(record) } else { Err(Some(Damage::NotMeant)) }
     }
 
     /// Whether the message before this one is there still: then this one was not removed.
@@ -144,7 +157,7 @@ impl Store {
         let (min, max) = queue.range();
         let neighbour = |offset: i64| {
             let unit = self.queues.read(queue, offset, 1).ok()?.first().copied()?;
-            self.meant(queue, offset, unit).ok().map(|_| unit)
+            self.meant(&mut View::default(), queue, offset, unit).ok().map(|_| unit)
         };
         let before = (min.max(offset - NEIGHBOURS)..offset).rev().find_map(neighbour);
         let after = (offset + 1..max.min(offset + 1 + NEIGHBOURS)).find_map(neighbour);
@@ -180,6 +193,6 @@ impl Store {
 /// Whether a record is the one of a place in a queue.
 fn is_of(record: &Record<'_>, queue: &Queue, offset: i64) -> bool {
     // A light queue is named among the properties of its records, not by their topic.
-    let is_light = queue.topic.starts_with(LMQ_PREFIX);
-    is_light || (record.queue_offset == offset && record.queue_id == queue.id && record.topic == &*queue.topic)
+    let is_light = || queue.topic.starts_with(LMQ_PREFIX);
+    (record.queue_offset == offset && record.queue_id == queue.id && record.topic == &*queue.topic) || is_light()
 }

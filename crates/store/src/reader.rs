@@ -6,6 +6,7 @@ use apogee_message::record::Record;
 use bytes::Bytes;
 
 use crate::integrity::Led;
+use crate::log::View;
 use crate::queue::{SharedQueue, Unit};
 use crate::scan::{Checks, Damage, Found, Scan};
 use crate::store::Store;
@@ -90,7 +91,7 @@ pub trait Filter {
     fn by_unit(&mut self, tag_code: i64) -> bool;
 
     /// Whether a message that [`Filter::by_unit`] let pass is wanted, by its record.
-    fn by_record(&mut self, record: &[u8]) -> Verdict {
+    fn by_record(&mut self, record: &Record<'_>) -> Verdict {
         let _ = record;
         Verdict::Take
     }
@@ -130,6 +131,8 @@ const READ_AHEAD: i64 = 256 << 10;
 const MOST_OF_ONE: i64 = 4 << 20;
 /// Units looked at in one go.
 const STEP: usize = 256;
+/// Records whose memory is asked for together: about as many as a processor has outstanding.
+const TOUCHED: usize = 8;
 /// Messages in a row without a time that a search by time looks over.
 const MOST_WITHOUT_TIME: i64 = 32;
 /// Units looked at by one read that finds no match, as upstream has it.
@@ -174,10 +177,11 @@ impl Store {
         let mut result = ended(ReadStatus::NoMatchedMessage, offset, min, max);
         let log_end = self.log.written();
         let (mut looked_at, mut fetched) = (0, 0);
+        let mut view = View::default();
         let mut last = Unit { physical_offset: log_end, size: 0, tag_code: 0 };
         'looking: while result.next_offset < max && looked_at < MOST_LOOKED_AT.max(limits.messages * 20) {
-            // A read with few messages left to take needs few units.
-            let step = STEP.min(limits.messages.max(1) * 4);
+            // Most reads take what they look at, and those with few messages to take need few units.
+            let step = STEP.min(limits.messages.max(1) * if looked_at == 0 { 1 } else { 4 });
             let units = match self.queues.read(&queue, result.next_offset, step) {
                 Ok(units) => units,
                 Err(error) => {
@@ -192,10 +196,13 @@ impl Store {
                     break;
                 }
             };
+            // Up to here memory was asked for; and whether the unit before was let pass.
+            let (mut touched, mut is_dense) = (0, false);
             for (index, unit) in units.iter().copied().enumerate().take((max - result.next_offset) as usize) {
                 looked_at += 1;
                 if unit.is_blank() || !filter.by_unit(unit.tag_code) {
                     result.next_offset += 1;
+                    is_dense = false;
                     continue;
                 }
                 let cold = log_end.saturating_sub(unit.physical_offset) > self.options.hot_bytes as i64;
@@ -210,28 +217,42 @@ impl Store {
                 if may_wait && unit.end_offset() > fetched {
                     fetched = self.prefetch(&units[index..]);
                 }
-                let (slice, unit) = match self.led_to(&queue, result.next_offset, unit) {
-                    Led::Record(slice, unit) => (slice, unit),
-                    Led::Gone => {
-                        result.next_offset += 1;
-                        if result.messages == 0 {
-                            result.status = ReadStatus::MessageWasRemoving;
-                        }
-                        continue;
-                    }
-                    Led::Damaged => {
-                        result.next_offset += 1;
-                        continue;
-                    }
-                };
-                match filter.by_record(&slice) {
-                    Verdict::Take => self.join(&mut result.slices, &last, &unit, slice),
-                    Verdict::Skip => {
-                        result.next_offset += 1;
-                        continue;
-                    }
-                    Verdict::Stop => break 'looking,
+                if is_dense && !may_wait && index >= touched {
+                    touched = units.len().min(index + TOUCHED.min(limits.messages - result.messages));
+                    let bytes =
+                        units[index..touched].iter().map(|unit| view.touch(unit.physical_offset, unit.size as usize));
+                    std::hint::black_box(bytes.fold(0, |all, byte| all ^ byte));
                 }
+                is_dense = true;
+                let meant = self.meant(&mut view, &queue, result.next_offset, unit);
+                let (verdict, elsewhere, unit) = match meant.map(|record| filter.by_record(&record)) {
+                    Ok(verdict) => (verdict, None, unit),
+                    Err(reason) => match self.led_astray(&queue, result.next_offset, unit, reason) {
+                        Led::Record(bytes, right) => {
+                            let verdict =
+                                Record::read(&bytes).map_or(Verdict::Skip, |record| filter.by_record(&record));
+                            (verdict, Some(bytes), right)
+                        }
+                        Led::Gone => {
+                            result.next_offset += 1;
+                            if result.messages == 0 {
+                                result.status = ReadStatus::MessageWasRemoving;
+                            }
+                            continue;
+                        }
+                        Led::Damaged => (Verdict::Skip, None, unit),
+                    },
+                };
+                let slice = match verdict {
+                    Verdict::Take => elsewhere.or_else(|| view.slice(unit.physical_offset, unit.size as usize)),
+                    Verdict::Skip => None,
+                    Verdict::Stop => break 'looking,
+                };
+                let Some(slice) = slice else {
+                    result.next_offset += 1;
+                    continue;
+                };
+                self.join(&mut result.slices, &view, &last, &unit, slice);
                 (last, result.status) = (unit, ReadStatus::Found);
                 result.messages += 1;
                 result.bytes += unit.size as usize;
@@ -258,13 +279,15 @@ impl Store {
     }
 
     /// Adds a record's slice, as a longer last slice when the record follows the one before it.
-    fn join(&self, slices: &mut Vec<Bytes>, last: &Unit, unit: &Unit, slice: Bytes) {
+    fn join(&self, slices: &mut Vec<Bytes>, view: &View, last: &Unit, unit: &Unit, slice: Bytes) {
         if let Some(before) = slices.last_mut()
             && last.end_offset() == unit.physical_offset
-            && let Some(both) = self.log.slice(unit.physical_offset - before.len() as i64, before.len() + slice.len())
         {
-            *before = both;
-            return;
+            let (from, length) = (unit.physical_offset - before.len() as i64, before.len() + slice.len());
+            if let Some(both) = view.slice(from, length).or_else(|| self.log.slice(from, length)) {
+                *before = both;
+                return;
+            }
         }
         slices.push(slice);
     }

@@ -79,6 +79,12 @@ pub trait DiskFile: Send + Sync {
     /// A part of a file that is never cut while it is in use. On a real disk this is the mapped
     /// file, not a copy. An error when the file is shorter.
     fn slice(&self, offset: u64, length: usize) -> io::Result<Bytes>;
+    /// For many looks at one file: a part of it from some place up to `end`, which holds what [`Self::slice`]
+    /// returns. On a real disk all before `end`, for it costs no more. Returns where the part begins, too.
+    fn view(&self, offset: u64, length: usize, end: u64) -> io::Result<(u64, Bytes)> {
+        let _ = end;
+        Ok((offset, self.slice(offset, length)?))
+    }
     /// Has a part read into memory soon. Only a hint: it does not wait, and cannot fail.
     fn prefetch(&self, offset: u64, length: u64);
     /// Makes what was written durable.

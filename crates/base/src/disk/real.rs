@@ -160,6 +160,11 @@ impl DiskFile for RealFile {
         Ok(map.slice(offset as usize..end))
     }
 
+    fn view(&self, offset: u64, length: usize, end: u64) -> io::Result<(u64, Bytes)> {
+        let least = offset.checked_add(length as u64).ok_or(io::ErrorKind::UnexpectedEof)?;
+        Ok((0, self.slice(0, usize::try_from(least.max(end)).map_err(|_| io::ErrorKind::UnexpectedEof)?)?))
+    }
+
     fn prefetch(&self, offset: u64, length: u64) {
         // A file system that cannot do it reads when the bytes are touched.
         let _ = fadvise(&self.file, offset, NonZeroU64::new(length), Advice::WillNeed);

@@ -1,6 +1,7 @@
 //! What a client wants of a topic.
 
 use apogee_filter::{Expression, MessageVariables, SyntaxError};
+use apogee_message::names::property;
 use apogee_message::record::Record;
 use apogee_message::tag::java_hash;
 use apogee_store::{Filter, Verdict};
@@ -25,7 +26,11 @@ enum Wanted {
     All,
     /// Hash codes of the tags wanted, in order.
     Tags(Box<[i32]>),
-    Sql(Result<Expression, SyntaxError>),
+    Sql {
+        expression: Result<Expression, SyntaxError>,
+        /// Hash codes of the tags of which a message must have one, in order; `None`: any may match.
+        codes: Option<Box<[i32]>>,
+    },
     /// An expression type that the broker does not know.
     Unknown,
 }
@@ -46,15 +51,14 @@ impl Subscription {
     /// expression; a SQL92 expression is compiled.
     pub fn new(data: SubscriptionData) -> Self {
         let wanted = match data.expression_type.as_deref() {
-            Some(SQL92) => Wanted::Sql(Expression::compile(data.sub_string.as_deref().unwrap_or_default())),
+            Some(SQL92) => {
+                let expression = Expression::compile(data.sub_string.as_deref().unwrap_or_default());
+                let tags = expression.as_ref().ok().and_then(|expression| expression.texts_of(property::TAGS));
+                Wanted::Sql { codes: tags.map(|tags| codes(tags.into_iter())), expression }
+            }
             Some(kind) if !kind.is_empty() && kind != TAG => Wanted::Unknown,
             _ if data.class_filter_mode || wants_all(&data) => Wanted::All,
-            _ if data.code_set.is_empty() => {
-                let mut codes: Vec<i32> = tags(data.sub_string.as_deref().unwrap_or_default()).map(java_hash).collect();
-                codes.sort_unstable();
-                codes.dedup();
-                Wanted::Tags(codes.into())
-            }
+            _ if data.code_set.is_empty() => Wanted::Tags(codes(tags(data.sub_string.as_deref().unwrap_or_default()))),
             _ => Wanted::Tags(data.code_set.iter().copied().collect()),
         };
         Self { data, wanted }
@@ -106,8 +110,8 @@ impl Subscription {
     pub fn check(&self, by_properties: bool) -> Result<(), Unusable> {
         match &self.wanted {
             Wanted::Unknown => Err(Unusable::Type(self.kind().to_owned())),
-            Wanted::Sql(_) if !by_properties => Err(Unusable::Type(self.kind().to_owned())),
-            Wanted::Sql(Err(error)) => Err(Unusable::Syntax(error.clone())),
+            Wanted::Sql { .. } if !by_properties => Err(Unusable::Type(self.kind().to_owned())),
+            Wanted::Sql { expression: Err(error), .. } => Err(Unusable::Syntax(error.clone())),
             _ => Ok(()),
         }
     }
@@ -115,8 +119,8 @@ impl Subscription {
     /// What the client's owner should know of the expression.
     pub fn complaint(&self) -> Option<String> {
         match &self.wanted {
-            Wanted::Sql(Err(error)) => Some(error.to_string()),
-            Wanted::Sql(Ok(expression)) => {
+            Wanted::Sql { expression: Err(error), .. } => Some(error.to_string()),
+            Wanted::Sql { expression: Ok(expression), .. } => {
                 let from = expression.ignored_from()?;
                 Some(format!("position {from}: the expression is complete; the rest is ignored"))
             }
@@ -126,11 +130,15 @@ impl Subscription {
     }
 
     /// Whether a message with that tag code may be wanted. Different tags can have the same code:
-    /// clients compare the tags themselves.
+    /// clients compare the tags themselves, and an expression is evaluated.
     pub fn wants(&self, tag_code: i64) -> bool {
         match &self.wanted {
             // A code is a 32-bit hash, whatever the width it is stored in.
             Wanted::Tags(codes) => codes.binary_search(&(tag_code as i32)).is_ok(),
+            // What is no hash, as when a message is due, says nothing of the tag.
+            Wanted::Sql { codes: Some(codes), .. } => {
+                i32::try_from(tag_code).map_or(true, |code| codes.binary_search(&code).is_ok())
+            }
             _ => true,
         }
     }
@@ -178,18 +186,17 @@ impl Filter for Picker<'_> {
         self.subscription.wants(tag_code)
     }
 
-    fn by_record(&mut self, record: &[u8]) -> Verdict {
+    fn by_record(&mut self, record: &Record<'_>) -> Verdict {
         let expression = match &self.subscription.wanted {
             Wanted::All | Wanted::Tags(_) => return Verdict::Take,
-            Wanted::Sql(Ok(expression)) => expression,
-            Wanted::Sql(Err(_)) | Wanted::Unknown => return Verdict::Skip,
+            Wanted::Sql { expression: Ok(expression), .. } => expression,
+            Wanted::Sql { expression: Err(_), .. } | Wanted::Unknown => return Verdict::Skip,
         };
         if self.work > Self::MOST_WORK {
             return Verdict::Stop;
         }
-        let Ok(record) = Record::read(record) else { return Verdict::Skip };
         self.work += expression.terms() * (Self::LEAST_PROPERTIES + record.properties.len());
-        if expression.matches(&MessageVariables::of(&record)) { Verdict::Take } else { Verdict::Skip }
+        if expression.matches(&MessageVariables::of(record)) { Verdict::Take } else { Verdict::Skip }
     }
 }
 
@@ -198,6 +205,14 @@ fn wants_all(data: &SubscriptionData) -> bool {
         Some(text) => text == ALL || (data.code_set.is_empty() && tags(text).next().is_none()),
         None => data.code_set.is_empty(),
     }
+}
+
+/// The hash codes of tags, in order.
+fn codes<'t>(tags: impl Iterator<Item = &'t str>) -> Box<[i32]> {
+    let mut codes: Vec<i32> = tags.map(java_hash).collect();
+    codes.sort_unstable();
+    codes.dedup();
+    codes.into()
 }
 
 fn tags(expression: &str) -> impl Iterator<Item = &str> {
@@ -266,6 +281,31 @@ mod tests {
         Subscription::by(SQL92, "T", expression, 0)
     }
 
+    fn verdict(subscription: &Subscription, properties: &str) -> Verdict {
+        subscription.picker().by_record(&Record::read(&record(properties)).expect("a record"))
+    }
+
+    #[test]
+    fn a_tag_code_rules_out_only_what_sql_cannot_match() {
+        // Of the same code, so only the properties tell them from each other.
+        let (one, other) = ("Aa", "BB");
+        let code = i64::from(java_hash(one));
+        assert_eq!(code, i64::from(java_hash(other)));
+        let subscription = sql("TAGS = 'Aa' AND a > 3");
+        assert!(subscription.wants(code) && !subscription.wants(TAG_A) && !subscription.wants(0));
+        assert_eq!(verdict(&subscription, "a\u{1}4\u{2}TAGS\u{1}Aa\u{2}"), Verdict::Take);
+        assert_eq!(verdict(&subscription, "a\u{1}4\u{2}TAGS\u{1}BB\u{2}"), Verdict::Skip);
+        // When a message is due stands where its tag code would.
+        assert!(subscription.wants(1_700_000_000_000));
+        for any in
+            ["TAGS = 'Aa' OR a > 3", "TAGS <> 'Aa'", "TAGS IS NULL", "NOT TAGS = 'Aa'", "_tag = 'Aa'", "a = 'Aa'"]
+        {
+            assert!(sql(any).wants(0) && sql(any).wants(TAG_A), "{any}");
+        }
+        let negative = sql("TAGS IN ('polygenelubricants', 'TagA')");
+        assert!(negative.wants(-2_147_483_648) && negative.wants(TAG_A) && !negative.wants(TAG_B));
+    }
+
     fn record(properties: &str) -> Vec<u8> {
         let message = NewMessage {
             topic: "T".into(),
@@ -284,12 +324,11 @@ mod tests {
     }
 
     #[test]
-    fn properties_decide_for_sql_and_tags_do_not() {
+    fn properties_decide_for_sql() {
         let subscription = sql("a > 3 AND TAGS = 'x'");
-        assert!(subscription.wants(TAG_A));
-        assert_eq!(subscription.picker().by_record(&record("a\u{1}4\u{2}TAGS\u{1}x\u{2}")), Verdict::Take);
-        assert_eq!(subscription.picker().by_record(&record("a\u{1}3\u{2}TAGS\u{1}x\u{2}")), Verdict::Skip);
-        assert_eq!(subscription.picker().by_record(b"no record"), Verdict::Skip);
+        assert_eq!(verdict(&subscription, "a\u{1}4\u{2}TAGS\u{1}x\u{2}"), Verdict::Take);
+        assert_eq!(verdict(&subscription, "a\u{1}3\u{2}TAGS\u{1}x\u{2}"), Verdict::Skip);
+        assert_eq!(verdict(&subscription, "a\u{1}4\u{2}TAGS\u{1}y\u{2}"), Verdict::Skip);
         assert!(!subscription.is_alike(&Subscription::to_tags("T", "*", 0)));
         assert!(!subscription.is_alike(&sql("a > 3")) && sql("a > 3").is_alike(&sql("a > 3")));
     }
@@ -297,7 +336,7 @@ mod tests {
     #[test]
     fn what_cannot_be_filtered_by_is_named_and_wants_nothing() {
         let broken = sql("a >> 3");
-        assert_eq!(broken.picker().by_record(&record("a\u{1}4\u{2}")), Verdict::Skip);
+        assert_eq!(verdict(&broken, "a\u{1}4\u{2}"), Verdict::Skip);
         assert!(matches!(broken.check(true), Err(Unusable::Syntax(error)) if error.position == 4));
         assert!(broken.complaint().expect("a complaint").starts_with("position 4: "));
         assert_eq!(sql("a > 3").check(false), Err(Unusable::Type("SQL92".into())));
@@ -305,14 +344,14 @@ mod tests {
         assert!(sql("a > 3 )").complaint().expect("a complaint").starts_with("position 7: "));
         let unknown = Subscription::by("JS", "T", "true", 0);
         assert_eq!(unknown.check(true), Err(Unusable::Type("JS".into())));
-        assert_eq!(unknown.picker().by_record(&record("")), Verdict::Skip);
+        assert_eq!(verdict(&unknown, ""), Verdict::Skip);
     }
 
     #[test]
     fn a_read_ends_when_it_has_cost_enough_but_never_before_its_first_message() {
         let subscription = sql(&vec!["a CONTAINS 'xy'"; 500].join(" OR "));
-        let record = record(&format!("a\u{1}{}\u{2}", "x".repeat(32_000)));
-        let mut picker = subscription.picker();
+        let bytes = record(&format!("a\u{1}{}\u{2}", "x".repeat(32_000)));
+        let (record, mut picker) = (Record::read(&bytes).expect("a record"), subscription.picker());
         let verdicts: Vec<_> = std::iter::repeat_with(|| picker.by_record(&record)).take(10).collect();
         assert_eq!(verdicts[0], Verdict::Skip);
         assert_eq!(verdicts[9], Verdict::Stop);

@@ -156,7 +156,7 @@ impl<'r> Wanted<'r> {
         warm(&read);
         match self.wait_until(broker, &read, parked) {
             Some(deadline_ms) => self.park(broker, conn, request, deadline_ms, &read),
-            None => self.answer(broker, conn, request, &read),
+            None => self.answer(broker, conn, request, read),
         }
     }
 
@@ -237,7 +237,7 @@ impl<'r> Wanted<'r> {
             Ok(false) => {}
             Err(parked) => {
                 let read = self.read(broker);
-                return self.answer(broker, &parked.conn, &parked.request, &read);
+                return self.answer(broker, &parked.conn, &parked.request, read);
             }
         }
         // A message may have come between the read, when the queue ended there, and the parking.
@@ -246,16 +246,16 @@ impl<'r> Wanted<'r> {
         }
     }
 
-    fn answer(&self, broker: &Broker, conn: &Conn, request: &Command, read: &ReadResult) {
+    fn answer(&self, broker: &Broker, conn: &Conn, request: &Command, read: ReadResult) {
         let header = &self.header;
         let far_behind = read.behind_bytes > broker.memory_bytes(&self.settings);
         let suggested = if far_behind { self.slow_broker_id } else { self.broker_id };
-        let answer = Command::response_to(request, code_of(read, self.offset))
+        let answer = Command::response_to(request, code_of(&read, self.offset))
             .with_remark(read.status.name())
             .with_header(&self.head(read.next_offset, read.min_offset, read.max_offset, suggested));
         if read.status == ReadStatus::Found {
             broker.count_pull(header.consumer_group, header.topic, read.messages as u64, read.bytes as u64);
-            conn.reply_parts(&answer, read.slices.iter().cloned());
+            conn.reply_parts(&answer, read.slices);
         } else {
             conn.reply(&answer);
         }

@@ -39,7 +39,7 @@ pub(crate) fn query_message(
     }
     let answer = Command::response_to(request, response::SUCCESS).with_header(&head);
     answer::touch(&found.records);
-    conn.reply_parts(&answer, found.records.into_iter());
+    conn.reply_parts(&answer, found.records);
     Ok(None)
 }
 

@@ -2,6 +2,7 @@
 //! (upstream `CommitLog`, `MappedFileQueue`).
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
@@ -20,6 +21,9 @@ mod confirm;
 pub use append::{Append, AppendDone, Appended};
 pub(crate) use append::{Appender, Health, Limits};
 pub(crate) use confirm::{Confirmer, Told as SendersTold};
+
+/// Bytes of a line of the processor's cache.
+const LINE: usize = 64;
 
 /// Name of the file that begins at an offset.
 pub(crate) fn file_name(offset: i64) -> String {
@@ -44,6 +48,36 @@ pub(crate) struct Segment {
 impl Segment {
     fn new(base: i64, file: Arc<dyn DiskFile>) -> Self {
         Self { base, file, first_time: OnceLock::new() }
+    }
+}
+
+/// A published part of the log, held for a read's looks at it.
+#[derive(Debug, Default)]
+pub(crate) struct View {
+    base: i64,
+    bytes: Bytes,
+}
+
+impl View {
+    /// Where a part of the log lies in the view, if it does.
+    fn place(&self, offset: i64, length: usize) -> Option<Range<usize>> {
+        let from = usize::try_from(offset.checked_sub(self.base)?).ok()?;
+        let to = from.checked_add(length).filter(|to| *to <= self.bytes.len())?;
+        Some(from..to)
+    }
+
+    /// A part of the log that the view holds.
+    pub fn slice(&self, offset: i64, length: usize) -> Option<Bytes> {
+        Some(self.bytes.slice(self.place(offset, length)?))
+    }
+
+    /// Reads a byte of each line of the processor's cache that the record's head and end lie in; of several
+    /// records it waits for memory once.
+    pub fn touch(&self, offset: i64, length: usize) -> u8 {
+        let Some(place) = self.place(offset, length) else { return 0 };
+        let (first, last) = (place.start, place.end.saturating_sub(1));
+        let at = |at: usize| self.bytes.get(at.clamp(first, last)).copied().unwrap_or(0);
+        at(first) ^ at(first + LINE) ^ at(last) ^ at(last.saturating_sub(LINE)) ^ at(last.saturating_sub(2 * LINE))
     }
 }
 
@@ -221,6 +255,22 @@ impl Log {
             return None;
         }
         self.slice_unpublished(offset, length)
+    }
+
+    /// The same bytes as [`Self::slice`], by a view that is kept from one look to the next: where it holds
+    /// them already, that takes neither a lock nor a count that all readers share.
+    pub fn look<'v>(&self, view: &'v mut View, offset: i64, length: usize) -> Option<&'v [u8]> {
+        if view.place(offset, length).is_none() {
+            let end = offset.checked_add(length as i64).filter(|_| offset >= 0)?;
+            let written = self.written();
+            let segment = self.segment(offset).filter(|_| end <= written)?;
+            let published = written.min(segment.base + self.segment_size as i64) - segment.base;
+            let (from, bytes) = segment.file.view((offset - segment.base) as u64, length, published as u64).ok()?;
+            // Counted for this read alone: a count that all readers of the file share goes from one
+            // processor to the other for each message.
+            *view = View { base: segment.base + from as i64, bytes: Bytes::from_owner(bytes) };
+        }
+        view.bytes.get(view.place(offset, length)?)
     }
 
     /// Has a part of the log read into memory soon; only a hint.
