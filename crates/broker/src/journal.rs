@@ -57,8 +57,10 @@ impl Identity {
 pub(crate) struct Found {
     /// What its changes are made to.
     pub base: Identity,
-    /// The changes, the oldest first.
-    pub changes: Vec<Vec<u8>>,
+    /// Where the changes are in the text, the oldest first.
+    pub changes: Vec<Range<usize>>,
+    /// The whole file.
+    pub text: Vec<u8>,
     /// End of the last whole change.
     end: u64,
 }
@@ -83,7 +85,7 @@ impl Found {
                 }
                 at = change.end;
                 end = at;
-                changes.push(bytes[change].to_vec());
+                changes.push(change);
             } else {
                 at += 1;
             }
@@ -91,7 +93,7 @@ impl Found {
         if end < bytes.len() {
             tracing::warn!(file = %path.display(), offset = end, bytes = bytes.len() - end, "cut an incomplete change off the journal");
         }
-        Ok(Some(Self { base, changes, end: end as u64 }))
+        Ok(Some(Self { base, changes, text: bytes, end: end as u64 }))
     }
 }
 
@@ -204,7 +206,8 @@ mod tests {
     }
 
     fn changes(disk: &SimDisk) -> Vec<Vec<u8>> {
-        Found::read(disk, Path::new(PATH)).unwrap().unwrap().changes
+        let found = Found::read(disk, Path::new(PATH)).unwrap().unwrap();
+        found.changes.into_iter().map(|change| found.text[change].to_vec()).collect()
     }
 
     fn with(disk: &SimDisk, changes: &[&[u8]]) -> Journal {

@@ -12,6 +12,8 @@
 //! A journal names the content of the file that it belongs to. If another broker has written the
 //! file, its changes are not made to it.
 
+use std::marker::PhantomData;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -40,7 +42,27 @@ pub(crate) struct Loaded<T> {
     /// The table as it was written last; `None` when it never was.
     pub table: Option<T>,
     /// What changed since then, the oldest first.
-    pub changes: Vec<Change<T>>,
+    pub changes: Changes<T>,
+}
+
+/// The changes of a journal. Each is read when its turn comes: all together take many times their bytes.
+pub(crate) struct Changes<T> {
+    /// Whose they are.
+    file: PathBuf,
+    text: Vec<u8>,
+    left: std::vec::IntoIter<Range<usize>>,
+    table: PhantomData<T>,
+}
+
+impl<T: Body> Iterator for Changes<T> {
+    type Item = Change<T>;
+
+    fn next(&mut self) -> Option<Change<T>> {
+        let mut decoded = self.left.by_ref().map(|change| Change::decode(&self.text[change]));
+        decoded.find_map(|change| {
+            change.inspect_err(|error| tracing::error!(file = %self.file.display(), %error, "a change in the journal cannot be understood; left out")).ok()
+        })
+    }
 }
 
 /// The files of one table.
@@ -86,16 +108,18 @@ impl TableFile {
     fn loaded<T: Body>(&self, content: Option<Content<T>>) -> Result<Loaded<T>, PersistError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(Content { value, identity, is_older }) = content else {
-            let Some(journal) = self.found(".journal")? else { return Ok(Loaded { table: None, changes: Vec::new() }) };
+            let Some(journal) = self.found(".journal")? else {
+                return Ok(Loaded { table: None, changes: self.changes(None) });
+            };
             tracing::warn!(file = %self.file.path.display(), changes = journal.changes.len(), "the file is gone; what its journal has is kept");
             state.is_due = true;
-            return Ok(Loaded { table: None, changes: self.decoded(journal) });
+            return Ok(Loaded { table: None, changes: self.changes(Some(journal)) });
         };
         state.size = identity.length();
         let changes = if is_older {
             // Of the changes in between those are known that came last.
             state.is_due = true;
-            self.found(".journal")?.map(|found| self.decoded(found)).unwrap_or_default()
+            self.changes(self.found(".journal")?)
         } else {
             self.changes_to(identity, &mut state)?
         };
@@ -173,33 +197,30 @@ impl TableFile {
     }
 
     /// The changes that belong to the table's file.
-    fn changes_to<T: Body>(&self, identity: Identity, state: &mut State) -> Result<Vec<Change<T>>, PersistError> {
+    fn changes_to<T: Body>(&self, identity: Identity, state: &mut State) -> Result<Changes<T>, PersistError> {
         if self.found(".journal.new")?.is_some_and(|next| next.base == identity) {
             // A crash came between the new file and its journal.
             self.switch().map_err(|source| self.error("rename the journal of", source))?;
         }
-        let Some(found) = self.found(".journal")? else { return Ok(Vec::new()) };
+        let Some(found) = self.found(".journal")? else { return Ok(self.changes(None)) };
         if found.base != identity {
             tracing::warn!(
                 file = %self.file.path.display(), changes = found.changes.len(),
                 "the file was written by another broker since this one was here: what its journal has of before is left out"
             );
             state.is_due = true;
-            return Ok(Vec::new());
+            return Ok(self.changes(None));
         }
         let journal = Journal::resume(&*self.file.disk, &self.beside(".journal"), &found);
         state.journal = Some(journal.map_err(|source| self.error("open the journal of", source))?);
         // After a failed sync the system may show changes that are not on disk; the next save writes them anew.
         state.is_due |= !found.changes.is_empty();
-        Ok(self.decoded(found))
+        Ok(self.changes(Some(found)))
     }
 
-    fn decoded<T: Body>(&self, found: Found) -> Vec<Change<T>> {
-        let decode = |change: Vec<u8>| {
-            let decoded = Change::decode(&change);
-            decoded.inspect_err(|error| tracing::error!(file = %self.file.path.display(), %error, "a change in the journal cannot be understood; left out"))
-        };
-        found.changes.into_iter().filter_map(|change| decode(change).ok()).collect()
+    fn changes<T>(&self, found: Option<Found>) -> Changes<T> {
+        let (text, changes) = found.map(|found| (found.text, found.changes)).unwrap_or_default();
+        Changes { file: self.file.path.clone(), text, left: changes.into_iter(), table: PhantomData }
     }
 
     fn found(&self, suffix: &str) -> Result<Option<Found>, PersistError> {
