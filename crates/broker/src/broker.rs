@@ -453,7 +453,7 @@ impl Broker {
 
     /// Writes the progress of delayed messages.
     pub(crate) fn save_delays(&self) -> Result<(), PersistError> {
-        self.schedule.save()?;
+        self.schedule.save(&self.store)?;
         self.settled.mark(transactions::FOLLOWER, self.transactions.settled_from());
         self.settled.save()
     }

@@ -173,11 +173,17 @@ impl Schedule {
     }
 
     /// Writes the file if something changed since it was written, and moves the mark.
-    pub fn save(&self) -> Result<(), PersistError> {
+    pub fn save(&self, store: &Store) -> Result<(), PersistError> {
         // The mark first: what is delivered meanwhile is above it.
         let mark = self.lock().mark;
         if self.unsaved.swap(false, Ordering::AcqRel) {
-            self.file.save(&self.snapshot()).inspect_err(|_| self.unsaved.store(true, Ordering::Release))?;
+            let snapshot = self.snapshot();
+            // What the file takes for delivered must not be lost with the power. The store says why when it fails.
+            if store.flush_step().is_err() {
+                self.unsaved.store(true, Ordering::Release);
+                return Ok(());
+            }
+            self.file.save(&snapshot).inspect_err(|_| self.unsaved.store(true, Ordering::Release))?;
         }
         self.settled.mark(FOLLOWER, mark);
         Ok(())
@@ -236,9 +242,13 @@ mod tests {
     const NOW: i64 = 1_700_000_000_000;
 
     fn open(disk: &SimDisk, clock: &Arc<ManualClock>) -> (Store, Schedule) {
+        open_with(disk, clock, true)
+    }
+
+    fn open_with(disk: &SimDisk, clock: &Arc<ManualClock>, sync_flush: bool) -> (Store, Schedule) {
         disk.create_folder(Path::new("/c")).unwrap();
-        let options =
-            StoreOptions { log_file_size: 1 << 16, index: false, delays: vec![1000, 5000], ..Default::default() };
+        let delays = vec![1000, 5000];
+        let options = StoreOptions { log_file_size: 1 << 16, index: false, sync_flush, delays, ..Default::default() };
         let store = Store::open(Arc::new(disk.clone()), clock.clone(), PathBuf::from("/s"), options).unwrap();
         let file = |name: &str| JsonFile::new(Arc::new(disk.clone()), Path::new("/c").join(name));
         let settled = Arc::new(Settled::open(file("settled.json"), &store).unwrap());
@@ -294,7 +304,7 @@ mod tests {
         let (store, schedule) = open(&disk, &clock);
         store.append_now([delayed(1, "one"), delayed(1, "two")]).unwrap();
         schedule.step(&store, NOW + 1000);
-        schedule.save().unwrap();
+        schedule.save(&store).unwrap();
         store.append_now([delayed(1, "three")]).unwrap();
         store.close().unwrap();
         drop(store);
@@ -309,7 +319,7 @@ mod tests {
         let (store, schedule) = open(&disk, &clock);
         store.append_now([delayed(1, "first"), delayed(1, "one"), delayed(1, "two")]).unwrap();
         schedule.step(&store, NOW + 10);
-        schedule.save().unwrap();
+        schedule.save(&store).unwrap();
         schedule.settled.save().unwrap();
         // Delivered, and then the process is killed before the progress is saved.
         schedule.step(&store, NOW + 1000);
@@ -320,9 +330,25 @@ mod tests {
         schedule.step(&store, NOW + 9000);
         assert_eq!(delivered(&store), 4);
         schedule.step(&store, NOW + 9000);
-        schedule.save().unwrap();
+        schedule.save(&store).unwrap();
         schedule.settled.save().unwrap();
         assert!(!schedule.settled.contains(store.unit(names::SCHEDULE_TOPIC, 0, 1).unwrap().physical_offset));
+    }
+
+    #[test]
+    fn a_power_cut_takes_no_delivery_that_is_saved_as_done() {
+        let (disk, clock) = (SimDisk::new(1), Arc::new(ManualClock::new(NOW)));
+        let (store, schedule) = open_with(&disk, &clock, false);
+        store.append_now([delayed(1, "one")]).unwrap();
+        store.flush_step().unwrap();
+        schedule.step(&store, NOW + 1000);
+        assert_eq!(delivered(&store), 1);
+        schedule.save(&store).unwrap();
+        disk.crash();
+        drop((store, schedule));
+        let (store, schedule) = open_with(&disk, &clock, false);
+        schedule.step(&store, NOW + 9000);
+        assert_eq!(delivered(&store), 1);
     }
 
     #[test]

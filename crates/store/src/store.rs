@@ -123,19 +123,34 @@ impl Store {
     /// Takes messages and waits until all are confirmed, or one is refused: for background work and
     /// tests.
     pub fn append_now(&self, drafts: impl IntoIterator<Item = Draft>) -> Result<Vec<Appended>, AppendError> {
-        self.append_each(drafts).into_iter().collect()
+        self.append_and_wait(drafts, true).into_iter().collect()
     }
 
-    /// Takes messages and waits until all are confirmed or refused. Returns what became of each.
+    /// Takes messages and waits until all are confirmed or refused. Returns what became of each. For who tells
+    /// nobody of it: with asynchronous flush, messages are confirmed once they are written, however slow the disk
+    /// is.
     pub fn append_each(&self, drafts: impl IntoIterator<Item = Draft>) -> Vec<Result<Appended, AppendError>> {
+        self.append_and_wait(drafts, false)
+    }
+
+    fn append_and_wait(
+        &self,
+        drafts: impl IntoIterator<Item = Draft>,
+        is_promise: bool,
+    ) -> Vec<Result<Appended, AppendError>> {
         let drafts: Vec<_> = drafts.into_iter().collect();
-        let waiter = Arc::new(Waiter { count: drafts.len(), outcomes: Mutex::default(), told: Condvar::new() });
+        let (count, outcomes, told) = (drafts.len(), Mutex::default(), Condvar::new());
+        let waiter = Arc::new(Waiter { count, is_promise, outcomes, told });
         let entry = |(token, draft)| Append { draft, done: waiter.clone(), token: token as u64 };
         self.append(drafts.into_iter().enumerate().map(entry).collect::<Vec<_>>());
+        // Where nothing waits for a flush, another thread is about to write what is not yet told.
+        let waits_for_flush = is_promise || self.options.sync_flush;
+        let mut patience = if waits_for_flush { Duration::ZERO } else { LOOK_AGAIN };
         loop {
-            if let Some(outcomes) = waiter.wait(Duration::ZERO) {
+            if let Some(outcomes) = waiter.wait(patience) {
                 return outcomes;
             }
+            patience = Duration::ZERO;
             // Without a thread that flushes, this call does; with one, it finds the work done. If it
             // fails, those who wait are told.
             let _ = self.flush_step();
@@ -450,6 +465,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Waits for the outcomes of some appends.
 struct Waiter {
     count: usize,
+    is_promise: bool,
     outcomes: Mutex<Vec<(u64, Result<Appended, AppendError>)>>,
     told: Condvar,
 }
@@ -475,5 +491,9 @@ impl AppendDone for Waiter {
         if outcomes.len() == self.count {
             self.told.notify_all();
         }
+    }
+
+    fn is_promise(&self) -> bool {
+        self.is_promise
     }
 }

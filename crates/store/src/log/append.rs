@@ -37,6 +37,12 @@ pub struct Append {
 pub trait AppendDone: Send + Sync {
     /// Called once for each message, on any thread, with no lock held, in any order; must not block.
     fn done(&self, token: u64, result: &Result<Appended, AppendError>);
+
+    /// Whether somebody takes the outcome for a promise that the message is not lost to a power cut. With
+    /// asynchronous flush, the others are told without regard to how much is promised already.
+    fn is_promise(&self) -> bool {
+        true
+    }
 }
 
 /// Where a message is.

@@ -100,7 +100,7 @@ impl Confirmer {
             let ahead = self.may_tell_ahead(window_ms);
             for record in records {
                 self.dispatcher.dispatch(&record.dispatch);
-                if ahead || !record.waits {
+                if ahead || !record.waits || !record.done.is_promise() {
                     record.done.done(record.token, &Ok(record.appended));
                 } else {
                     self.bytes.fetch_add(record.appended.size as usize, Ordering::Relaxed);

@@ -197,3 +197,19 @@ fn on_a_quick_disk_nobody_waits_for_the_flush_and_on_a_slow_one_all_are_told() {
         assert!(waited(&slow) <= 2 * 360, "seed {seed}: {}", waited(&slow));
     }
 }
+
+#[test]
+fn who_promises_nothing_does_not_wait_for_a_slow_disk() {
+    let (disk, clock) = (SimDisk::new(1), Arc::new(ManualClock::new(START)));
+    let options = StoreOptions { log_file_size: 1 << 20, index: false, sync_flush: false, ..StoreOptions::default() };
+    let store = Store::open(Arc::new(disk.clone()), clock.clone(), ROOT.into(), options).unwrap();
+    let time = Arc::clone(&clock);
+    disk.slow_syncs(move || time.advance(WINDOW));
+    store.append_now([draft(0)]).unwrap();
+    store.flush_step().unwrap();
+    let began = clock.now_ms();
+    assert!(store.append_each([draft(1), draft(2)]).iter().all(Result::is_ok));
+    assert_eq!(clock.now_ms(), began, "it is told at once");
+    store.append_now([draft(3)]).unwrap();
+    assert_eq!(clock.now_ms(), began + WINDOW, "a promise waits for a flush, which makes all durable");
+}
