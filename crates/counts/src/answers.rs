@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use apogee_wire::codes::response::SUCCESS;
-use apogee_wire::headers::{PullMessageResponseHeader, SendMessageResponseHeader};
+use apogee_wire::headers::PullMessageResponseHeader;
 use apogee_wire::{Command, frame};
 use bytes::BytesMut;
 
@@ -14,21 +14,17 @@ pub const PIECES: &[Piece] =
     &[Piece { name: "encode-send-answer", run: send }, Piece { name: "encode-pull-answer", run: pull }];
 
 fn send() -> Result<u64, Failure> {
-    let (request, mut answer) = (answered(), Command::default());
+    let request = answered();
     Ok(each(|number, out| {
-        answer.answer_to(&request, SUCCESS);
-        let header = SendMessageResponseHeader {
-            msg_id: "7F00000100002A9F0000000000ABCDEF",
-            queue_id: 3,
-            queue_offset: 1_000_000 + number as i64,
-            transaction_id: Some("7F00000100002A139F1C00000000ABCD"),
-            batch_uniq_id: None,
-            recall_handle: None,
-        };
-        answer = std::mem::take(&mut answer).with_header(&header);
-        answer.fields.set_str("MSG_REGION", "DefaultRegion");
-        answer.fields.set("TRACE_ON", true);
-        frame::encode(&answer, out);
+        let head = Command::response_to(&request, SUCCESS);
+        frame::encode_head_with(&head, 0, out, |fields| {
+            fields.text("msgId", "7F00000100002A9F0000000000ABCDEF");
+            fields.number("queueId", 3);
+            fields.number("queueOffset", 1_000_000 + number as i64);
+            fields.text("transactionId", "7F00000100002A139F1C00000000ABCD");
+            fields.text("MSG_REGION", "DefaultRegion");
+            fields.text("TRACE_ON", "true");
+        });
     }))
 }
 

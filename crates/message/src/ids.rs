@@ -18,18 +18,16 @@ pub struct OffsetId {
 impl OffsetId {
     /// Writes it to the end of a text. By hand, as each answer to a sender has one.
     pub fn write_to(&self, text: &mut String) {
-        fn digits(text: &mut String, bytes: &[u8]) {
-            for byte in bytes {
-                text.push(char::from(HEX[usize::from(byte >> 4)]));
-                text.push(char::from(HEX[usize::from(byte & 15)]));
-            }
+        fn digits<const N: usize>(text: &mut String, bytes: [u8; N]) {
+            let digits = bytes.map(|byte| [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+            text.push_str(std::str::from_utf8(digits.as_flattened()).unwrap_or_default());
         }
         match self.host.ip() {
-            IpAddr::V4(ip) => digits(text, &ip.octets()),
-            IpAddr::V6(ip) => digits(text, &ip.octets()),
+            IpAddr::V4(ip) => digits(text, ip.octets()),
+            IpAddr::V6(ip) => digits(text, ip.octets()),
         }
-        digits(text, &u32::from(self.host.port()).to_be_bytes());
-        digits(text, &self.offset.to_be_bytes());
+        digits(text, u32::from(self.host.port()).to_be_bytes());
+        digits(text, self.offset.to_be_bytes());
     }
 }
 

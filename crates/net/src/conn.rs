@@ -10,6 +10,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use apogee_wire::Command;
+use apogee_wire::frame::FieldWriter;
 use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -145,13 +146,20 @@ impl Conn {
     /// another thread this wakes the task. A closed connection drops it.
     pub fn reply(&self, command: &Command) {
         let body = (!command.body.is_empty()).then(|| command.body.clone());
-        self.push(command, command.body.len(), body.into_iter());
+        self.push(|outbound| outbound.push(command, command.body.len(), body.into_iter()));
+    }
+
+    /// Queues a frame without a body whose fields are those that `write` gives, not the command's: no map of
+    /// them is needed. `write` must not block, nor ask the connection for anything.
+    pub fn reply_with(&self, head: &Command, write: impl FnOnce(&mut FieldWriter<'_>)) {
+        self.push(|outbound| outbound.push_with(head, write));
     }
 
     /// Queues a frame whose body is made of slices; none is copied unless tiny. The command's own
     /// body is ignored.
     pub fn reply_parts(&self, head: &Command, slices: Vec<Bytes>) {
-        self.push(head, slices.iter().map(Bytes::len).sum(), slices.into_iter());
+        let length = slices.iter().map(Bytes::len).sum();
+        self.push(|outbound| outbound.push(head, length, slices.into_iter()));
     }
 
     /// Does something on the connection's task, where it need not wake the task again to send what comes
@@ -239,12 +247,13 @@ impl Conn {
         calls.waiting.clear();
     }
 
-    fn push(&self, head: &Command, length: usize, body: impl Iterator<Item = Bytes>) {
+    /// Queues what `frame` does, which returns how many bytes that are.
+    fn push(&self, frame: impl FnOnce(&mut Outbound) -> usize) {
         if !self.is_open() {
             return;
         }
         let mut outbound = self.lock_outbound();
-        let bytes = outbound.push(head, length, body);
+        let bytes = frame(&mut outbound);
         let waker = outbound.waker.take();
         let queued = self.queued.fetch_add(bytes, Ordering::Relaxed) + bytes;
         drop(outbound);

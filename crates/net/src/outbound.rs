@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::task::Waker;
 
-use apogee_wire::{Command, frame};
+use apogee_wire::Command;
+use apogee_wire::frame::{self, FieldWriter};
 use bytes::{Bytes, BytesMut};
 
 /// A body up to this size is copied behind its head: one more piece in a vectored write costs more.
@@ -39,6 +40,13 @@ impl Outbound {
             }
         }
         head_length + length
+    }
+
+    /// Queues a frame without a body, with the fields that `write` gives; returns its length in bytes.
+    pub(crate) fn push_with(&mut self, head: &Command, write: impl FnOnce(&mut FieldWriter<'_>)) -> usize {
+        let start = self.tail.len();
+        frame::encode_head_with(head, 0, &mut self.tail, write);
+        self.tail.len() - start
     }
 
     /// Moves everything queued behind what is being sent. Returns what is to be done. The task that asks is

@@ -92,21 +92,12 @@ impl Command {
 
     /// The response to a request: same number, same encoding.
     pub fn response_to(request: &Command, code: i32) -> Self {
-        Self {
-            code,
-            version: VERSION,
-            opaque: request.opaque,
-            flag: FLAG_RESPONSE,
-            encoding: request.encoding,
-            ..Self::default()
-        }
+        Self::response(request.opaque, request.encoding, code)
     }
 
-    /// Becomes the response to a request, and keeps its memory.
-    pub fn answer_to(&mut self, request: &Command, code: i32) {
-        self.reset();
-        (self.code, self.version, self.flag) = (code, VERSION, FLAG_RESPONSE);
-        (self.opaque, self.encoding) = (request.opaque, request.encoding);
+    /// The response to a request of which only number and encoding were kept.
+    pub fn response(opaque: i32, encoding: Encoding, code: i32) -> Self {
+        Self { code, version: VERSION, opaque, flag: FLAG_RESPONSE, encoding, ..Self::default() }
     }
 
     /// Adds a remark.

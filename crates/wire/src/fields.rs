@@ -1,28 +1,37 @@
 //! The ext fields of a command: a flat map from text to text.
 
 use std::fmt::{self, Display, Write};
+use std::ops::Range;
 
 /// Fields that a frame may have; upstream's largest headers have some twenty. Bounds the work of
 /// looking each name up, too.
 pub const MAX_FIELDS: usize = 256;
 
 /// Ext fields in the order they came. One text buffer holds all names and values, so that a
-/// reused map costs no allocation per field or per frame. Look-up is a scan: headers have some
-/// twenty fields at most, and a name's number rules out nearly all others.
-#[derive(Clone, Default)]
+/// reused map costs no allocation per field or per frame. Look-up guesses by a name's bit, and else is a
+/// scan: headers have some twenty fields at most, and a name's number rules out nearly all others.
+#[derive(Clone)]
 pub struct Fields {
     text: String,
     entries: Vec<Entry>,
     /// Bits of the names that are or were there: most names that are asked for and absent need no scan.
     seen: u64,
+    /// For each bit of a name, which entry had it last; a guess, as names share bits and entries move.
+    last: [u8; u64::BITS as usize],
 }
 
+impl Default for Fields {
+    fn default() -> Self {
+        Self { text: String::new(), entries: Vec::new(), seen: 0, last: [0; _] }
+    }
+}
+
+/// Where in the text a field's name and value are.
 #[derive(Clone, Copy)]
 struct Entry {
     number: u64,
-    start: u32,
-    middle: u32,
-    end: u32,
+    name: (u32, u32),
+    value: (u32, u32),
 }
 
 impl Fields {
@@ -49,16 +58,22 @@ impl Fields {
     }
 
     /// The value of a field whose name was made a number before.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn value_of(&self, name: &Name<'_>) -> Option<&str> {
-        if self.seen & name.bit == 0 {
+        if self.seen & 1 << name.bit == 0 {
             return None;
         }
-        let entry = self.entries.iter().find(|entry| {
+        let guess = self.entries.get(usize::from(self.last[name.bit as usize]));
+        let entry = match guess {
             // The number says all of a short name.
-            entry.number == name.number && (name.text.len() <= WHOLE || entry.name(&self.text) == name.text)
-        })?;
+            Some(entry) if entry.number == name.number && name.text.len() <= WHOLE => entry,
+            _ => self.find(name.number, name.text)?,
+        };
         Some(self.value(entry))
+    }
+
+    fn find(&self, number: u64, name: &str) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.number == number && self.name(entry) == name)
     }
 
     /// All names and values, in order.
@@ -95,26 +110,53 @@ impl Fields {
     /// Removes a field.
     pub fn remove(&mut self, name: &str) {
         let (number, text) = (Name::of(name).number, &self.text);
-        self.entries.retain(|entry| entry.number != number || entry.name(text) != name);
+        self.entries.retain(|entry| entry.number != number || part(text, entry.name) != name);
     }
 
-    /// Begins a field whose value comes next, by what is written to [`Fields::text`] until `finish`, or
-    /// `abandon`.
+    /// Empties the map and takes the text whose parts become its fields.
+    pub(crate) fn begin_with(&mut self, text: &str) {
+        self.clear();
+        self.text.push_str(text);
+    }
+
+    /// Sets a field whose name and value are parts of the text that the map began with.
+    #[inline]
+    pub(crate) fn add_part(&mut self, name: Range<usize>, value: Range<usize>) {
+        let (number, bit) = Name::within(&self.text, name.clone());
+        self.add(Entry { number, name: narrow(name), value: narrow(value) }, bit);
+    }
+
+    /// The same with a value that is written to the end of a text; `None` when it cannot be.
+    pub(crate) fn add_part_with(
+        &mut self,
+        name: Range<usize>,
+        write: impl FnOnce(&mut String) -> Option<()>,
+    ) -> Option<()> {
+        let start = self.text.len();
+        write(&mut self.text)?;
+        self.add_part(name, start..self.text.len());
+        Some(())
+    }
+
+    /// Begins a field whose value comes next, by what is written to the text until `finish`, or `abandon`.
+    #[inline]
     pub(crate) fn begin(&mut self, name: &str) {
         let Name { number, bit, .. } = Name::of(name);
-        if self.seen & bit != 0 {
-            self.remove(name);
-        }
-        self.seen |= bit;
-        let start = self.text.len() as u32;
+        let start = self.text.len();
         self.text.push_str(name);
-        let middle = self.text.len() as u32;
-        self.entries.push(Entry { number, start, middle, end: middle });
+        let middle = self.text.len();
+        self.add(Entry { number, name: narrow(start..middle), value: narrow(middle..middle) }, bit);
     }
 
-    /// Where the value of the field begun last is written to, at its end.
-    pub(crate) fn text(&mut self) -> &mut String {
-        &mut self.text
+    #[inline]
+    fn add(&mut self, entry: Entry, bit: u32) {
+        if self.seen & 1 << bit != 0 {
+            let (number, text) = (entry.number, &self.text);
+            self.entries.retain(|other| other.number != number || part(text, other.name) != part(text, entry.name));
+        }
+        self.seen |= 1 << bit;
+        self.last[bit as usize] = self.entries.len() as u8;
+        self.entries.push(entry);
     }
 
     /// Gives the field begun last its value.
@@ -130,19 +172,33 @@ impl Fields {
     }
 
     /// The field begun last has its value.
-    pub(crate) fn finish(&mut self) {
+    #[inline]
+    fn finish(&mut self) {
         if let Some(entry) = self.entries.last_mut() {
-            entry.end = self.text.len() as u32;
+            entry.value.1 = self.text.len() as u32;
         }
     }
 
+    #[inline]
     fn name(&self, entry: &Entry) -> &str {
-        entry.name(&self.text)
+        part(&self.text, entry.name)
     }
 
+    #[inline]
     fn value(&self, entry: &Entry) -> &str {
-        &self.text[entry.middle as usize..entry.end as usize]
+        part(&self.text, entry.value)
     }
+}
+
+#[inline]
+fn part(text: &str, (start, end): (u32, u32)) -> &str {
+    &text[start as usize..end as usize]
+}
+
+/// A place in a text, which is shorter than a frame.
+#[inline]
+fn narrow(place: Range<usize>) -> (u32, u32) {
+    (place.start as u32, place.end as u32)
 }
 
 /// Longest name that its number holds as a whole.
@@ -153,8 +209,8 @@ pub(crate) struct Name<'n> {
     pub text: &'n str,
     /// Its length and first bytes.
     number: u64,
-    /// Its bit in [`Fields::seen`].
-    bit: u64,
+    /// Number of its bit in [`Fields::seen`].
+    bit: u32,
 }
 
 impl<'n> Name<'n> {
@@ -167,15 +223,28 @@ impl<'n> Name<'n> {
             number = number << 8 | if at < bytes.len() { bytes[at] as u64 } else { 0 };
             at += 1;
         }
-        // Multiplied by an odd number of many bits, the uppermost bits depend on all others.
-        let bit = 1 << (number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 58);
-        Self { text, number, bit }
+        Self { text, number, bit: Self::bit_of(number) }
     }
-}
 
-impl Entry {
-    fn name<'t>(&self, text: &'t str) -> &'t str {
-        &text[self.start as usize..self.middle as usize]
+    /// Number and bit of a part of a text.
+    #[inline]
+    fn within(text: &str, name: Range<usize>) -> (u64, u32) {
+        let length = name.end - name.start;
+        let eight = text.as_bytes().get(name.start..).and_then(<[u8]>::first_chunk);
+        let Some(eight) = eight.filter(|_| (1..=WHOLE).contains(&length)) else {
+            let Name { number, bit, .. } = Name::of(&text[name]);
+            return (number, bit);
+        };
+        // What follows the name is shifted out.
+        let follow = 64 - 8 * length as u32;
+        let number = (length as u64) << 56 | u64::from_be_bytes(*eight) >> follow << follow >> 8;
+        (number, Self::bit_of(number))
+    }
+
+    #[inline]
+    const fn bit_of(number: u64) -> u32 {
+        // Multiplied by an odd number of many bits, the uppermost bits depend on all others.
+        (number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 58) as u32
     }
 }
 

@@ -7,8 +7,8 @@
 
 use bytes::{Buf, BufMut};
 
-use super::FrameError;
-use crate::command::{Command, Language};
+use super::{FieldWriter, FrameError};
+use crate::command::{Command, Encoding, Language};
 use crate::fields::MAX_FIELDS;
 
 pub(super) fn decode(header: &[u8], command: &mut Command) -> Result<(), FrameError> {
@@ -58,7 +58,7 @@ fn utf8<'b>(bytes: &'b [u8], what: &str) -> Result<&'b str, FrameError> {
     std::str::from_utf8(bytes).map_err(|error| FrameError::Malformed(format!("{what} is not UTF-8: {error}")))
 }
 
-pub(super) fn encode(command: &Command, out: &mut Vec<u8>) {
+pub(super) fn encode(command: &Command, out: &mut Vec<u8>, fields: impl FnOnce(&mut FieldWriter<'_>)) {
     out.put_i16(command.code as i16);
     out.put_u8(command.language.code());
     out.put_i16(command.version as i16);
@@ -69,13 +69,17 @@ pub(super) fn encode(command: &Command, out: &mut Vec<u8>) {
     out.put_slice(remark.as_bytes());
     let length_at = out.len();
     out.put_u32(0);
-    // A name over 65,535 bytes has no place in this form; none is that long in any header.
-    for (name, value) in command.fields.iter().filter(|(name, _)| name.len() <= usize::from(u16::MAX)) {
-        out.put_u16(name.len() as u16);
-        out.put_slice(name.as_bytes());
-        out.put_u32(value.len() as u32);
-        out.put_slice(value.as_bytes());
-    }
+    fields(&mut FieldWriter { out, encoding: Encoding::Binary, is_first: true });
     let length = (out.len() - length_at - 4) as u32;
     out[length_at..length_at + 4].copy_from_slice(&length.to_be_bytes());
+}
+
+/// One of the ext fields.
+pub(super) fn field(name: &str, value: &str, out: &mut Vec<u8>) {
+    // A name over 65,535 bytes has no place in this form; none is that long in any header.
+    let Ok(length) = u16::try_from(name.len()) else { return };
+    out.put_u16(length);
+    out.put_slice(name.as_bytes());
+    out.put_u32(value.len() as u32);
+    out.put_slice(value.as_bytes());
 }

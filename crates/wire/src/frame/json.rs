@@ -5,8 +5,8 @@ use std::fmt;
 use bytes::BufMut;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
-use super::{FrameError, scan};
-use crate::command::{Command, Language};
+use super::{FieldWriter, FrameError, scan};
+use crate::command::{Command, Encoding, Language};
 use crate::fields::{Fields, MAX_FIELDS};
 
 /// Fills an empty command.
@@ -232,19 +232,12 @@ impl Visitor<'_> for ValueSeed<'_> {
     }
 }
 
-pub(super) fn encode(command: &Command, out: &mut Vec<u8>) {
+pub(super) fn encode(command: &Command, out: &mut Vec<u8>, fields: impl FnOnce(&mut FieldWriter<'_>)) {
     out.put_slice(b"{\"code\":");
     number(command.code, out);
-    if !command.fields.is_empty() {
-        out.put_slice(b",\"extFields\":{");
-        for (index, (name, value)) in command.fields.iter().enumerate() {
-            if index > 0 {
-                out.put_u8(b',');
-            }
-            text(name, out);
-            out.put_u8(b':');
-            text(value, out);
-        }
+    let mut writer = FieldWriter { out, encoding: Encoding::Json, is_first: true };
+    fields(&mut writer);
+    if !writer.is_first {
         out.put_u8(b'}');
     }
     out.put_slice(b",\"flag\":");
@@ -266,16 +259,31 @@ fn number(value: i32, out: &mut Vec<u8>) {
     out.put_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
+/// A member of the object of ext fields, which the first one begins.
+pub(super) fn field(name: &str, value: &str, is_first: bool, out: &mut Vec<u8>) {
+    out.put_slice(if is_first { b",\"extFields\":{" } else { b"," });
+    text(name, out);
+    out.put_u8(b':');
+    text(value, out);
+}
+
 /// A JSON string; what must be escaped is.
 fn text(value: &str, out: &mut Vec<u8>) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    let mut rest = value.as_bytes();
+    let value = value.as_bytes();
+    out.reserve(value.len() + 2);
     out.push(b'"');
-    loop {
-        let (plain, special) = rest.split_at(scan::plain_length(rest));
-        out.extend_from_slice(plain);
-        let Some((&byte, others)) = special.split_first() else { break };
-        rest = others;
+    let (plain, special) = value.split_at(scan::plain_length(value));
+    out.extend_from_slice(plain);
+    if !special.is_empty() {
+        escaped(special, out);
+    }
+    out.push(b'"');
+}
+
+/// A text that begins with what must be escaped.
+fn escaped(mut rest: &[u8], out: &mut Vec<u8>) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    while let Some((&byte, others)) = rest.split_first() {
         match byte {
             b'"' => out.extend_from_slice(b"\\\""),
             b'\\' => out.extend_from_slice(b"\\\\"),
@@ -287,6 +295,8 @@ fn text(value: &str, out: &mut Vec<u8>) {
                 out.extend_from_slice(&[b'\\', b'u', b'0', b'0', digits[0], digits[1]]);
             }
         }
+        let (plain, special) = others.split_at(scan::plain_length(others));
+        out.extend_from_slice(plain);
+        rest = special;
     }
-    out.push(b'"');
 }

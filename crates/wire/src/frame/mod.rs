@@ -94,6 +94,14 @@ pub fn decode(buffer: &mut BytesMut, command: &mut Command, limit: usize) -> Res
 /// Writes the frame's prefix and header; the caller sends `body` bytes after it, from wherever
 /// they are. The command's own body is not written.
 pub fn encode_head(command: &Command, body: usize, out: &mut BytesMut) {
+    encode_head_with(command, body, out, |fields| {
+        command.fields.iter().for_each(|(name, value)| fields.text(name, value));
+    });
+}
+
+/// The same with the fields that `write` gives instead of the command's own: an answer that each message gets
+/// needs no map of them.
+pub fn encode_head_with(command: &Command, body: usize, out: &mut BytesMut, write: impl FnOnce(&mut FieldWriter<'_>)) {
     thread_local! {
         /// A head is put together here: piece by piece that costs less than in a `BytesMut`.
         static HEAD: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -103,11 +111,11 @@ pub fn encode_head(command: &Command, body: usize, out: &mut BytesMut) {
         head.extend_from_slice(&[0; PREFIX]);
         let encoding: u8 = match command.encoding {
             Encoding::Json => {
-                json::encode(command, head);
+                json::encode(command, head, write);
                 0
             }
             Encoding::Binary => {
-                binary::encode(command, head);
+                binary::encode(command, head, write);
                 1
             }
         };
@@ -117,6 +125,31 @@ pub fn encode_head(command: &Command, body: usize, out: &mut BytesMut) {
         head[4..PREFIX].copy_from_slice(&(header as u32 | u32::from(encoding) << 24).to_be_bytes());
         out.extend_from_slice(head);
     });
+}
+
+/// Writes the ext fields of one head. A name must not be given twice.
+pub struct FieldWriter<'o> {
+    out: &'o mut Vec<u8>,
+    encoding: Encoding,
+    is_first: bool,
+}
+
+impl FieldWriter<'_> {
+    /// A field that is a text.
+    #[inline]
+    pub fn text(&mut self, name: &str, value: &str) {
+        match self.encoding {
+            Encoding::Json => json::field(name, value, self.is_first, self.out),
+            Encoding::Binary => binary::field(name, value, self.out),
+        }
+        self.is_first = false;
+    }
+
+    /// A field that is a number.
+    #[inline]
+    pub fn number(&mut self, name: &str, value: i64) {
+        self.text(name, itoa::Buffer::new().format(value));
+    }
 }
 
 /// Writes the whole frame, body included.

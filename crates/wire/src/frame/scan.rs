@@ -4,25 +4,33 @@
 //! else, and anything that is wrong, is left to the exact parser, which also finds the words for what is
 //! wrong. Where this reads a header, it reads what that one does.
 
+use std::ops::Range;
+
 use crate::command::{Command, Language};
 use crate::fields::{Fields, MAX_FIELDS};
 
 /// Fills an empty command from a header. `None` where that is the exact parser's task; the command is in
 /// no known state then.
 pub(super) fn scan(header: &[u8], command: &mut Command) -> Option<()> {
-    let mut scanner = Scanner { text: std::str::from_utf8(header).ok()?, at: 0 };
+    let text = std::str::from_utf8(header).ok()?;
+    let mut scanner = Scanner { bytes: header, at: 0 };
+    // The fields are parts of it: one copy instead of two for each.
+    command.fields.begin_with(text);
     scanner.object(|scanner, key| {
-        match key {
-            "code" => command.code = scanner.number()?,
-            "flag" => command.flag = scanner.number()?,
-            "opaque" => command.opaque = scanner.number()?,
-            "version" => command.version = scanner.number()?,
-            "language" => command.language = Language::from_name(scanner.plain()?),
-            "extFields" => scanner.fields(&mut command.fields)?,
-            "serializeTypeCurrentRPC" => drop(scanner.plain()?),
-            "remark" => {
+        match &header[key] {
+            b"code" => command.code = scanner.number()?,
+            b"flag" => command.flag = scanner.number()?,
+            b"opaque" => command.opaque = scanner.number()?,
+            b"version" => command.version = scanner.number()?,
+            b"language" => command.language = Language::from_name(&text[scanner.plain()?]),
+            b"extFields" => scanner.fields(text, &mut command.fields)?,
+            b"serializeTypeCurrentRPC" => {
+                scanner.plain()?;
+            }
+            b"remark" => {
                 let mut remark = String::new();
-                scanner.value(&mut remark)?;
+                scanner.expect(b'"')?;
+                scanner.resolve(text, &mut remark)?;
                 command.remark = Some(remark);
             }
             _ => return None,
@@ -33,13 +41,15 @@ pub(super) fn scan(header: &[u8], command: &mut Command) -> Option<()> {
 }
 
 struct Scanner<'h> {
-    text: &'h str,
+    bytes: &'h [u8],
     at: usize,
 }
 
-impl<'h> Scanner<'h> {
-    /// Reads an object, each of its values by `value`, which gets the scanner at its beginning, and its key.
-    fn object(&mut self, mut value: impl FnMut(&mut Self, &'h str) -> Option<()>) -> Option<()> {
+impl Scanner<'_> {
+    /// Reads an object, each of its values by `value`, which gets the scanner at its beginning, and where its
+    /// key is.
+    #[inline]
+    fn object(&mut self, mut value: impl FnMut(&mut Self, Range<usize>) -> Option<()>) -> Option<()> {
         self.expect(b'{')?;
         if self.peek()? == b'}' {
             return self.expect(b'}');
@@ -48,43 +58,47 @@ impl<'h> Scanner<'h> {
             let key = self.plain()?;
             self.expect(b':')?;
             value(self, key)?;
-            if self.peek()? == b'}' {
-                return self.expect(b'}');
+            match self.peek()? {
+                b',' => self.at += 1,
+                b'}' => {
+                    self.at += 1;
+                    return Some(());
+                }
+                _ => return None,
             }
-            self.expect(b',')?;
         }
     }
 
-    fn fields(&mut self, fields: &mut Fields) -> Option<()> {
+    fn fields(&mut self, text: &str, fields: &mut Fields) -> Option<()> {
         self.object(|scanner, name| {
             scanner.expect(b'"')?;
             let start = scanner.at;
-            let end = start + plain_length(&scanner.text.as_bytes()[start..]);
-            if scanner.text.as_bytes().get(end) == Some(&b'"') {
+            let end = start + plain_length(&scanner.bytes[start..]);
+            if scanner.bytes.get(end) == Some(&b'"') {
                 scanner.at = end + 1;
-                fields.set_str(name, &scanner.text[start..end]);
+                fields.add_part(name, start..end);
             } else {
-                fields.begin(name);
-                scanner.rest_of_value(fields.text())?;
-                fields.finish();
+                fields.add_part_with(name, |value| scanner.resolve(text, value))?;
             }
             (fields.len() <= MAX_FIELDS).then_some(())
         })
     }
 
     /// The next byte that is no white space.
+    #[inline]
     fn peek(&mut self) -> Option<u8> {
         loop {
-            match *self.text.as_bytes().get(self.at)? {
+            match *self.bytes.get(self.at)? {
                 b' ' | b'\t' | b'\n' | b'\r' => self.at += 1,
                 byte => return Some(byte),
             }
         }
     }
 
+    #[inline]
     fn expect(&mut self, byte: u8) -> Option<()> {
         // White space is rare.
-        if self.text.as_bytes().get(self.at) == Some(&byte) {
+        if self.bytes.get(self.at) == Some(&byte) {
             self.at += 1;
             return Some(());
         }
@@ -93,61 +107,59 @@ impl<'h> Scanner<'h> {
 
     /// A whole number.
     fn number(&mut self) -> Option<i32> {
-        self.peek()?;
-        let start = self.at;
-        let bytes = self.text.as_bytes();
-        while bytes.get(self.at).is_some_and(|byte| byte.is_ascii_digit() || *byte == b'-') {
+        let negative = self.peek()? == b'-';
+        self.at += usize::from(negative);
+        let (start, mut value) = (self.at, 0_i64);
+        while let Some(digit) = self.bytes.get(self.at).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit < 10)
+        {
+            value = value.checked_mul(10)? + i64::from(digit);
             self.at += 1;
         }
-        let digits = &self.text[start..self.at];
+        let digits = self.at - start;
         // Neither is a number of JSON, or none that is whole.
-        let doubtful = digits.strip_prefix('-').unwrap_or(digits).starts_with('0') && digits != "0";
+        if digits == 0 || (self.bytes[start] == b'0' && (digits > 1 || negative)) {
+            return None;
+        }
         // A fraction or an exponent that follows is found by whoever comes next.
-        if doubtful { None } else { digits.parse().ok() }
+        i32::try_from(if negative { -value } else { value }).ok()
     }
 
-    /// A text without an escape.
-    fn plain(&mut self) -> Option<&'h str> {
+    /// Where a text without an escape is.
+    #[inline]
+    fn plain(&mut self) -> Option<Range<usize>> {
         self.expect(b'"')?;
         let start = self.at;
         // Most names are of one letter.
-        if let Some([letter, b'"']) = self.text.as_bytes().get(start..start + 2)
+        if let Some([letter, b'"']) = self.bytes.get(start..start + 2)
             && letter.is_ascii_alphanumeric()
         {
             self.at = start + 2;
-            return Some(&self.text[start..start + 1]);
+            return Some(start..start + 1);
         }
-        let end = start + plain_length(&self.text.as_bytes()[start..]);
+        let end = start + plain_length(&self.bytes[start..]);
         self.at = end + 1;
-        (self.text.as_bytes().get(end) == Some(&b'"')).then(|| &self.text[start..end])
+        (self.bytes.get(end) == Some(&b'"')).then_some(start..end)
     }
 
-    /// Adds a text to `out`, its escapes resolved.
-    fn value(&mut self, out: &mut String) -> Option<()> {
-        self.expect(b'"')?;
-        self.rest_of_value(out)
-    }
-
-    /// The same from behind its first quote on.
-    fn rest_of_value(&mut self, out: &mut String) -> Option<()> {
+    /// Adds a text, from behind its first quote on, to `out`, its escapes resolved.
+    fn resolve(&mut self, text: &str, out: &mut String) -> Option<()> {
         loop {
-            let plain = plain_length(&self.text.as_bytes()[self.at..]);
-            out.push_str(&self.text[self.at..self.at + plain]);
-            self.at += plain + 1;
-            let bytes = self.text.as_bytes();
-            match bytes.get(self.at - 1)? {
+            let plain = self.at + plain_length(&self.bytes[self.at..]);
+            out.push_str(&text[self.at..plain]);
+            self.at = plain + 1;
+            match self.bytes.get(plain)? {
                 b'"' => return Some(()),
                 b'\\' => {}
                 // A control character.
                 _ => return None,
             }
             // What separates properties: nearly all escapes there are.
-            if let Some(&[b'u', b'0', b'0', b'0', digit @ b'1'..=b'9']) = bytes.get(self.at..self.at + 5) {
+            if let Some(&[b'u', b'0', b'0', b'0', digit @ b'1'..=b'9']) = self.bytes.get(self.at..self.at + 5) {
                 out.push(char::from(digit - b'0'));
                 self.at += 5;
                 continue;
             }
-            let escape = *bytes.get(self.at)?;
+            let escape = *self.bytes.get(self.at)?;
             self.at += 1;
             out.push(match escape {
                 b'"' | b'\\' | b'/' => char::from(escape),
@@ -155,7 +167,7 @@ impl<'h> Scanner<'h> {
                 b'r' => '\r',
                 b't' => '\t',
                 b'u' => {
-                    let digits = bytes.get(self.at..self.at + 4)?;
+                    let digits = self.bytes.get(self.at..self.at + 4)?;
                     let unit =
                         digits.iter().try_fold(0, |unit, digit| Some(unit << 4 | char::from(*digit).to_digit(16)?))?;
                     self.at += 4;
@@ -170,23 +182,37 @@ impl<'h> Scanner<'h> {
 
 /// How many bytes come before the first that does not stand for itself in a JSON text: quote, backslash,
 /// control character.
+#[inline]
 pub(super) fn plain_length(text: &[u8]) -> usize {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    let mut before = 0;
-    while let Some(eight) = text.get(before..before + 8) {
-        let word = u64::from_le_bytes(eight.try_into().unwrap_or_default());
+    let mut rest = text;
+    loop {
+        let (word, others) = match rest.split_first_chunk() {
+            Some((eight, others)) => (u64::from_le_bytes(*eight), others),
+            None => (short_word(rest), &[][..]),
+        };
         // Each sets the uppermost bit of the bytes in question; of those above the first one maybe wrongly.
         let zero = |word: u64| word.wrapping_sub(ONES) & !word;
         let control = word.wrapping_sub(ONES * 0x20) & !word;
         let found = (zero(word ^ (ONES * 0x22)) | zero(word ^ (ONES * 0x5c)) | control) & ONES << 7;
         if found != 0 {
-            return before + found.trailing_zeros() as usize / 8;
+            return text.len() - rest.len() + found.trailing_zeros() as usize / 8;
         }
-        before += 8;
+        rest = others;
     }
-    let is_special = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
-    let tail = &text[before..];
-    before + tail.iter().position(is_special).unwrap_or(tail.len())
+}
+
+/// Up to seven bytes, and zeros behind them, which are control characters.
+#[inline]
+fn short_word(bytes: &[u8]) -> u64 {
+    let four = |at: usize| bytes[at..].first_chunk().map_or(0, |four| u64::from(u32::from_le_bytes(*four)));
+    let length = bytes.len();
+    match length {
+        0 => 0,
+        // Pieces that lie over each other agree.
+        1..4 => [0, length / 2, length - 1].into_iter().fold(0, |word, at| word | u64::from(bytes[at]) << (8 * at)),
+        _ => four(0) | four(length - 4) << (8 * (length - 4)),
+    }
 }
 
 #[cfg(test)]
@@ -199,6 +225,20 @@ mod tests {
     fn scanned(header: &str) -> Option<Command> {
         let mut command = Command::default();
         scan(header.as_bytes(), &mut command).map(|()| command)
+    }
+
+    #[test]
+    fn the_plain_part_of_a_text_ends_at_the_first_byte_that_is_special() {
+        for length in 0..40 {
+            let text = vec![b'a'; length];
+            assert_eq!(plain_length(&text), length);
+            for (at, special) in (0..length).zip([b'"', b'\\', 0, 0x1f].into_iter().cycle()) {
+                let mut text = text.clone();
+                text[at] = special;
+                assert_eq!(plain_length(&text), at, "{length}");
+            }
+        }
+        assert_eq!(plain_length("é\u{7f}\u{80}ÿ ]!#[".as_bytes()), 12);
     }
 
     #[test]

@@ -2,6 +2,7 @@ use bytes::BufMut;
 
 use super::*;
 use crate::command::Language;
+use crate::fields::Fields;
 
 fn sample(encoding: Encoding) -> Command {
     let mut command = Command::request(310).with_remark("ré \"q\" \\ \u{1}").with_body(Bytes::from_static(b"body"));
@@ -26,6 +27,21 @@ fn frames_survive_both_encodings() {
         assert_eq!(decode(&mut buffer, &mut read, MAX_FRAME), Ok(true));
         assert_eq!(read, command);
         assert_eq!(decode(&mut buffer, &mut read, MAX_FRAME), Ok(false));
+    }
+}
+
+#[test]
+fn fields_given_one_by_one_are_written_as_those_of_a_map() {
+    for encoding in [Encoding::Json, Encoding::Binary] {
+        let (mut with_map, mut one_by_one) = (BytesMut::new(), BytesMut::new());
+        let command = sample(encoding);
+        encode_head(&command, 4, &mut with_map);
+        let head = Command { fields: Fields::default(), ..command };
+        encode_head_with(&head, 4, &mut one_by_one, |fields| {
+            fields.text("i", "KEYS\u{1}k\u{2}");
+            fields.number("e", -3);
+        });
+        assert_eq!(with_map, one_by_one);
     }
 }
 

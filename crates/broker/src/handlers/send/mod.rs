@@ -342,8 +342,7 @@ impl AppendDone for Sends {
             broker.end_transaction(half, slot.error.is_none());
         }
         if let Some(conn) = self.conn.upgrade().filter(|_| slot.answered) {
-            slot.answer(&broker, &mut state.answer);
-            conn.reply(&state.answer);
+            slot.answer(&broker, &conn, &mut state.ids);
         }
         slot.clear();
         state.free.push(number);

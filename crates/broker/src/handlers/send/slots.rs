@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use apogee_message::ids::OffsetId;
 use apogee_message::record::Draft;
+use apogee_net::Conn;
 use apogee_store::{Append, Appended};
 use apogee_wire::codes::response;
 use apogee_wire::{Command, Encoding};
@@ -31,8 +32,8 @@ pub(super) struct State {
     pub repeated: Vec<(u64, Appended)>,
     pub slots: Vec<Slot>,
     pub free: Vec<u32>,
-    /// The answer being made.
-    pub answer: Command,
+    /// The ids of the answer being made.
+    pub ids: String,
 }
 
 /// What the answer to one request needs.
@@ -156,33 +157,43 @@ impl Slot {
         }
     }
 
-    pub fn answer(&self, broker: &Broker, answer: &mut Command) {
-        let request = Command { opaque: self.opaque, encoding: self.encoding, ..Command::default() };
-        answer.answer_to(&request, response::SUCCESS);
+    /// Answers the request. `ids` is memory to write in.
+    pub fn answer(&self, broker: &Broker, conn: &Conn, ids: &mut String) {
+        let mut head = Command::response(self.opaque, self.encoding, response::SUCCESS);
         if let Some(error) = &self.error {
-            answer.code = error.code;
-            answer.remark = Some(error.remark.to_string());
-            return;
+            head.code = error.code;
+            return conn.reply(&head.with_remark(&*error.remark));
         }
-        let (Some(first), Answer::Sent) = (self.first, self.kind) else { return };
-        // Field by field, as `SendMessageResponseHeader` has them: the ids need no string of their own.
-        let fields = &mut answer.fields;
-        fields.set_with("msgId", |text| write_ids(broker.store_host, &self.stored, text));
-        fields.set_number("queueId", self.queue_id.unwrap_or(first.queue_id).into());
-        fields.set_number("queueOffset", first.queue_offset);
+        let (Some(first), Answer::Sent) = (self.first, self.kind) else { return conn.reply(&head) };
+        ids.clear();
+        write_ids(broker.store_host, &self.stored, ids);
         let key = &*self.unique_key;
-        if !key.is_empty() {
-            fields.set_str("transactionId", key);
-            // A blank separates a handle's fields.
-            if let (Some(due), Some(topic), false) = (self.due, &self.topic, key.contains(' ')) {
-                let settings = broker.settings.load();
-                if settings.recall_message_enable {
-                    fields.set_str("recallHandle", &handle::encode(topic, &settings.broker_name, due, key));
-                }
+        let handle = self.recall_handle(broker);
+        // Field by field, as `SendMessageResponseHeader` has them.
+        conn.reply_with(&head, |fields| {
+            fields.text("msgId", ids);
+            fields.number("queueId", self.queue_id.unwrap_or(first.queue_id).into());
+            fields.number("queueOffset", first.queue_offset);
+            if !key.is_empty() {
+                fields.text("transactionId", key);
             }
+            if let Some(handle) = &handle {
+                fields.text("recallHandle", handle);
+            }
+            fields.text("MSG_REGION", &broker.region);
+            fields.text("TRACE_ON", if broker.trace_on() { "true" } else { "false" });
+        });
+    }
+
+    /// By what a message with a time of its own can be recalled.
+    fn recall_handle(&self, broker: &Broker) -> Option<String> {
+        let (due, topic, key) = (self.due?, self.topic.as_ref()?, &*self.unique_key);
+        // A blank separates a handle's fields.
+        if key.is_empty() || key.contains(' ') {
+            return None;
         }
-        fields.set_str("MSG_REGION", &broker.region);
-        fields.set_str("TRACE_ON", if broker.trace_on() { "true" } else { "false" });
+        let settings = broker.settings.load();
+        settings.recall_message_enable.then(|| handle::encode(topic, &settings.broker_name, due, key))
     }
 
     pub fn clear(&mut self) {
