@@ -4,7 +4,7 @@
 //! the caller's buffer.
 
 use bytes::BufMut;
-use memchr::{memchr, memchr2};
+use memchr::{memchr, memchr2, memrchr};
 
 use crate::names::property::CRC32;
 
@@ -38,8 +38,23 @@ pub fn iter(text: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
 
 /// The value of a property, if there is one and it is UTF-8. Of several the last counts.
 pub fn get<'t>(text: &'t [u8], name: &str) -> Option<&'t str> {
-    let value = iter(text).filter(|(found, _)| *found == name.as_bytes()).last()?.1;
-    std::str::from_utf8(value).ok()
+    let name = name.as_bytes();
+    // No name is empty or has a separator in it.
+    if name.is_empty() || memchr(NAME_END, name).is_some() {
+        return None;
+    }
+    let mut rest = text;
+    // From the end: what is found first counts, and nothing before it is looked at.
+    while !rest.is_empty() {
+        let start = memrchr(VALUE_END, rest).map_or(0, |end| end + 1);
+        if let Some([NAME_END, value @ ..]) = rest[start..].strip_prefix(name)
+            && !value.is_empty()
+        {
+            return std::str::from_utf8(value).ok();
+        }
+        rest = &rest[..start.saturating_sub(1)];
+    }
+    None
 }
 
 /// The values of some properties, as [`get`] has them, in one scan.
@@ -129,6 +144,12 @@ mod tests {
             }
             let read: Vec<_> = super::tests::pairs(&text).into_iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
             prop_assert_eq!(read, pairs);
+        }
+
+        #[test]
+        fn one_looked_up_is_the_last_of_all(text in "[a\x01\x02é]{0,24}", name in "[a\x01\x02]{0,3}") {
+            let last = iter(text.as_bytes()).filter(|(found, _)| *found == name.as_bytes()).last();
+            prop_assert_eq!(get(text.as_bytes(), &name).map(str::as_bytes), last.map(|(_, value)| value));
         }
 
         #[test]

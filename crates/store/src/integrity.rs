@@ -58,6 +58,7 @@ pub(crate) enum Led {
 
 impl Store {
     /// The record that begins `bytes`, checked, or why not.
+    #[inline]
     pub(crate) fn checked<'b>(&self, bytes: &'b [u8], at: i64) -> Result<Record<'b>, Damage> {
         let ours = at >= self.log.found_at_start() && self.log.written() - at <= self.options.hot_bytes as i64;
         Checks { sums: !ours, whole_sum: self.options.require_sums && !ours }.read(bytes, at)
@@ -137,12 +138,16 @@ impl Store {
             let is_gone = at >= 0 && at < self.log.min_offset() && unit.size > 0 && !self.is_amid(queue, offset);
             return Err((!is_gone).then_some(Damage::NotMeant));
         };
-        let record = self.checked(bytes, at).inspect_err(|damage| {
-            if !matches!(damage, Damage::Unreadable(_) | Damage::Elsewhere(_)) {
-                self.tell(at, damage);
+        match self.checked(bytes, at) {
+            Ok(record) if record.size == unit.size && is_of(&record, queue, offset) => Ok(record),
+            Ok(_) => Err(Some(Damage::NotMeant)),
+            Err(damage) => {
+                if !matches!(damage, Damage::Unreadable(_) | Damage::Elsewhere(_)) {
+                    self.tell(at, &damage);
+                }
+                Err(Some(damage))
             }
-        })?;
-        if record.size == unit.size && is_of(&record, queue, offset) { Ok(record) } else { Err(Some(Damage::NotMeant)) }
+        }
     }
 
     /// Whether the message before this one is there still: then this one was not removed.

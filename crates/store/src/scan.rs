@@ -40,6 +40,7 @@ pub(crate) enum Damage {
 
 impl Checks {
     /// The record that begins `bytes`, if it is one that was written at that place of the log.
+    #[inline]
     pub fn read<'b>(&self, bytes: &'b [u8], at: i64) -> Result<Record<'b>, Damage> {
         let record = Record::read(bytes)?;
         if record.physical_offset != at {
