@@ -106,9 +106,11 @@ pub(crate) fn start_threads(broker: &Arc<Broker>) -> io::Result<Vec<thread::Join
             }
         },
         FlushDiskType::Async => |broker| {
-            let window = Duration::from_millis(broker.settings.load().flush_interval_commit_log);
-            broker.store.wait_for_flush_work(window / 2);
-            let _ = broker.store.flush_step();
+            if broker.store.wait_for_unflushed(LOOK_UP) {
+                let window = Duration::from_millis(broker.settings.load().flush_interval_commit_log);
+                broker.store.wait_for_flush_work(window / 2);
+                let _ = broker.store.flush_step();
+            }
         },
     };
     Ok(vec![

@@ -5,6 +5,7 @@ mod common;
 use std::io::BufRead;
 use std::os::unix::fs::symlink;
 use std::process::{Command as Process, Output, Stdio};
+use std::time::Duration;
 
 use apogee_wire::Command;
 use apogee_wire::codes::{request, response};
@@ -39,6 +40,20 @@ fn an_idle_server_is_small() {
     let server = Server::start(&[]);
     server.assert_serving();
     assert!(server.resident() < 50 << 20, "{} MB", server.resident() >> 20);
+}
+
+#[test]
+fn a_server_without_work_sleeps() {
+    for flush in ["flushDiskType=SYNC_FLUSH", "flushDiskType=ASYNC_FLUSH"] {
+        let server = Server::start(&[flush]);
+        server.assert_serving();
+        // What a start and a first message bring along is done by then.
+        std::thread::sleep(Duration::from_secs(2));
+        let before = server.sleeps();
+        std::thread::sleep(Duration::from_secs(2));
+        let sleeps = server.sleeps() - before;
+        assert!(sleeps < 70, "{flush}: woken {sleeps} times in 2 s");
+    }
 }
 
 #[test]

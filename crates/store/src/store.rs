@@ -271,6 +271,11 @@ impl Store {
         self.confirmer.wait_for_work(timeout)
     }
 
+    /// Waits until anything in the log is not durable, or for `timeout`. Says whether there is anything.
+    pub fn wait_for_unflushed(&self, timeout: Duration) -> bool {
+        self.confirmer.wait_for_unflushed(timeout)
+    }
+
     /// Flushes the log and confirms what waited for it. Call when work waits; with asynchronous flush
     /// every half window at least.
     pub fn flush_step(&self) -> Result<(), AppendError> {

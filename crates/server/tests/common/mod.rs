@@ -52,11 +52,21 @@ impl Server {
 
     /// Starts on a folder, with variables in its environment.
     pub fn start_with(data: &Path, settings: &[&str], environment: &[(&str, String)]) -> Self {
+        Self::start_on([0, 0], data, settings, environment)
+    }
+
+    /// Starts on a folder, with the ports of another that has ended.
+    pub fn start_in_place_of(namesrv: SocketAddr, broker: SocketAddr, data: &Path) -> Self {
+        Self::start_on([namesrv.port(), broker.port()], data, &[], &[])
+    }
+
+    fn start_on(ports: [u16; 2], data: &Path, settings: &[&str], environment: &[(&str, String)]) -> Self {
         let mut process = Process::new(binary());
         process.envs(environment.iter().map(|(name, value)| (name, value)));
         process.env("APOGEE_LOG", "error");
         process.args(["server", "--host", "127.0.0.1", "--bind", "127.0.0.1"]);
-        process.args(["--namesrv-port", "0", "--broker-port", "0", "--data"]).arg(data);
+        let [namesrv, broker] = ports.map(|port| port.to_string());
+        process.args(["--namesrv-port", &namesrv, "--broker-port", &broker, "--data"]).arg(data);
         for setting in settings {
             process.args(["--set", setting]);
         }
@@ -106,6 +116,17 @@ impl Server {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("the process runs");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line VmRSS");
         line.trim().trim_end_matches(" kB").trim().parse::<u64>().expect("a number") * 1024
+    }
+
+    /// How often its threads have gone to sleep, and so woke up.
+    pub fn sleeps(&self) -> u64 {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("the process runs");
+        let of = |thread: std::io::Result<std::fs::DirEntry>| {
+            let status = std::fs::read_to_string(thread.ok()?.path().join("status")).ok()?;
+            let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+            line.trim().parse::<u64>().ok()
+        };
+        threads.filter_map(of).sum()
     }
 
     pub fn connect(&self) -> Peer {

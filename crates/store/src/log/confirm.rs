@@ -144,11 +144,22 @@ impl Confirmer {
         let now = self.clock.now_ms();
         if self.oldest.load(Ordering::Relaxed) == NEVER {
             self.oldest.store(now, Ordering::Relaxed);
+            self.work.notify_one();
         }
         // Below 0 when the clock was put back: nobody knows how long it has been.
         (0..=window_ms * 4 / 5).contains(&self.waiting_ms(now))
             && self.pace.load(Ordering::Relaxed) <= window_ms / 2
             && self.health.failure().is_none()
+    }
+
+    /// Waits until anything in the log waits for a flush, somebody wakes it, or for `timeout`. Says whether
+    /// there is anything.
+    pub fn wait_for_unflushed(&self, timeout: Duration) -> bool {
+        let unconfirmed = self.lock();
+        if self.oldest.load(Ordering::Relaxed) == NEVER {
+            drop(self.work.wait_timeout(unconfirmed, timeout));
+        }
+        self.oldest.load(Ordering::Relaxed) != NEVER
     }
 
     /// Waits until records wait for a flush, somebody wakes it, or for `timeout`. Says whether there are
