@@ -10,8 +10,11 @@ use clap::{Args, Subcommand};
 mod admin;
 mod commands;
 mod missing;
+mod pipe;
 mod table;
 mod version;
+
+pub use pipe::{ConsumeArgs, ProduceArgs, consume, produce};
 
 use admin::{Admin, AdminError};
 use commands::{client, cluster, find, group, kv, message, perm, topic};

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use apogee_bench::BenchArgs;
-use apogee_cli::AdminArgs;
+use apogee_cli::{AdminArgs, ConsumeArgs, ProduceArgs};
 use clap::{Args, Parser, Subcommand};
 
 const ABOUT: &str = "A message broker that speaks Apache RocketMQ's protocols and keeps its disk formats.";
@@ -40,6 +40,10 @@ pub enum Command {
     Broker(BrokerArgs),
     /// Commands for administrators, with the names and flags of upstream's mqadmin.
     Admin(AdminArgs),
+    /// Send each line of standard input, or each file, as a message.
+    Produce(ProduceArgs),
+    /// Print messages as they come.
+    Consume(ConsumeArgs),
     /// Measure a broker, this one or Apache's, by load.
     Bench(BenchArgs),
     /// Look at a store's folder, of this broker or of Apache's, that no broker has open.

@@ -35,6 +35,8 @@ pub fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Namesrv(args) => namesrv(args, started)?,
         Command::Broker(args) => broker(args, started)?,
         Command::Admin(args) => return Ok(apogee_cli::run(args)),
+        Command::Produce(args) => return Ok(apogee_cli::produce(args)),
+        Command::Consume(args) => return Ok(apogee_cli::consume(args)),
         Command::Bench(args) => return Ok(apogee_bench::run(args)),
         Command::Store { command } => return crate::store::run(command),
     }

@@ -32,6 +32,8 @@ const LANGUAGES: [&str; 14] = [
 impl Language {
     /// What servers answer as: old clients don't know every name, all know this one.
     pub const JAVA: Self = Self(0);
+    /// What our own clients say.
+    pub const RUST: Self = Self(12);
     /// Anything unknown.
     pub const OTHER: Self = Self(7);
 

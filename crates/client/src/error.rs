@@ -1,0 +1,150 @@
+//! Why something could not be done.
+
+use std::time::Duration;
+
+use apogee_message::compression::CompressionError;
+use apogee_message::names::NameError;
+use apogee_message::record::RecordError;
+use apogee_net::{CallError, ConnectError};
+use apogee_wire::bodies::BodyError;
+use apogee_wire::codes::response;
+use apogee_wire::headers::HeaderError;
+
+/// Why something could not be done: what happened, with whom, and where there is a remedy, what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No address of a name server was given.
+    #[error("no name server is named: give one address or several, as host:port, separated by semicolons")]
+    NoNameServer,
+    /// None of the name servers answered; each with its reason.
+    #[error("no name server answered: {0}")]
+    NameServers(String),
+    /// No name server knows the topic, nor may it be created by sending to it.
+    #[error("topic {0} does not exist: create it, or let the broker create topics (autoCreateTopicEnable)")]
+    NoTopic(String),
+    /// The topic has no queue that can be used this way now.
+    #[error("topic {topic} has no queue to {action} on any broker that is there")]
+    NoQueue {
+        /// The topic.
+        topic: String,
+        /// `write to` or `read from`.
+        action: &'static str,
+    },
+    /// The broker of a queue has no master, or is not there at all.
+    #[error("broker {0} has no master now")]
+    NoMaster(String),
+    /// A peer could not be reached.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// A peer gave no answer. What was asked may have been done all the same.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// A peer refused.
+    #[error("{peer} refused with {}: {remark}", name_of(*code))]
+    Refused {
+        /// Who.
+        peer: String,
+        /// Its response code, see [`apogee_wire::codes::response`].
+        code: i32,
+        /// Its words.
+        remark: String,
+    },
+    /// It took too long, all attempts together.
+    #[error("no success within {0:?}; the last attempt: {1}")]
+    Timeout(Duration, String),
+    /// A name of a topic or group that none can have.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The message cannot be sent as it is.
+    #[error("the message for topic {topic} cannot be sent: {reason}")]
+    Message {
+        /// The topic.
+        topic: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An answer cannot be read.
+    #[error("an answer of {peer} cannot be read: {reason}")]
+    Malformed {
+        /// Who answered.
+        peer: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A message's body is not what its flags say.
+    #[error("message {id} of topic {topic} cannot be read: {source}")]
+    Body {
+        /// Its id.
+        id: String,
+        /// Its topic.
+        topic: String,
+        /// What is wrong with it.
+        source: CompressionError,
+    },
+    /// A consumer without a subscription.
+    #[error("the consumer of group {0} subscribes to nothing")]
+    NoSubscription(String),
+    /// A client has one consumer of a group: brokers tell members apart by the client.
+    #[error("this client has a consumer of group {0} already: use another client for a second one")]
+    Joined(String),
+    /// The brokers have not heard of this member yet.
+    #[error("the brokers do not know this client as a member of group {0} yet")]
+    NotMember(String),
+    /// The client was closed.
+    #[error("the client is closed")]
+    Closed,
+}
+
+impl Error {
+    pub(crate) fn header(peer: &str, error: &HeaderError) -> Self {
+        Self::Malformed { peer: peer.to_owned(), reason: error.to_string() }
+    }
+
+    pub(crate) fn json(peer: &str, error: &BodyError) -> Self {
+        Self::Malformed { peer: peer.to_owned(), reason: error.to_string() }
+    }
+
+    pub(crate) fn record(peer: &str, error: RecordError) -> Self {
+        Self::Malformed { peer: peer.to_owned(), reason: error.to_string() }
+    }
+
+    pub(crate) fn message(topic: &str, reason: impl Into<String>) -> Self {
+        Self::Message { topic: topic.to_owned(), reason: reason.into() }
+    }
+
+    /// Whether another broker may do what this one did not: the codes are those that the Java client tries
+    /// again after.
+    pub(crate) fn is_of_one_broker(&self) -> bool {
+        match self {
+            Self::Connect(_) | Self::Call(_) | Self::NoMaster(_) => true,
+            Self::Refused { code, .. } => matches!(
+                *code,
+                response::SYSTEM_ERROR
+                    | response::SYSTEM_BUSY
+                    | response::SERVICE_NOT_AVAILABLE
+                    | response::NO_PERMISSION
+                    | response::TOPIC_NOT_EXIST
+                    | response::NO_BUYER_ID
+                    | response::NOT_IN_CURRENT_UNIT
+                    | response::GO_AWAY
+            ),
+            _ => false,
+        }
+    }
+
+    /// Whether the same may succeed later without anybody doing something about it.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::Connect(_) | Self::Call(_) | Self::NoMaster(_) | Self::NameServers(_) => true,
+            Self::Refused { code, .. } => {
+                matches!(*code, response::SYSTEM_BUSY | response::SERVICE_NOT_AVAILABLE | response::GO_AWAY)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// A response code as people look for it.
+fn name_of(code: i32) -> String {
+    response::name(code).map_or_else(|| format!("code {code}"), |name| format!("{name} ({code})"))
+}

@@ -1,0 +1,44 @@
+//! Producer and consumer for any cluster that speaks RocketMQ's remoting protocol.
+//!
+//! A [`Client`] knows the name servers, keeps the connections and the routes of topics, and tells brokers that
+//! it is alive. Producers and consumers are made from it, and share it.
+//!
+//! ```no_run
+//! use apogee_client::{Client, Message};
+//!
+//! # async fn example() -> Result<(), apogee_client::Error> {
+//! let client = Client::new("127.0.0.1:9876")?;
+//! let producer = client.producer("orders")?;
+//! let sent = producer.send(Message::new("Orders", "one book").tag("book").key("order-1")).await?;
+//! println!("{} is in queue {}", sent.message_id, sent.queue);
+//!
+//! let mut consumer = client.consumer("billing").subscribe_tags("Orders", "book || pen").from_first().join().await?;
+//! while let Some(delivery) = consumer.next().await {
+//!     println!("{:?} from {}", delivery.body, delivery.queue);
+//!     delivery.ack();
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Everything runs on the tokio runtime that the client was made on.
+
+mod client;
+mod consumer;
+mod error;
+mod id;
+mod message;
+mod peers;
+mod producer;
+mod pull;
+mod reader;
+mod route;
+
+pub use client::{Client, ClientBuilder};
+pub use consumer::{Balance, Consumer, ConsumerBuilder, Delivery};
+pub use error::Error;
+pub use message::{Message, Received};
+pub use producer::{Decision, Producer, ProducerBuilder, SendStatus, Sent, Transaction};
+pub use pull::From;
+pub use reader::{Reader, ReaderBuilder};
+pub use route::Queue;
