@@ -30,6 +30,7 @@ _PATHS = {
     "added_bytes": ("server", "added_bytes"),
     "created_rate": ("create", "rate"),
     "start_s": ("start_s",),
+    "stolen": ("stolen",),
 }
 
 

@@ -28,6 +28,25 @@ def read(path: Path) -> str:
         return ""
 
 
+@dataclass(frozen=True)
+class Processors:
+    """What the processors did since the machine started, in ticks."""
+
+    all: int
+    #: Wanted here, and given to other guests of the host.
+    stolen: int
+
+    def stolen_since(self, before: Processors) -> float:
+        """Share of the time since then that was stolen."""
+        return (self.stolen - before.stolen) / max(self.all - before.all, 1)
+
+
+def processors() -> Processors:
+    """As /proc/stat tells them."""
+    ticks = [int(word) for word in read(PROC / "stat").partition("\n")[0].split()[1:9]]
+    return Processors(sum(ticks), ticks[7] if len(ticks) > 7 else 0)
+
+
 def stat_fields(pid: int) -> list[str]:
     """The fields of /proc/PID/stat behind the name, which may contain anything: state, parent, ..."""
     return read(PROC / str(pid) / "stat").rpartition(")")[2].split()

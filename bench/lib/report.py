@@ -27,6 +27,7 @@ COLUMNS = (
     ("added_bytes", "added memory, MB", 1e-6),
     ("created_rate", "topics created/s", 1.0),
     ("start_s", "until a message is answered, ms", 1e3),
+    ("stolen", "stolen by the host, %", 100.0),
 )
 FIGURES = {
     "cpu_us": "CPU", "cores": "CPU, cores", "rate": "rate", "p50_us": "p50", "p99_us": "p99", "p999_us": "p99.9",

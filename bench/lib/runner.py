@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, Iterator, Optional
 
-from . import figures, generator, machine, workloads
+from . import figures, generator, machine, processes, workloads
 from .generator import GeneratorError
 from .model import BROKERS, Idle, Restart, Run, Session, Start, Step, Workload
 from .results import Results
@@ -127,7 +127,9 @@ class Runner:
         # What the last one left to be written is not this one's.
         os.sync()
         time.sleep(self.plan.rest_seconds)
+        before = processes.processors()
         result = self.do(workload.step, server)
+        result["stolen"] = processes.processors().stolen_since(before)
         if not server.is_up():
             raise ServerError(f"{server.name} ended meanwhile:\n{server.last_words()}")
         return result

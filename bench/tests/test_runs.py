@@ -138,6 +138,11 @@ class Kept(unittest.TestCase):
         text = self.report(*measured(APOGEE, result(15), result(12), result(40)))
         self.assertIn("| 15 (12–40) |", text)
 
+    def test_the_report_tells_what_the_host_gave_to_others(self) -> None:
+        text = self.report(*measured(APOGEE, result(15) | {"stolen": 0.24}))
+        self.assertIn("stolen by the host, %", text)
+        self.assertRegex(self.line(text, "`send-1`", "Apogee"), r"\| 24 \|")
+
     def test_the_report_gives_no_figure_where_the_generator_was_the_bottleneck(self) -> None:
         text = self.report(*measured(APOGEE, result(15, cores=0.9)), *measured(APACHE, result(100)))
         self.assertRegex(self.line(text, "send-1 ", "CPU"), r"\| not valid \| 100 µs \| – .* not told")
