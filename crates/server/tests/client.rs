@@ -152,6 +152,38 @@ async fn a_handler_that_fails_or_panics_loses_nothing() {
 }
 
 #[tokio::test]
+async fn a_consumer_that_leaves_waits_for_its_handlers_and_repeats_nothing() {
+    let server = Server::start(&[]);
+    let client = client(&server);
+    send(&client, "T", 0..20).await;
+    let mut consumer = client.consumer("G").subscribe("T").from_first().join().await.expect("joined");
+    let (sender, mut begun) = tokio::sync::mpsc::unbounded_channel();
+    let handled = consumer.run(3, |message| {
+        let sender = sender.clone();
+        async move {
+            let body: usize = String::from_utf8_lossy(&message.body).parse().expect("a number");
+            let _ = sender.send(body);
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            Ok::<_, Error>(())
+        }
+    });
+    let mut handed = BTreeSet::new();
+    tokio::select! {
+        () = handled => panic!("it ended"),
+        () = async { while handed.len() < 5 { handed.extend(begun.recv().await); } } => {}
+    }
+    consumer.close(PATIENCE).await.expect("left");
+    while let Ok(body) = begun.try_recv() {
+        handed.insert(body);
+    }
+    let mut consumer = client.consumer("G").subscribe("T").from_first().join().await.expect("joined");
+    for body in take(&mut consumer, 20 - handed.len()).await {
+        assert!(handed.insert(body), "{body} came twice");
+    }
+    assert_eq!(handed.len(), 20);
+}
+
+#[tokio::test]
 async fn a_client_lives_through_a_restart_of_the_broker() {
     let folder = tempfile::tempdir().expect("a folder");
     let server = Server::start_in(&folder.path().join("data"), &[]);

@@ -59,6 +59,9 @@ pub(crate) struct Group {
     given_back: mpsc::UnboundedSender<GivenBack>,
     /// The group has other members.
     changed: Notify,
+    /// No queue is taken any more.
+    is_leaving: AtomicBool,
+    /// Nothing is done any more.
     has_left: AtomicBool,
 }
 
@@ -107,6 +110,7 @@ impl Group {
             queues: Mutex::default(),
             given_back,
             changed: Notify::new(),
+            is_leaving: AtomicBool::new(false),
             has_left: AtomicBool::new(false),
         };
         (Arc::new(group), to_send_back)
@@ -154,7 +158,7 @@ impl Group {
     /// Takes its part of the queues, again and again.
     pub(super) async fn keep_balanced(self: Arc<Self>, sender: mpsc::Sender<Delivery>) {
         let mut pulls = JoinSet::new();
-        while !self.has_left() {
+        while !self.is_leaving.load(Ordering::Acquire) {
             let rest = match self.take_part(&sender, &mut pulls).await {
                 Ok(()) => self.settings.rebalance_every,
                 Err(error) => {
@@ -188,7 +192,7 @@ impl Group {
             let part = self.settings.balance.part_of(&self.shared.id, &members, &route.readable);
             self.give_up_others(&subscription.topic, &part).await;
             for queue in part {
-                if !self.lock().contains_key(&queue) && !self.has_left() {
+                if !self.lock().contains_key(&queue) && !self.is_leaving.load(Ordering::Acquire) {
                     self.take(subscription, queue, sender, pulls).await?;
                 }
             }
@@ -406,6 +410,7 @@ impl Group {
 
     /// Pulls no more, waits until what was given out is settled, commits and says good-bye.
     pub async fn leave(&self, patience: Duration) -> Result<(), Error> {
+        self.is_leaving.store(true, Ordering::Release);
         let open: Vec<_> = {
             let queues = self.lock();
             queues.values().for_each(|assigned| assigned.pulling.abort());
@@ -427,6 +432,7 @@ impl Group {
 
     /// Gone without a word.
     pub fn forget(&self) {
+        self.is_leaving.store(true, Ordering::Release);
         self.has_left.store(true, Ordering::Release);
         self.lock().drain().for_each(|(_, assigned)| assigned.pulling.abort());
     }

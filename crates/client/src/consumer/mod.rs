@@ -182,9 +182,10 @@ impl Consumer {
         E: fmt::Display,
     {
         let places = Arc::new(Semaphore::new(concurrency.max(1)));
-        while let Some(delivery) = self.next().await {
+        // A place first: a message that waited for one would come again when this is dropped meanwhile.
+        while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+            let Some(delivery) = self.next().await else { break };
             while self.handlers.try_join_next().is_some() {}
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
             let handled = handler(delivery.message.clone());
             self.handlers.spawn(async move {
                 let _place = place;
