@@ -82,8 +82,10 @@ async fn members_share_the_queues_and_lose_nothing_when_one_leaves() {
     }
     first.close(PATIENCE).await.expect("left");
     send(&one, "T", next..next + 16).await;
+    // It is told that the other one left; by itself it would look after 20 s.
+    let soon = Duration::from_secs(8);
     while taken.len() < next + 16 {
-        let delivery = tokio::time::timeout(PATIENCE, second.next()).await.expect("in time").expect("not closed");
+        let delivery = tokio::time::timeout(soon, second.next()).await.expect("in time").expect("not closed");
         *taken.entry(String::from_utf8_lossy(&delivery.body).into_owned()).or_insert(0) += 1;
         delivery.ack();
     }
@@ -201,6 +203,30 @@ async fn a_client_lives_through_a_restart_of_the_broker() {
     let mut taken = BTreeSet::new();
     while !taken.is_superset(&(5..10).collect()) {
         taken.extend(take(&mut consumer, 1).await);
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_hangs_or_talks_nonsense_is_an_error_and_no_hang() {
+    for (nonsense, reason) in [(&b""[..], "no answer within"), (b"HTTP/1.1 400 Bad Request\r\n\r\n", "was closed")] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address").to_string();
+        std::thread::spawn(move || {
+            let open: Vec<_> = listener
+                .incoming()
+                .flatten()
+                .map(|mut stream| {
+                    let _ = std::io::Write::write_all(&mut stream, nonsense);
+                    stream
+                })
+                .collect();
+            drop(open);
+        });
+        let client = Client::builder(&*address).timeout(Duration::from_millis(300)).build().expect("an address");
+        let producer = client.producer("P").expect("a producer");
+        let error = tokio::time::timeout(PATIENCE, producer.send(Message::new("T", "b"))).await.expect("no hang");
+        let error = error.expect_err("no name server").to_string();
+        assert!(error.contains(&address) && error.contains(reason), "{error}");
     }
 }
 
