@@ -23,6 +23,7 @@
 //!
 //! Everything runs on the tokio runtime that the client was made on.
 
+mod asked;
 mod client;
 mod consumer;
 mod error;
@@ -33,6 +34,7 @@ mod producer;
 mod pull;
 mod reader;
 mod route;
+mod shared;
 
 pub use client::{Client, ClientBuilder};
 pub use consumer::{Balance, Consumer, ConsumerBuilder, Delivery};

@@ -12,9 +12,9 @@ use apogee_wire::headers::{
     SearchOffsetRequestHeader, SearchOffsetResponseHeader,
 };
 
-use crate::client::Shared;
 use crate::peers::refused;
 use crate::route::MASTER;
+use crate::shared::Shared;
 use crate::{Error, Queue, Received};
 
 /// Bits of a pull's system flag (upstream `PullSysFlag`): it may wait for messages; it brings its subscription.
@@ -123,7 +123,7 @@ impl Puller {
                 Command::request(request::SEARCH_OFFSET_BY_TIMESTAMP).with_header(&header)
             }
         };
-        let (address, answer) = self.shared.ask_reader(queue, MASTER, question, self.shared.timeout).await?;
+        let (address, answer) = self.shared.ask_reader(queue, MASTER, question, self.shared.settings.timeout).await?;
         if answer.code != response::SUCCESS {
             return Err(refused(&address, answer.code, answer));
         }

@@ -9,9 +9,9 @@ use apogee_message::names;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::client::Shared;
 use crate::pull::{BATCH, Filter, From, Puller};
 use crate::route::MASTER;
+use crate::shared::Shared;
 use crate::{Error, Queue, Received};
 
 /// Group of tools that read: every broker knows it.

@@ -23,9 +23,9 @@ use tokio::task::{AbortHandle, JoinSet};
 use super::balance::Balance;
 use super::progress::{Bounds, Progress};
 use super::{Delivery, GivenBack};
-use crate::client::Shared;
 use crate::pull::{Filter, From, Puller};
 use crate::route::{MASTER, Route};
+use crate::shared::Shared;
 use crate::{Error, Queue};
 
 /// Rest before something is tried again that failed.
@@ -206,7 +206,7 @@ impl Group {
         let question = self.shared.own(Command::request(request::GET_CONSUMER_LIST_BY_GROUP).with_header(&header));
         let mut last = Error::NoMaster(self.name.to_string());
         for address in route.brokers.keys().filter_map(|broker| route.reader(broker, MASTER)) {
-            match self.shared.peers.call(address, question.clone(), self.shared.timeout).await {
+            match self.shared.peers.call(address, question.clone(), self.shared.settings.timeout).await {
                 Ok(answer) => {
                     let list = GetConsumerListByGroupResponseBody::decode(&answer.body);
                     let list = list.map_err(|error| Error::json(address, &error))?;

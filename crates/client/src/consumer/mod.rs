@@ -10,8 +10,8 @@ use apogee_message::names;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
-use crate::client::Shared;
 use crate::pull::{Filter, From};
+use crate::shared::Shared;
 use crate::{Error, Received};
 
 mod balance;

@@ -22,9 +22,9 @@ pub(crate) mod transaction;
 use transaction::Check;
 pub use transaction::{Decision, Transaction};
 
-use crate::client::{DEFAULT_QUEUES, Shared};
 use crate::peers::refused;
 use crate::route::Route;
+use crate::shared::{DEFAULT_QUEUES, Shared};
 use crate::{Error, Message, Queue};
 
 /// Sends messages of a group; cheap to clone, and used from as many tasks as there are.

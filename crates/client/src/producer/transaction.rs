@@ -15,7 +15,7 @@ use apogee_wire::codes::request;
 use apogee_wire::headers::{CheckTransactionStateRequestHeader, EndTransactionRequestHeader, RpcFields};
 
 use super::{ProducerBuilder, Sending, Sent};
-use crate::client::Shared;
+use crate::shared::Shared;
 use crate::{Error, Message, Queue, Received};
 
 /// What becomes of a transaction.

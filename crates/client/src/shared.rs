@@ -1,0 +1,326 @@
+//! What the producers and consumers of one client share: routes, connections, heartbeats.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::time::Duration;
+
+use apogee_base::clock::{Clock, SystemClock};
+use apogee_message::names::AUTO_CREATE_TOPIC;
+use apogee_net::Limits;
+use apogee_wire::bodies::{Body, HeartbeatData, ProducerData, TopicRouteData};
+use apogee_wire::codes::{request, response};
+use apogee_wire::headers::{GetRouteInfoRequestHeader, UnregisterClientRequestHeader};
+use apogee_wire::{Command, Language};
+
+use crate::asked::Asked;
+use crate::consumer::Group;
+use crate::id::{MessageIds, client_id, local_ip};
+use crate::peers::{Peers, refused};
+use crate::producer::Sending;
+use crate::route::Route;
+use crate::{Error, Queue};
+
+/// Queues that a topic gets when it is created by the first message sent to it, at most (upstream
+/// `defaultTopicQueueNums`).
+pub(crate) const DEFAULT_QUEUES: i32 = 4;
+
+/// How a client is to be, see [`crate::ClientBuilder`].
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub timeout: Duration,
+    pub connect_timeout: Duration,
+    pub refresh: Duration,
+}
+
+pub(crate) struct Shared {
+    /// By which brokers tell clients apart.
+    pub id: String,
+    pub message_ids: MessageIds,
+    pub peers: Peers,
+    pub settings: Settings,
+    names: Vec<String>,
+    /// The name server that is asked first: the last one that answered.
+    current: AtomicUsize,
+    routes: RwLock<HashMap<String, Arc<Route>>>,
+    /// One asks at a time: who comes meanwhile finds its answer.
+    asking: tokio::sync::Mutex<()>,
+    producers: Mutex<BTreeMap<String, Vec<Weak<Sending>>>>,
+    consumers: Mutex<BTreeMap<String, Weak<Group>>>,
+    closed: AtomicBool,
+}
+
+impl Shared {
+    /// What the producers and consumers of a client share, which keeps itself up to date.
+    pub fn new(names: Vec<String>, settings: Settings) -> Arc<Self> {
+        let ip = local_ip();
+        let shared = Arc::new_cyclic(|shared: &Weak<Self>| Self {
+            id: client_id(ip),
+            message_ids: MessageIds::new(ip),
+            peers: Peers::new(Arc::new(Asked(Weak::clone(shared))), Limits::default(), settings.connect_timeout),
+            settings,
+            names,
+            current: AtomicUsize::default(),
+            routes: RwLock::default(),
+            asking: tokio::sync::Mutex::default(),
+            producers: Mutex::default(),
+            consumers: Mutex::default(),
+            closed: AtomicBool::default(),
+        });
+        tokio::spawn(keep_up(Arc::downgrade(&shared)));
+        shared
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Fails once the client was closed.
+    pub fn check_open(&self) -> Result<(), Error> {
+        if self.is_closed() { Err(Error::Closed) } else { Ok(()) }
+    }
+
+    pub fn now_ms(&self) -> i64 {
+        SystemClock.now_ms()
+    }
+
+    /// The route of a topic, as last heard.
+    pub async fn route(&self, topic: &str) -> Result<Arc<Route>, Error> {
+        if let Some(route) = self.known(topic) {
+            return Ok(route);
+        }
+        let _asking = self.asking.lock().await;
+        match self.known(topic) {
+            Some(route) => Ok(route),
+            None => self.fetch(topic).await,
+        }
+    }
+
+    /// The route of a topic to send to: one that does not exist is where topics are created.
+    pub async fn route_to_send(&self, topic: &str) -> Result<Arc<Route>, Error> {
+        match self.route(topic).await {
+            Err(Error::NoTopic(_)) => {}
+            other => return other,
+        }
+        let template = self.ask_names(AUTO_CREATE_TOPIC).await.map_err(|error| match error {
+            Error::NoTopic(_) => Error::NoTopic(topic.to_owned()),
+            other => other,
+        })?;
+        let mut route = Route::of(&template, topic);
+        route.writable.retain(|queue| queue.id < DEFAULT_QUEUES);
+        Ok(Arc::new(route))
+    }
+
+    /// What was heard of a topic seems to have changed: asks anew, unless somebody else has done so since
+    /// `used` was heard. When nobody answers, the last route stays.
+    pub async fn refresh(&self, topic: &str, used: &Arc<Route>) {
+        let _asking = self.asking.lock().await;
+        if self.known(topic).is_none_or(|route| !Arc::ptr_eq(&route, used)) {
+            return;
+        }
+        match self.fetch(topic).await {
+            Ok(_) => {}
+            Err(Error::NoTopic(_)) => {
+                self.routes.write().unwrap_or_else(PoisonError::into_inner).remove(topic);
+            }
+            Err(error) => tracing::warn!(topic, %error, "the route of a topic is not refreshed: the last one is used"),
+        }
+    }
+
+    fn known(&self, topic: &str) -> Option<Arc<Route>> {
+        self.read_routes().get(topic).cloned()
+    }
+
+    fn read_routes(&self) -> std::sync::RwLockReadGuard<'_, HashMap<String, Arc<Route>>> {
+        self.routes.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn fetch(&self, topic: &str) -> Result<Arc<Route>, Error> {
+        let route = Arc::new(Route::of(&self.ask_names(topic).await?, topic));
+        let mut routes = self.routes.write().unwrap_or_else(PoisonError::into_inner);
+        routes.insert(topic.to_owned(), Arc::clone(&route));
+        Ok(route)
+    }
+
+    /// Asks the name servers for a topic, one after the other until one answers.
+    async fn ask_names(&self, topic: &str) -> Result<TopicRouteData, Error> {
+        self.check_open()?;
+        let header =
+            GetRouteInfoRequestHeader { topic, accept_standard_json_only: Some(true), rpc: Default::default() };
+        let question = Command::request(request::GET_ROUTEINFO_BY_TOPIC).with_header(&header);
+        let (first, mut failures) = (self.current.load(Ordering::Relaxed), Vec::new());
+        for nth in 0..self.names.len() {
+            let number = (first + nth) % self.names.len();
+            let name = &self.names[number];
+            match self.peers.ask(name, self.own(question.clone()), self.settings.timeout).await {
+                Ok(answer) if answer.code == response::SUCCESS => {
+                    self.current.store(number, Ordering::Relaxed);
+                    return TopicRouteData::decode(&answer.body).map_err(|error| Error::json(name, &error));
+                }
+                Ok(answer) if answer.code == response::TOPIC_NOT_EXIST => return Err(Error::NoTopic(topic.to_owned())),
+                Ok(answer) => failures.push(refused(name, answer.code, answer).to_string()),
+                Err(error) => failures.push(error.to_string()),
+            }
+        }
+        Err(Error::NameServers(failures.join("; ")))
+    }
+
+    /// Asks a broker that has a queue, with that id if it is there; returns its address, too.
+    pub async fn ask_reader(
+        &self,
+        queue: &Queue,
+        broker_id: i64,
+        question: Command,
+        timeout: Duration,
+    ) -> Result<(String, Command), Error> {
+        let route = self.route(&queue.topic).await?;
+        let address =
+            route.reader(&queue.broker, broker_id).ok_or_else(|| Error::NoMaster(queue.broker.to_string()))?;
+        let answer = self.peers.ask(address, self.own(question), timeout).await?;
+        Ok((address.to_owned(), answer))
+    }
+
+    /// Asks the master of a queue; an answer that refuses is an error.
+    pub async fn ask_master(&self, queue: &Queue, question: Command) -> Result<(String, Command), Error> {
+        let route = self.route(&queue.topic).await?;
+        let address = route.master(&queue.broker).ok_or_else(|| Error::NoMaster(queue.broker.to_string()))?;
+        let answer = self.peers.call(address, self.own(question), self.settings.timeout).await?;
+        Ok((address.to_owned(), answer))
+    }
+
+    /// A request as this client makes it.
+    pub fn own(&self, mut request: Command) -> Command {
+        request.language = Language::RUST;
+        request
+    }
+
+    /// A group has one producer more.
+    pub fn add_producer(&self, group: &str, producer: &Arc<Sending>) {
+        self.lock_producers().entry(group.to_owned()).or_default().push(Arc::downgrade(producer));
+    }
+
+    /// A group may have lost a producer.
+    pub fn forget_producers(&self, group: &str) {
+        let mut producers = self.lock_producers();
+        if let Some(of_group) = producers.get_mut(group) {
+            of_group.retain(|producer| producer.strong_count() > 0);
+            if of_group.is_empty() {
+                producers.remove(group);
+            }
+        }
+    }
+
+    /// A producer of a group.
+    pub fn producer_of(&self, group: &str) -> Option<Arc<Sending>> {
+        self.lock_producers().get(group)?.iter().find_map(Weak::upgrade)
+    }
+
+    fn lock_producers(&self) -> MutexGuard<'_, BTreeMap<String, Vec<Weak<Sending>>>> {
+        self.producers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A group has this member now.
+    pub fn add_consumer(&self, group: &Arc<Group>) -> Result<(), Error> {
+        let mut consumers = self.lock_consumers();
+        if consumers.get(&*group.name).and_then(Weak::upgrade).is_some_and(|other| !other.has_left()) {
+            return Err(Error::Joined(group.name.to_string()));
+        }
+        consumers.insert(group.name.to_string(), Arc::downgrade(group));
+        Ok(())
+    }
+
+    /// A group has lost this member: the brokers learn it at once.
+    pub async fn remove_consumer(&self, group: &str) {
+        if self.lock_consumers().remove(group).is_some() {
+            self.say_goodbye(None, Some(group)).await;
+        }
+    }
+
+    /// The member of a group.
+    pub fn consumer_of(&self, group: &str) -> Option<Arc<Group>> {
+        self.lock_consumers().get(group).and_then(Weak::upgrade)
+    }
+
+    fn lock_consumers(&self) -> MutexGuard<'_, BTreeMap<String, Weak<Group>>> {
+        self.consumers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the brokers of all known topics that this client is alive, and what it is.
+    pub async fn heartbeat(&self) {
+        let producers: Vec<_> = self.lock_producers().keys().cloned().collect();
+        let consumers: Vec<_> = {
+            let mut consumers = self.lock_consumers();
+            consumers.retain(|_, group| group.upgrade().is_some_and(|group| !group.has_left()));
+            consumers.values().filter_map(Weak::upgrade).map(|group| group.data()).collect()
+        };
+        if producers.is_empty() && consumers.is_empty() {
+            return;
+        }
+        let data = HeartbeatData {
+            client_id: self.id.clone(),
+            producer_data_set: producers.into_iter().map(|group_name| ProducerData { group_name }).collect(),
+            consumer_data_set: consumers,
+            ..HeartbeatData::default()
+        };
+        let beat = self.own(Command::request(request::HEART_BEAT).with_body(data.encode()));
+        for broker in self.masters() {
+            if let Err(error) = self.peers.call(&broker, beat.clone(), self.settings.timeout).await {
+                tracing::warn!(broker, %error, "a heartbeat failed");
+            }
+        }
+    }
+
+    /// Addresses of the masters of all known topics.
+    fn masters(&self) -> BTreeSet<String> {
+        let routes = self.read_routes();
+        let names = routes.values().flat_map(|route| route.brokers.keys().map(move |name| (route, name)));
+        names.filter_map(|(route, name)| route.master(name)).map(str::to_owned).collect()
+    }
+
+    pub async fn close(&self) {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let producers = std::mem::take(&mut *self.lock_producers()).into_keys();
+        for group in producers {
+            self.say_goodbye(Some(&group), None).await;
+        }
+        let consumers = std::mem::take(&mut *self.lock_consumers());
+        for (group, member) in consumers {
+            if let Some(member) = member.upgrade() {
+                member.forget();
+            }
+            self.say_goodbye(None, Some(&group)).await;
+        }
+        self.peers.close().await;
+    }
+
+    async fn say_goodbye(&self, producer_group: Option<&str>, consumer_group: Option<&str>) {
+        let header = UnregisterClientRequestHeader {
+            client_id: &self.id,
+            producer_group,
+            consumer_group,
+            rpc: Default::default(),
+        };
+        let farewell = self.own(Command::request(request::UNREGISTER_CLIENT).with_header(&header));
+        for broker in self.masters() {
+            if let Err(error) = self.peers.call(&broker, farewell.clone(), self.settings.timeout).await {
+                tracing::debug!(broker, %error, "a broker does not know that this client is gone");
+            }
+        }
+    }
+}
+
+/// Refreshes routes and sends heartbeats as long as there is a client.
+async fn keep_up(shared: Weak<Shared>) {
+    while let Some(every) = shared.upgrade().map(|shared| shared.settings.refresh) {
+        tokio::time::sleep(every).await;
+        let Some(shared) = shared.upgrade().filter(|shared| !shared.is_closed()) else { return };
+        let routes: Vec<_> =
+            shared.read_routes().iter().map(|(topic, route)| (topic.clone(), Arc::clone(route))).collect();
+        for (topic, route) in routes {
+            shared.refresh(&topic, &route).await;
+        }
+        shared.heartbeat().await;
+    }
+}
