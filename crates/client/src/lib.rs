@@ -29,6 +29,7 @@ mod consumer;
 mod error;
 mod id;
 mod message;
+mod offsets;
 mod peers;
 mod producer;
 mod pull;

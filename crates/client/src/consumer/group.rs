@@ -12,17 +12,15 @@ use apogee_wire::bodies::{
     Body, CheckClientRequestBody, ConsumeFromWhere, ConsumeType, ConsumerData, GetConsumerListByGroupResponseBody,
     MessageModel, SubscriptionData,
 };
-use apogee_wire::codes::{request, response};
-use apogee_wire::headers::{
-    ConsumerSendMsgBackRequestHeader, GetConsumerListByGroupRequestHeader, QueryConsumerOffsetRequestHeader,
-    QueryConsumerOffsetResponseHeader, RpcFields, UpdateConsumerOffsetRequestHeader,
-};
+use apogee_wire::codes::request;
+use apogee_wire::headers::{ConsumerSendMsgBackRequestHeader, GetConsumerListByGroupRequestHeader, RpcFields};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::balance::Balance;
 use super::progress::{Bounds, Progress};
 use super::{Delivery, GivenBack};
+use crate::offsets;
 use crate::pull::{Filter, From, Puller};
 use crate::route::{MASTER, Route};
 use crate::shared::Shared;
@@ -246,7 +244,7 @@ impl Group {
             group: Arc::clone(&self.name),
             filter: subscription.filter.clone(),
         };
-        let committed = self.committed(&queue).await?;
+        let committed = offsets::committed(&self.shared, &self.name, &queue).await?;
         let start = match committed {
             Some(offset) => offset,
             // Messages that come again are not news.
@@ -258,27 +256,6 @@ impl Group {
             pulls.spawn(Arc::clone(self).pull(puller, queue.clone(), start, Arc::clone(&progress), sender.clone()));
         self.lock().insert(queue, Assigned { progress, pulling });
         Ok(())
-    }
-
-    /// The offset that the group has committed.
-    async fn committed(&self, queue: &Queue) -> Result<Option<i64>, Error> {
-        let header = QueryConsumerOffsetRequestHeader {
-            consumer_group: &self.name,
-            topic: &queue.topic,
-            queue_id: queue.id,
-            set_zero_if_not_found: Some(false),
-            rpc: RpcFields::default(),
-        };
-        let question = Command::request(request::QUERY_CONSUMER_OFFSET).with_header(&header);
-        match self.shared.ask_master(queue, question).await {
-            Ok((address, answer)) => {
-                let header: QueryConsumerOffsetResponseHeader =
-                    answer.header().map_err(|error| Error::header(&address, &error))?;
-                Ok(Some(header.offset))
-            }
-            Err(Error::Refused { code: response::QUERY_NOT_FOUND, .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
     }
 
     /// Pulls a queue as long as this member has it.
@@ -350,14 +327,7 @@ impl Group {
 
     async fn commit(&self, queue: &Queue, progress: &Progress) -> Result<(), Error> {
         let Some(commit_offset) = progress.to_commit() else { return Ok(()) };
-        let header = UpdateConsumerOffsetRequestHeader {
-            consumer_group: &self.name,
-            topic: &queue.topic,
-            queue_id: queue.id,
-            commit_offset,
-            rpc: RpcFields::default(),
-        };
-        self.shared.ask_master(queue, Command::request(request::UPDATE_CONSUMER_OFFSET).with_header(&header)).await?;
+        offsets::commit(&self.shared, &self.name, queue, commit_offset).await?;
         progress.committed(commit_offset);
         Ok(())
     }
