@@ -11,7 +11,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use apogee_net::{Conn, Limits, Service, connect};
+use apogee_net::{Conn, Limits, Service, Tcp, connect};
 use apogee_wire::Command;
 use apogee_wire::bodies::{Body, DataVersion, RegisterBrokerBody, TopicConfig, TopicConfigAndMappingSerializeWrapper};
 use apogee_wire::codes::{request, response};
@@ -123,6 +123,7 @@ impl Session<'_> {
             None => {
                 self.registered = None;
                 let connected = connect(
+                    &Tcp,
                     self.address,
                     Arc::clone(&self.service),
                     Limits::default(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use apogee_base::clock::SystemClock;
 use apogee_base::disk::SimDisk;
-use apogee_net::{Conn, Limits, Service, connect};
+use apogee_net::{Conn, Limits, Service, Tcp, connect};
 use apogee_wire::Command;
 use apogee_wire::codes::{request, response};
 use apogee_wire::headers::{RpcFields, SendMessageRequestHeader, SendMessageResponseHeader};
@@ -55,7 +55,7 @@ impl Running {
 
     pub async fn connect(&self) -> Arc<Conn> {
         let address = self.running.local_addr().to_string();
-        connect(&address, Arc::new(Silent), Limits::default(), PATIENCE).await.unwrap()
+        connect(&Tcp, &address, Arc::new(Silent), Limits::default(), PATIENCE).await.unwrap()
     }
 
     pub async fn stop(self) {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use apogee_net::{CallError, Conn, ConnectError, Limits, Service, connect};
+use apogee_net::{CallError, Conn, ConnectError, Limits, Service, Tcp, connect};
 use apogee_wire::Command;
 use apogee_wire::bodies::{Body, BodyError, ClusterInfo, TopicRouteData};
 use apogee_wire::codes::{request, response};
@@ -93,7 +93,7 @@ impl Admin {
             match open.get(peer).filter(|conn| conn.is_open()) {
                 Some(conn) => Arc::clone(conn),
                 None => {
-                    let conn = connect(peer, Arc::new(Silent), Limits::default(), PATIENCE).await?;
+                    let conn = connect(&Tcp, peer, Arc::new(Silent), Limits::default(), PATIENCE).await?;
                     open.insert(peer.to_owned(), Arc::clone(&conn));
                     conn
                 }

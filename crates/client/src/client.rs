@@ -1,7 +1,10 @@
 //! What producers and consumers of one process share.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+
+use apogee_net::{Dial, Tcp};
 
 use crate::consumer::ConsumerBuilder;
 use crate::producer::ProducerBuilder;
@@ -19,7 +22,7 @@ pub struct Client {
 }
 
 /// How a client is to be.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ClientBuilder {
     name_servers: String,
     settings: Settings,
@@ -43,6 +46,7 @@ impl Client {
         ClientBuilder {
             name_servers: name_servers.into(),
             settings: Settings {
+                dial: Arc::new(Tcp),
                 timeout: Duration::from_secs(3),
                 connect_timeout: Duration::from_secs(3),
                 refresh: Duration::from_secs(30),
@@ -97,6 +101,12 @@ impl ClientBuilder {
         self
     }
 
+    /// How connections are made (straight): through a proxy, a tunnel, a network that is simulated.
+    pub fn dial(mut self, dial: impl Dial) -> Self {
+        self.settings.dial = Arc::new(dial);
+        self
+    }
+
     /// How often routes are asked for anew, and heartbeats are sent (30 s). Brokers forget a client after 120 s.
     pub fn refresh(mut self, every: Duration) -> Self {
         self.settings.refresh = every;
@@ -114,5 +124,11 @@ impl ClientBuilder {
             return Err(Error::NoNameServer);
         }
         Ok(Client { shared: Shared::new(names, self.settings) })
+    }
+}
+
+impl fmt::Debug for ClientBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientBuilder").field("name_servers", &self.name_servers).finish_non_exhaustive()
     }
 }

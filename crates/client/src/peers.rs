@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use apogee_net::{Conn, Limits, Service, connect};
+use apogee_net::{Conn, Dial, Limits, Service, connect};
 use apogee_wire::Command;
 use apogee_wire::codes::response;
 
@@ -15,6 +15,7 @@ type Place = Arc<tokio::sync::Mutex<Option<Arc<Conn>>>>;
 
 pub(crate) struct Peers {
     places: Mutex<HashMap<String, Place>>,
+    dial: Arc<dyn Dial>,
     service: Arc<dyn Service>,
     limits: Limits,
     connect_timeout: Duration,
@@ -22,8 +23,8 @@ pub(crate) struct Peers {
 
 impl Peers {
     /// Requests of peers go to `service`.
-    pub fn new(service: Arc<dyn Service>, limits: Limits, connect_timeout: Duration) -> Self {
-        Self { places: Mutex::default(), service, limits, connect_timeout }
+    pub fn new(dial: Arc<dyn Dial>, service: Arc<dyn Service>, limits: Limits, connect_timeout: Duration) -> Self {
+        Self { places: Mutex::default(), dial, service, limits, connect_timeout }
     }
 
     /// The connection to an address (`host:port`).
@@ -39,7 +40,8 @@ impl Peers {
         if let Some(conn) = place.as_ref().filter(|conn| conn.is_open()) {
             return Ok(Arc::clone(conn));
         }
-        let conn = connect(address, Arc::clone(&self.service), self.limits.clone(), self.connect_timeout).await?;
+        let conn =
+            connect(&*self.dial, address, Arc::clone(&self.service), self.limits.clone(), self.connect_timeout).await?;
         *place = Some(Arc::clone(&conn));
         Ok(conn)
     }

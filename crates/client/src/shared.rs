@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use apogee_base::clock::{Clock, SystemClock};
 use apogee_message::names::AUTO_CREATE_TOPIC;
-use apogee_net::Limits;
+use apogee_net::{Dial, Limits};
 use apogee_wire::bodies::{Body, HeartbeatData, ProducerData, TopicRouteData};
 use apogee_wire::codes::{request, response};
 use apogee_wire::headers::{GetRouteInfoRequestHeader, UnregisterClientRequestHeader};
@@ -26,8 +26,9 @@ use crate::{Error, Queue};
 pub(crate) const DEFAULT_QUEUES: i32 = 4;
 
 /// How a client is to be, see [`crate::ClientBuilder`].
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Settings {
+    pub dial: Arc<dyn Dial>,
     pub timeout: Duration,
     pub connect_timeout: Duration,
     pub refresh: Duration,
@@ -57,7 +58,12 @@ impl Shared {
         let shared = Arc::new_cyclic(|shared: &Weak<Self>| Self {
             id: client_id(ip),
             message_ids: MessageIds::new(ip),
-            peers: Peers::new(Arc::new(Asked(Weak::clone(shared))), Limits::default(), settings.connect_timeout),
+            peers: Peers::new(
+                Arc::clone(&settings.dial),
+                Arc::new(Asked(Weak::clone(shared))),
+                Limits::default(),
+                settings.connect_timeout,
+            ),
             settings,
             names,
             current: AtomicUsize::default(),

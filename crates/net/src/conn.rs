@@ -12,9 +12,9 @@ use std::time::Duration;
 use apogee_wire::Command;
 use apogee_wire::frame::FieldWriter;
 use bytes::Bytes;
-use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
+use crate::dial::{Dial, Dialled};
 use crate::outbound::Outbound;
 use crate::{Limits, Service, driver};
 
@@ -85,35 +85,39 @@ pub enum ConnectError {
 /// Connects to `address` (`host:port`); requests that the peer makes on the connection go to
 /// `service`.
 pub async fn connect(
+    dial: &dyn Dial,
     address: &str,
     service: Arc<dyn Service>,
     limits: Limits,
     timeout: Duration,
 ) -> Result<Arc<Conn>, ConnectError> {
-    let refused = |source| ConnectError::Refused { address: address.to_owned(), source };
-    let attempt = tokio::time::timeout(timeout, TcpStream::connect(address)).await;
-    let stream = attempt.map_err(|_| ConnectError::Timeout { address: address.to_owned(), timeout })?;
-    let stream = stream.map_err(refused)?;
-    let conn = Conn::new(&stream, limits).map_err(refused)?;
-    tokio::spawn(driver::run(stream, Arc::clone(&conn), service));
-    Ok(conn)
+    let attempt = tokio::time::timeout(timeout, dial.dial(address)).await;
+    let dialled = attempt.map_err(|_| ConnectError::Timeout { address: address.to_owned(), timeout })?;
+    let dialled = dialled.map_err(|source| ConnectError::Refused { address: address.to_owned(), source })?;
+    Ok(open(dialled, service, limits))
+}
+
+/// Runs a connection that was made, whichever side it is.
+pub fn open(dialled: Dialled, service: Arc<dyn Service>, limits: Limits) -> Arc<Conn> {
+    let conn = Conn::new(dialled.peer, dialled.local, limits);
+    tokio::spawn(driver::run(dialled.stream, Arc::clone(&conn), service));
+    conn
 }
 
 impl Conn {
-    pub(crate) fn new(stream: &TcpStream, limits: Limits) -> std::io::Result<Arc<Self>> {
+    pub(crate) fn new(peer: SocketAddr, local: SocketAddr, limits: Limits) -> Arc<Self> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
-        stream.set_nodelay(true)?;
-        Ok(Arc::new(Self {
+        Arc::new(Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
-            peer: stream.peer_addr()?,
-            local: stream.local_addr()?,
+            peer,
+            local,
             limits,
             outbound: Mutex::default(),
             queued: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
             calls: Mutex::default(),
             state: OnceLock::new(),
-        }))
+        })
     }
 
     /// Unique among the connections of this process.

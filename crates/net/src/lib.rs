@@ -14,13 +14,15 @@ use std::time::Duration;
 use apogee_wire::Command;
 
 mod conn;
+mod dial;
 mod driver;
 mod outbound;
 mod server;
 mod spare;
 mod workers;
 
-pub use conn::{CallError, Conn, ConnectError, connect};
+pub use conn::{CallError, Conn, ConnectError, connect, open};
+pub use dial::{Dial, Dialled, Dialling, Stream, Tcp};
 pub use server::{BindError, Server};
 pub use workers::Workers;
 

@@ -158,7 +158,8 @@ async fn accept(listener: TcpListener, opening: Opening, limits: Limits, mut sto
 
 impl Opening {
     fn open(&self, stream: TcpStream, limits: &Limits) -> io::Result<()> {
-        let conn = Conn::new(&stream, limits.clone())?;
+        stream.set_nodelay(true)?;
+        let conn = Conn::new(stream.peer_addr()?, stream.local_addr()?, limits.clone());
         let service = Arc::clone(&self.service);
         let Some(seat) = self.workers.as_ref().and_then(Workers::seat) else {
             self.shared.lock().insert(conn.id(), Arc::clone(&conn));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use apogee_net::{CallError, Conn, Limits, Server, Service, Workers, connect};
+use apogee_net::{CallError, Conn, Limits, Server, Service, Tcp, Workers, connect};
 use apogee_wire::{Command, frame};
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -65,7 +65,7 @@ fn start(limits: Limits) -> (Server, Arc<Echo>) {
 
 async fn client(server: &Server) -> Arc<Conn> {
     let address = server.local_addr().to_string();
-    connect(&address, Arc::new(Answering), Limits::default(), SECOND).await.expect("a connection")
+    connect(&Tcp, &address, Arc::new(Answering), Limits::default(), SECOND).await.expect("a connection")
 }
 
 const SECOND: Duration = Duration::from_secs(1);

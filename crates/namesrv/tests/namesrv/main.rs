@@ -6,7 +6,7 @@ use std::time::Duration;
 use apogee_base::clock::{Clock, ManualClock};
 use apogee_base::disk::{Disk, SimDisk};
 use apogee_namesrv::{NameServer, NamesrvSettings};
-use apogee_net::{Conn, Limits, Service, connect};
+use apogee_net::{Conn, Limits, Service, Tcp, connect};
 use apogee_wire::Command;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -62,7 +62,7 @@ impl Client {
     async fn connect(running: &Running) -> Self {
         let (keep, requests) = unbounded_channel();
         let address = running.server.local_addr().to_string();
-        let conn = connect(&address, Arc::new(Keep(keep)), Limits::default(), PATIENCE).await.expect("connected");
+        let conn = connect(&Tcp, &address, Arc::new(Keep(keep)), Limits::default(), PATIENCE).await.expect("connected");
         Self { conn, requests }
     }
 
