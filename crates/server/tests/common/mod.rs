@@ -16,6 +16,8 @@ use apogee_wire::{Command, frame};
 use bytes::{Bytes, BytesMut};
 use tempfile::TempDir;
 
+mod oracle;
+
 /// How long anything may take before a test counts it as never.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -61,20 +63,23 @@ impl Server {
     }
 
     fn start_on(ports: [u16; 2], data: &Path, settings: &[&str], environment: &[(&str, String)]) -> Self {
-        let mut process = Process::new(binary());
+        let mut process = if oracle::is_wanted() {
+            oracle::process(ports, data, settings)
+        } else {
+            let mut process = Process::new(binary());
+            process.args(["server", "--host", "127.0.0.1", "--bind", "127.0.0.1"]);
+            let [namesrv, broker] = ports.map(|port| port.to_string());
+            process.args(["--namesrv-port", &namesrv, "--broker-port", &broker, "--data"]).arg(data);
+            process.args(settings.iter().flat_map(|setting| ["--set", setting]));
+            process
+        };
         process.envs(environment.iter().map(|(name, value)| (name, value)));
         process.env("APOGEE_LOG", "error");
-        process.args(["server", "--host", "127.0.0.1", "--bind", "127.0.0.1"]);
-        let [namesrv, broker] = ports.map(|port| port.to_string());
-        process.args(["--namesrv-port", &namesrv, "--broker-port", &broker, "--data"]).arg(data);
-        for setting in settings {
-            process.args(["--set", setting]);
-        }
-        let mut child = process.stdout(Stdio::piped()).spawn().expect("the binary starts");
+        let mut child = process.stdout(Stdio::piped()).spawn().expect("the server starts");
         let mut ready = String::new();
         let mut output = BufReader::new(child.stdout.take().expect("a pipe"));
         output.read_line(&mut ready).expect("a line");
-        assert!(ready.contains("ready in"), "no ready line but {ready:?}");
+        assert!(ready.contains("ready"), "no ready line but {ready:?}");
         let after = |word: &str| -> SocketAddr {
             let rest = ready.split(word).nth(1).unwrap_or_else(|| panic!("no {word:?} in {ready:?}"));
             let address = rest.split([',', ' ', '\n']).next().unwrap_or_default();
@@ -97,8 +102,17 @@ impl Server {
 
     /// Ends it as a crash does.
     pub fn kill(mut self) {
-        self.child.kill().expect("killed");
-        self.child.wait().expect("gone");
+        self.end();
+    }
+
+    /// With all processes of it, where there are several.
+    fn end(&mut self) {
+        if oracle::is_wanted() {
+            oracle::kill(&mut self.child);
+        }
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 
     fn signal(&self, signal: &str) {
@@ -147,9 +161,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It has ended already after `stop` or `kill`.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.end();
     }
 }
 
