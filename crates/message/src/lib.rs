@@ -3,10 +3,11 @@
 //! - [`record`] is the stored form: reading it ([`record::Record`]) and making it ([`record::Draft`]);
 //! - [`properties`] is the text of names and values that travels with a message;
 //! - [`names`] are reserved properties and topics, and the rules for names;
-//! - [`ids`], [`tag`], [`sysflag`], [`batch`] and [`compression`] are what their names say.
+//! - [`ids`], [`tag`], [`sysflag`], [`batch`], [`handle`] and [`compression`] are what their names say.
 
 pub mod batch;
 pub mod compression;
+pub mod handle;
 pub mod ids;
 pub mod names;
 pub mod properties;

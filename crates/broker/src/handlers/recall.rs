@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use apogee_message::handle::{self, Handle};
 use apogee_message::names::{self, property};
 use apogee_message::properties;
 use apogee_message::record::{Draft, NewMessage};
@@ -15,7 +16,6 @@ use bytes::{Bytes, BytesMut};
 use crate::broker::Broker;
 use crate::error::BrokerError;
 use crate::settings::BrokerSettings;
-use crate::timer::handle::{self, Handle};
 
 /// Tag of what is stored.
 const TAG: &str = "_RECALL_TAG_";

@@ -12,7 +12,6 @@
 
 mod entry;
 mod foreign;
-pub(crate) mod handle;
 mod handover;
 mod kept;
 mod merge;

@@ -2,29 +2,28 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use apogee_message::batch::{self, BatchMessage};
 use apogee_message::compression::Compression;
-use apogee_message::names::{self, AUTO_CREATE_TOPIC, property};
-use apogee_message::tag::java_hash;
-use apogee_wire::Command;
-use apogee_wire::codes::{request, response};
-use apogee_wire::headers::{RpcFields, SendMessageRequestHeader, SendMessageResponseHeader};
-use bytes::Bytes;
+use apogee_message::names;
+use apogee_wire::codes::response;
+use apogee_wire::headers::SendMessageResponseHeader;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
+mod choice;
+mod outgoing;
 pub(crate) mod transaction;
 
+use outgoing::Outgoing;
 use transaction::Check;
 pub use transaction::{Decision, Transaction};
 
 use crate::peers::refused;
 use crate::route::Route;
-use crate::shared::{DEFAULT_QUEUES, Shared};
+use crate::shared::Shared;
 use crate::{Error, Message, Queue};
 
 /// Sends messages of a group; cheap to clone, and used from as many tasks as there are.
@@ -97,9 +96,6 @@ pub(crate) struct Sending {
     /// The brokers were told of it: they ask about its transactions.
     is_introduced: AtomicBool,
 }
-
-/// How long a broker that failed is avoided, where there are others.
-const AVOIDED: Duration = Duration::from_secs(30);
 
 impl ProducerBuilder {
     pub(crate) fn new(shared: Arc<Shared>, group: String) -> Self {
@@ -248,94 +244,7 @@ impl fmt::Debug for Producer {
     }
 }
 
-/// What travels, whichever broker it goes to.
-struct Outgoing {
-    topic: String,
-    body: Bytes,
-    properties: String,
-    flag: i32,
-    sys_flag: i32,
-    born_timestamp: i64,
-    is_batch: bool,
-    message_id: String,
-    sharding_key: Option<String>,
-}
-
 impl Sending {
-    /// A message as it travels.
-    fn outgoing(&self, message: Message) -> Result<Outgoing, Error> {
-        let topic = message.topic();
-        names::check_topic(topic)?;
-        self.check_size(topic, message.body().len())?;
-        let born_timestamp = self.shared.now_ms();
-        let message_id = self.shared.message_ids.next(born_timestamp);
-        let own = [(property::UNIQ_KEY, &*message_id), (property::WAIT, "true")];
-        let properties = text(topic, message.properties_text(&own)?)?;
-        let (mut body, mut sys_flag) = (message.body().clone(), 0);
-        if body.len() >= self.settings.compress_from {
-            let compression = self.settings.compression;
-            let shorter = compression.compress(&body).map_err(|error| Error::message(topic, error.to_string()))?;
-            if shorter.len() < body.len() {
-                (body, sys_flag) = (shorter.into(), compression.flag());
-            }
-        }
-        Ok(Outgoing {
-            topic: topic.to_owned(),
-            body,
-            properties,
-            flag: message.user_flag(),
-            sys_flag,
-            born_timestamp,
-            is_batch: false,
-            message_id: message.get(property::UNIQ_KEY).map_or(message_id, str::to_owned),
-            sharding_key: message.get(property::SHARDING_KEY).map(str::to_owned),
-        })
-    }
-
-    /// Messages of one topic as they travel together.
-    fn batch(&self, messages: Vec<Message>) -> Result<Outgoing, Error> {
-        let Some(topic) = messages.first().map(|message| message.topic().to_owned()) else {
-            return Err(Error::message("", "a batch without messages"));
-        };
-        names::check_topic(&topic)?;
-        let born_timestamp = self.shared.now_ms();
-        let (mut body, mut ids) = (Vec::new(), Vec::new());
-        for message in &messages {
-            if message.topic() != topic {
-                let reason = format!("the batch has a message for topic {}, too", message.topic());
-                return Err(Error::message(&topic, reason));
-            }
-            if message.is_delayed() {
-                return Err(Error::message(&topic, "messages of a batch cannot be delayed"));
-            }
-            let id = self.shared.message_ids.next(born_timestamp);
-            let properties = message.properties_text(&[(property::UNIQ_KEY, &id), (property::WAIT, "true")])?;
-            let (flag, own_body) = (message.user_flag(), message.body().clone());
-            batch::push(&mut body, &BatchMessage { flag, body: own_body, properties: properties.into() });
-            ids.push(message.get(property::UNIQ_KEY).map_or(id, str::to_owned));
-        }
-        self.check_size(&topic, body.len())?;
-        Ok(Outgoing {
-            topic,
-            body: body.into(),
-            properties: String::new(),
-            flag: 0,
-            sys_flag: 0,
-            born_timestamp,
-            is_batch: true,
-            message_id: ids.join(","),
-            sharding_key: None,
-        })
-    }
-
-    fn check_size(&self, topic: &str, length: usize) -> Result<(), Error> {
-        let limit = self.settings.max_size;
-        if length <= limit {
-            return Ok(());
-        }
-        Err(Error::message(topic, format!("it is {length} bytes long, over the limit of {limit} (max_message_size)")))
-    }
-
     /// Sends to one broker after the other until one has it.
     async fn send(&self, message: &Outgoing, queue: Option<&Queue>) -> Result<Sent, Error> {
         let (deadline, mut last) = (Instant::now() + self.settings.timeout, None);
@@ -420,67 +329,4 @@ impl Sending {
             }
         }
     }
-
-    /// The queue of the message's sharding key, or the next one, of a broker that did not fail lately.
-    fn choose(&self, route: &Route, message: &Outgoing, failed: Option<&str>) -> Result<Queue, Error> {
-        let queues = &route.writable;
-        let none = || Error::NoQueue { topic: message.topic.clone(), action: "write to" };
-        if let Some(key) = &message.sharding_key {
-            // As the Java client's choice by hash: the key of an order means the same queue to both.
-            let number = java_hash(key).unsigned_abs() as usize % queues.len().max(1);
-            return queues.get(number).cloned().ok_or_else(none);
-        }
-        let first = self.next.fetch_add(1, Ordering::Relaxed);
-        let in_turn = || (0..queues.len()).map(|nth| &queues[(first.wrapping_add(nth)) % queues.len()]);
-        let avoided = self.avoided_now();
-        let good = in_turn().find(|queue| failed != Some(&*queue.broker) && !avoided.contains(&queue.broker));
-        let other = || in_turn().find(|queue| failed != Some(&*queue.broker));
-        good.or_else(other).or_else(|| in_turn().next()).cloned().ok_or_else(none)
-    }
-
-    fn avoid(&self, broker: &Arc<str>) {
-        self.lock_avoided().insert(Arc::clone(broker), Instant::now() + AVOIDED);
-    }
-
-    fn avoided_now(&self) -> Vec<Arc<str>> {
-        let mut avoided = self.lock_avoided();
-        if avoided.is_empty() {
-            return Vec::new();
-        }
-        let now = Instant::now();
-        avoided.retain(|_, until| *until > now);
-        avoided.keys().cloned().collect()
-    }
-
-    fn lock_avoided(&self) -> MutexGuard<'_, HashMap<Arc<str>, Instant>> {
-        self.avoided.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn request(&self, message: &Outgoing, queue: &Queue) -> Command {
-        let header = SendMessageRequestHeader {
-            producer_group: &self.group,
-            topic: &message.topic,
-            default_topic: AUTO_CREATE_TOPIC,
-            default_topic_queue_nums: DEFAULT_QUEUES,
-            queue_id: queue.id,
-            sys_flag: message.sys_flag,
-            born_timestamp: message.born_timestamp,
-            flag: message.flag,
-            properties: Some(&message.properties),
-            reconsume_times: Some(0),
-            unit_mode: Some(false),
-            batch: Some(message.is_batch),
-            max_reconsume_times: None,
-            broker_name: Some(&queue.broker),
-            rpc: RpcFields::default(),
-        };
-        let code = if message.is_batch { request::SEND_BATCH_MESSAGE } else { request::SEND_MESSAGE_V2 };
-        let mut command = Command::request(code).with_body(message.body.clone());
-        header.encode_v2(&mut command.fields);
-        self.shared.own(command)
-    }
-}
-
-fn text(topic: &str, properties: Vec<u8>) -> Result<String, Error> {
-    String::from_utf8(properties).map_err(|error| Error::message(topic, error.to_string()))
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use apogee_message::handle;
 use apogee_message::ids::OffsetId;
 use apogee_message::record::Draft;
 use apogee_net::Conn;
@@ -15,7 +16,6 @@ use crate::broker::Broker;
 use crate::error::BrokerError;
 use crate::life::UnderWay;
 use crate::stats::Kind;
-use crate::timer::handle;
 
 /// Bytes that the arena of a connection grows by.
 const ARENA: usize = 32 << 10;

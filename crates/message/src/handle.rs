@@ -14,21 +14,24 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// A handle's fields.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Handle<'h> {
+pub struct Handle<'h> {
+    /// The topic.
     pub topic: &'h str,
+    /// The broker that has the message.
     pub broker: &'h str,
     /// When the message is due, in milliseconds since 1970: a number, if a broker made it.
     pub time: &'h str,
+    /// The id that its sender gave the message.
     pub unique_key: &'h str,
 }
 
 /// Makes a handle.
-pub(crate) fn encode(topic: &str, broker: &str, time: i64, unique_key: &str) -> String {
+pub fn encode(topic: &str, broker: &str, time: i64, unique_key: &str) -> String {
     BASE64.encode(format!("{VERSION} {topic} {broker} {time} {unique_key}"))
 }
 
 /// The text of a handle; `None` when it is none.
-pub(crate) fn decode(handle: &str) -> Option<String> {
+pub fn decode(handle: &str) -> Option<String> {
     String::from_utf8(BASE64.decode(handle).ok()?).ok()
 }
 

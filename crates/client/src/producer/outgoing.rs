@@ -1,0 +1,129 @@
+//! Messages as they travel.
+
+use apogee_message::batch::{self, BatchMessage};
+use apogee_message::names::{self, AUTO_CREATE_TOPIC, property};
+use apogee_wire::Command;
+use apogee_wire::codes::request;
+use apogee_wire::headers::{RpcFields, SendMessageRequestHeader};
+use bytes::Bytes;
+
+use super::Sending;
+use crate::shared::DEFAULT_QUEUES;
+use crate::{Error, Message, Queue};
+
+/// What travels, whichever broker it goes to.
+pub(super) struct Outgoing {
+    pub topic: String,
+    pub body: Bytes,
+    pub properties: String,
+    pub flag: i32,
+    pub sys_flag: i32,
+    pub born_timestamp: i64,
+    pub is_batch: bool,
+    pub message_id: String,
+    pub sharding_key: Option<String>,
+}
+
+impl Sending {
+    /// A message as it travels.
+    pub(super) fn outgoing(&self, message: Message) -> Result<Outgoing, Error> {
+        let topic = message.topic();
+        names::check_topic(topic)?;
+        self.check_size(topic, message.body().len())?;
+        let born_timestamp = self.shared.now_ms();
+        let message_id = self.shared.message_ids.next(born_timestamp);
+        let own = [(property::UNIQ_KEY, &*message_id), (property::WAIT, "true")];
+        let properties = text(topic, message.properties_text(&own)?)?;
+        let (mut body, mut sys_flag) = (message.body().clone(), 0);
+        if body.len() >= self.settings.compress_from {
+            let compression = self.settings.compression;
+            let shorter = compression.compress(&body).map_err(|error| Error::message(topic, error.to_string()))?;
+            if shorter.len() < body.len() {
+                (body, sys_flag) = (shorter.into(), compression.flag());
+            }
+        }
+        Ok(Outgoing {
+            topic: topic.to_owned(),
+            body,
+            properties,
+            flag: message.user_flag(),
+            sys_flag,
+            born_timestamp,
+            is_batch: false,
+            message_id: message.get(property::UNIQ_KEY).map_or(message_id, str::to_owned),
+            sharding_key: message.get(property::SHARDING_KEY).map(str::to_owned),
+        })
+    }
+
+    /// Messages of one topic as they travel together.
+    pub(super) fn batch(&self, messages: Vec<Message>) -> Result<Outgoing, Error> {
+        let Some(topic) = messages.first().map(|message| message.topic().to_owned()) else {
+            return Err(Error::message("", "a batch without messages"));
+        };
+        names::check_topic(&topic)?;
+        let born_timestamp = self.shared.now_ms();
+        let (mut body, mut ids) = (Vec::new(), Vec::new());
+        for message in &messages {
+            if message.topic() != topic {
+                let reason = format!("the batch has a message for topic {}, too", message.topic());
+                return Err(Error::message(&topic, reason));
+            }
+            if message.is_delayed() {
+                return Err(Error::message(&topic, "messages of a batch cannot be delayed"));
+            }
+            let id = self.shared.message_ids.next(born_timestamp);
+            let properties = message.properties_text(&[(property::UNIQ_KEY, &id), (property::WAIT, "true")])?;
+            let (flag, own_body) = (message.user_flag(), message.body().clone());
+            batch::push(&mut body, &BatchMessage { flag, body: own_body, properties: properties.into() });
+            ids.push(message.get(property::UNIQ_KEY).map_or(id, str::to_owned));
+        }
+        self.check_size(&topic, body.len())?;
+        Ok(Outgoing {
+            topic,
+            body: body.into(),
+            properties: String::new(),
+            flag: 0,
+            sys_flag: 0,
+            born_timestamp,
+            is_batch: true,
+            message_id: ids.join(","),
+            sharding_key: None,
+        })
+    }
+
+    pub(super) fn check_size(&self, topic: &str, length: usize) -> Result<(), Error> {
+        let limit = self.settings.max_size;
+        if length <= limit {
+            return Ok(());
+        }
+        Err(Error::message(topic, format!("it is {length} bytes long, over the limit of {limit} (max_message_size)")))
+    }
+
+    pub(super) fn request(&self, message: &Outgoing, queue: &Queue) -> Command {
+        let header = SendMessageRequestHeader {
+            producer_group: &self.group,
+            topic: &message.topic,
+            default_topic: AUTO_CREATE_TOPIC,
+            default_topic_queue_nums: DEFAULT_QUEUES,
+            queue_id: queue.id,
+            sys_flag: message.sys_flag,
+            born_timestamp: message.born_timestamp,
+            flag: message.flag,
+            properties: Some(&message.properties),
+            reconsume_times: Some(0),
+            unit_mode: Some(false),
+            batch: Some(message.is_batch),
+            max_reconsume_times: None,
+            broker_name: Some(&queue.broker),
+            rpc: RpcFields::default(),
+        };
+        let code = if message.is_batch { request::SEND_BATCH_MESSAGE } else { request::SEND_MESSAGE_V2 };
+        let mut command = Command::request(code).with_body(message.body.clone());
+        header.encode_v2(&mut command.fields);
+        self.shared.own(command)
+    }
+}
+
+fn text(topic: &str, properties: Vec<u8>) -> Result<String, Error> {
+    String::from_utf8(properties).map_err(|error| Error::message(topic, error.to_string()))
+}
