@@ -7,6 +7,7 @@ use std::time::Duration;
 use apogee_net::{Dial, Tcp};
 
 use crate::consumer::ConsumerBuilder;
+use crate::interceptor::{Interceptor, Interceptors};
 use crate::producer::ProducerBuilder;
 use crate::reader::ReaderBuilder;
 use crate::shared::{Settings, Shared};
@@ -50,6 +51,7 @@ impl Client {
                 timeout: Duration::from_secs(3),
                 connect_timeout: Duration::from_secs(3),
                 refresh: Duration::from_secs(30),
+                interceptors: Interceptors::default(),
             },
         }
     }
@@ -110,6 +112,13 @@ impl ClientBuilder {
     /// How often routes are asked for anew, and heartbeats are sent (30 s). Brokers forget a client after 120 s.
     pub fn refresh(mut self, every: Duration) -> Self {
         self.settings.refresh = every;
+        self
+    }
+
+    /// Calls an interceptor before and after each message that anything made from the client sends or consumes. Several
+    /// are called in their order.
+    pub fn interceptor(mut self, interceptor: impl Interceptor + 'static) -> Self {
+        self.settings.interceptors.push(interceptor);
         self
     }
 

@@ -81,6 +81,14 @@ pub enum Error {
         /// What is wrong with it.
         source: CompressionError,
     },
+    /// An interceptor refused a message, see [`crate::Interceptor`].
+    #[error("an interceptor refused a message of topic {topic}: {source}")]
+    Intercepted {
+        /// The topic.
+        topic: String,
+        /// Its reason.
+        source: crate::Refusal,
+    },
     /// A consumer without a subscription.
     #[error("the consumer of group {0} subscribes to nothing")]
     NoSubscription(String),

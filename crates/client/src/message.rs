@@ -105,7 +105,8 @@ impl Message {
         self.flag
     }
 
-    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+    /// The value of a property that was given to it.
+    pub fn get(&self, name: &str) -> Option<&str> {
         self.properties.iter().find(|(given, _)| given == name).map(|(_, value)| &**value)
     }
 
@@ -114,10 +115,25 @@ impl Message {
         delays.into_iter().any(|delay| self.get(delay).is_some())
     }
 
-    pub(crate) fn with(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+    /// The properties that were given to it, in order.
+    pub fn properties(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.properties.iter().map(|(name, value)| (&**name, &**value))
+    }
+
+    /// Sets a property in place, see [`Message::property`].
+    pub fn set(&mut self, name: impl Into<String>, value: impl Into<String>) {
         let name = name.into();
         self.properties.retain(|(given, _)| *given != name);
         self.properties.push((name, value.into()));
+    }
+
+    /// Replaces the body in place.
+    pub fn set_body(&mut self, body: impl Into<Bytes>) {
+        self.body = body.into();
+    }
+
+    pub(crate) fn with(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.set(name, value);
         self
     }
 

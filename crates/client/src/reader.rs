@@ -9,6 +9,7 @@ use apogee_message::names;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::interceptor::{Hooks, Interceptor, Interceptors};
 use crate::pull::{BATCH, Filter, From, Puller};
 use crate::route::MASTER;
 use crate::shared::Shared;
@@ -27,18 +28,21 @@ pub struct ReaderBuilder {
     group: String,
     from: From,
     filter: Filter,
+    interceptors: Interceptors,
 }
 
 /// Reads all queues of a topic, those included that it gets later. Of one queue, messages come in order.
 pub struct Reader {
     received: mpsc::Receiver<Result<Received, Error>>,
+    hooks: Arc<Hooks>,
     /// Ends with the reader.
     _tasks: JoinSet<()>,
 }
 
 impl ReaderBuilder {
     pub(crate) fn new(shared: Arc<Shared>, topic: String) -> Self {
-        Self { shared, topic, group: TOOLS.to_owned(), from: From::Last, filter: Filter::all() }
+        let interceptors = shared.settings.interceptors.clone();
+        Self { shared, topic, group: TOOLS.to_owned(), from: From::Last, filter: Filter::all(), interceptors }
     }
 
     /// Where to begin (with the next message that comes).
@@ -70,6 +74,12 @@ impl ReaderBuilder {
         self
     }
 
+    /// Calls an interceptor for each message that is read, after those of the client.
+    pub fn interceptor(mut self, interceptor: impl Interceptor + 'static) -> Self {
+        self.interceptors.push(interceptor);
+        self
+    }
+
     /// Finds the topic's queues and begins to read.
     ///
     /// # Errors
@@ -81,6 +91,7 @@ impl ReaderBuilder {
         if route.readable.is_empty() {
             return Err(Error::NoQueue { topic: self.topic, action: "read from" });
         }
+        let hooks = Hooks::new(&self.shared.id, &self.group, self.interceptors);
         let puller = Puller { shared: self.shared, group: self.group.into(), filter: self.filter };
         let mut begun = Vec::new();
         for queue in &route.readable {
@@ -90,7 +101,7 @@ impl ReaderBuilder {
         let (sender, received) = mpsc::channel(BATCH as usize);
         let mut tasks = JoinSet::new();
         tasks.spawn(read_all(puller, self.topic, begun, sender));
-        Ok(Reader { received, _tasks: tasks })
+        Ok(Reader { received, hooks, _tasks: tasks })
     }
 }
 
@@ -148,7 +159,8 @@ impl Reader {
     /// # Errors
     /// When a queue cannot be read, or a message's body is not what its flags say.
     pub async fn next(&mut self) -> Option<Result<Received, Error>> {
-        self.received.recv().await
+        let received = self.received.recv().await?;
+        Some(self.read(received))
     }
 
     /// The next message if it is there already.
@@ -156,7 +168,12 @@ impl Reader {
     /// # Errors
     /// See [`Reader::next`].
     pub fn next_now(&mut self) -> Option<Result<Received, Error>> {
-        self.received.try_recv().ok()
+        let received = self.received.try_recv().ok()?;
+        Some(self.read(received))
+    }
+
+    fn read(&self, received: Result<Received, Error>) -> Result<Received, Error> {
+        self.hooks.read(received?)
     }
 }
 

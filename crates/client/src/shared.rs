@@ -16,6 +16,7 @@ use apogee_wire::{Command, Language};
 use crate::asked::Asked;
 use crate::consumer::Group;
 use crate::id::{MessageIds, client_id, local_ip};
+use crate::interceptor::Interceptors;
 use crate::peers::{Peers, refused};
 use crate::producer::Sending;
 use crate::route::Route;
@@ -32,6 +33,7 @@ pub(crate) struct Settings {
     pub timeout: Duration,
     pub connect_timeout: Duration,
     pub refresh: Duration,
+    pub interceptors: Interceptors,
 }
 
 pub(crate) struct Shared {

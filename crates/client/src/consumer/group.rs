@@ -290,7 +290,8 @@ impl Group {
                 let Ok(place) = sender.reserve().await else { return };
                 progress.given_out(pulled.message.offset, true);
                 let (progress, group) = (Arc::clone(&progress), Arc::clone(&self));
-                let delivery = Delivery { message: pulled.message, progress, group, is_settled: false };
+                let delivery =
+                    Delivery { message: pulled.message, progress, group, is_settled: false, consuming: None };
                 match pulled.unreadable {
                     None => place.send(delivery),
                     Some(error) => {

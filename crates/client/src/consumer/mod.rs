@@ -10,6 +10,7 @@ use apogee_message::names;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
+use crate::interceptor::{ConsumeOutcome, Consuming, Hooks, Interceptor, Interceptors};
 use crate::pull::{Filter, From};
 use crate::shared::Shared;
 use crate::{Error, Received};
@@ -30,6 +31,7 @@ pub struct ConsumerBuilder {
     group: String,
     subscriptions: Vec<(String, Filter)>,
     settings: Settings,
+    interceptors: Interceptors,
 }
 
 /// A member of a group. Messages come to it by [`Consumer::next`], or to a handler by [`Consumer::run`].
@@ -44,6 +46,7 @@ pub struct Consumer {
     /// Handlers at work, which go on when nobody waits for [`Consumer::run`] any more.
     handlers: JoinSet<()>,
     group: Arc<Group>,
+    hooks: Arc<Hooks>,
 }
 
 /// A message that waits to be settled: by [`Delivery::ack`], or by [`Delivery::retry`], which is also what
@@ -53,6 +56,8 @@ pub struct Delivery {
     progress: Arc<Progress>,
     group: Arc<Group>,
     is_settled: bool,
+    /// Interceptors wait for its end.
+    consuming: Option<Box<Consuming>>,
 }
 
 /// A message that is to be delivered again.
@@ -73,7 +78,8 @@ impl ConsumerBuilder {
             commit_every: Duration::from_secs(5),
             rebalance_every: Duration::from_secs(20),
         };
-        Self { shared, group, subscriptions: Vec::new(), settings }
+        let interceptors = shared.settings.interceptors.clone();
+        Self { shared, group, subscriptions: Vec::new(), settings, interceptors }
     }
 
     /// All messages of a topic. All members of a group must subscribe alike.
@@ -139,6 +145,12 @@ impl ConsumerBuilder {
         self
     }
 
+    /// Calls an interceptor before and after each message is consumed, after those of the client.
+    pub fn interceptor(mut self, interceptor: impl Interceptor + 'static) -> Self {
+        self.interceptors.push(interceptor);
+        self
+    }
+
     /// Joins the group.
     ///
     /// # Errors
@@ -155,6 +167,7 @@ impl ConsumerBuilder {
         let subscriptions = self.subscriptions.into_iter().map(|(topic, filter)| Subscription::new(topic, filter));
         // One of each queue's is on its way to whoever calls `next`; more wait in their pulls.
         let (sender, deliveries) = mpsc::channel(1);
+        let hooks = Hooks::new(&self.shared.id, &self.group, self.interceptors);
         let (group, given_back) = Group::new(self.shared, self.group, subscriptions.collect(), self.settings);
         group.check().await?;
         group.shared.add_consumer(&group)?;
@@ -163,14 +176,19 @@ impl ConsumerBuilder {
         tasks.spawn(Arc::clone(&group).keep_balanced(sender));
         tasks.spawn(Arc::clone(&group).keep_committing());
         tasks.spawn(Arc::clone(&group).send_back(given_back));
-        Ok(Consumer { tasks, deliveries, handlers: JoinSet::new(), group })
+        Ok(Consumer { tasks, deliveries, handlers: JoinSet::new(), group, hooks })
     }
 }
 
 impl Consumer {
     /// The next message; waits for it. `None` when the client was closed.
     pub async fn next(&mut self) -> Option<Delivery> {
-        self.deliveries.recv().await
+        loop {
+            let delivery = self.deliveries.recv().await?;
+            if let Some(delivery) = delivery.begin(&self.hooks) {
+                return Some(delivery);
+            }
+        }
     }
 
     /// Hands each message to a handler, of which at most `concurrency` are at work. What succeeds is acknowledged;
@@ -238,8 +256,32 @@ impl fmt::Debug for Consumer {
 }
 
 impl Delivery {
+    /// It is about to be given to whoever consumes it. One that is refused comes again.
+    fn begin(mut self, hooks: &Arc<Hooks>) -> Option<Self> {
+        match hooks.before_consume(&mut self.message) {
+            Ok(consuming) => {
+                self.consuming = consuming;
+                Some(self)
+            }
+            Err(error) => {
+                let (queue, offset) = (&self.queue, self.offset);
+                tracing::error!(group = &*self.group.name, %queue, offset, %error, "a message is not consumed: it goes back");
+                self.retry();
+                None
+            }
+        }
+    }
+
+    /// Tells the interceptors what became of it.
+    fn end(&mut self, outcome: ConsumeOutcome<'_>) {
+        if let Some(consuming) = self.consuming.take() {
+            consuming.after(&self.message, outcome);
+        }
+    }
+
     /// The message was consumed.
     pub fn ack(mut self) {
+        self.end(ConsumeOutcome::Acknowledged);
         self.is_settled = true;
         self.progress.settle(self.message.offset);
     }
@@ -257,6 +299,7 @@ impl Delivery {
 
     fn give_back(&mut self, delay_level: i32) {
         if !self.is_settled {
+            self.end(ConsumeOutcome::Retried);
             self.is_settled = true;
             let (message, progress) = (self.message.clone(), Arc::clone(&self.progress));
             self.group.give_back(GivenBack { message, progress, delay_level });

@@ -21,6 +21,7 @@ use outgoing::Outgoing;
 use transaction::Check;
 pub use transaction::{Decision, Transaction};
 
+use crate::interceptor::{Hooks, Interceptor, Interceptors, SendKind, SendOutcome, Sends};
 use crate::peers::refused;
 use crate::route::Route;
 use crate::shared::Shared;
@@ -38,6 +39,7 @@ pub struct ProducerBuilder {
     shared: Arc<Shared>,
     group: String,
     settings: Settings,
+    interceptors: Interceptors,
     check: Option<Check>,
 }
 
@@ -85,6 +87,7 @@ pub(crate) struct Sending {
     shared: Arc<Shared>,
     group: String,
     settings: Settings,
+    hooks: Arc<Hooks>,
     /// Decides on transactions that nobody ended.
     check: Option<Check>,
     /// Where the next message goes, among the queues of its topic.
@@ -107,7 +110,8 @@ impl ProducerBuilder {
             compression: Compression::Zlib,
             max_pending_bytes: 64 << 20,
         };
-        Self { shared, group, settings, check: None }
+        let interceptors = shared.settings.interceptors.clone();
+        Self { shared, group, settings, interceptors, check: None }
     }
 
     /// How long a send may take, all attempts together (3 s).
@@ -147,6 +151,12 @@ impl ProducerBuilder {
         self
     }
 
+    /// Calls an interceptor before and after each send, after those of the client.
+    pub fn interceptor(mut self, interceptor: impl Interceptor + 'static) -> Self {
+        self.interceptors.push(interceptor);
+        self
+    }
+
     /// Makes it.
     ///
     /// # Errors
@@ -154,7 +164,9 @@ impl ProducerBuilder {
     pub fn build(self) -> Result<Producer, Error> {
         names::check_group(&self.group)?;
         let room = Semaphore::new(self.settings.max_pending_bytes as usize);
+        let hooks = Hooks::new(&self.shared.id, &self.group, self.interceptors);
         let sending = Sending {
+            hooks,
             shared: self.shared,
             group: self.group,
             settings: self.settings,
@@ -184,8 +196,7 @@ impl Producer {
     /// The last attempt's, when none succeeded in time. The message may be stored all the same when an
     /// answer was lost.
     pub async fn send(&self, message: Message) -> Result<Sent, Error> {
-        let outgoing = self.sending.outgoing(message)?;
-        self.sending.send(&outgoing, None).await
+        self.sending.send_one(message, SendKind::Single, None).await
     }
 
     /// Sends a message that nobody sees until the transaction is committed.
@@ -201,8 +212,7 @@ impl Producer {
     /// # Errors
     /// See [`Producer::send`].
     pub async fn send_to(&self, queue: &Queue, message: Message) -> Result<Sent, Error> {
-        let outgoing = self.sending.outgoing(message)?;
-        self.sending.send(&outgoing, Some(queue)).await
+        self.sending.send_one(message, SendKind::Single, Some(queue)).await
     }
 
     /// Sends messages of one topic together; they get offsets in a row in one queue.
@@ -210,8 +220,9 @@ impl Producer {
     /// # Errors
     /// See [`Producer::send`]; also when they are for several topics, together too long, or delayed.
     pub async fn send_batch(&self, messages: Vec<Message>) -> Result<Sent, Error> {
-        let outgoing = self.sending.batch(messages)?;
-        self.sending.send(&outgoing, None).await
+        let mut sends = Sends::new(&self.sending.hooks, SendKind::Batch);
+        let outgoing = self.sending.batch(messages, &mut sends);
+        self.sending.send(outgoing, sends, None).await
     }
 
     /// Sends a message that no answer is wanted for: it may be lost. Waits for a connection and for room.
@@ -219,8 +230,13 @@ impl Producer {
     /// # Errors
     /// When there is no way to a broker.
     pub async fn send_one_way(&self, message: Message) -> Result<(), Error> {
-        let outgoing = self.sending.outgoing(message)?;
-        self.sending.send_one_way(&outgoing).await
+        let mut sends = Sends::new(&self.sending.hooks, SendKind::OneWay);
+        let done = match self.sending.outgoing(message, &mut sends) {
+            Ok(outgoing) => self.sending.send_one_way(&outgoing).await,
+            Err(error) => Err(error),
+        };
+        sends.after(done.as_ref().map_or_else(SendOutcome::Failed, |()| SendOutcome::OneWay));
+        done
     }
 
     /// Queues of a topic that can be sent to.
@@ -245,8 +261,30 @@ impl fmt::Debug for Producer {
 }
 
 impl Sending {
+    /// Sends one message.
+    async fn send_one(&self, message: Message, kind: SendKind, queue: Option<&Queue>) -> Result<Sent, Error> {
+        let mut sends = Sends::new(&self.hooks, kind);
+        let outgoing = self.outgoing(message, &mut sends);
+        self.send(outgoing, sends, queue).await
+    }
+
+    /// Sends what is ready, and tells the interceptors what became of it.
+    async fn send(
+        &self,
+        outgoing: Result<Outgoing, Error>,
+        mut sends: Sends,
+        queue: Option<&Queue>,
+    ) -> Result<Sent, Error> {
+        let sent = match outgoing {
+            Ok(outgoing) => self.deliver(&outgoing, queue).await,
+            Err(error) => Err(error),
+        };
+        sends.after(sent.as_ref().map_or_else(SendOutcome::Failed, SendOutcome::Sent));
+        sent
+    }
+
     /// Sends to one broker after the other until one has it.
-    async fn send(&self, message: &Outgoing, queue: Option<&Queue>) -> Result<Sent, Error> {
+    async fn deliver(&self, message: &Outgoing, queue: Option<&Queue>) -> Result<Sent, Error> {
         let (deadline, mut last) = (Instant::now() + self.settings.timeout, None);
         let _room = self.room_for(message, deadline).await?;
         let mut failed: Option<(Arc<Route>, Arc<str>)> = None;

@@ -8,6 +8,7 @@ use apogee_wire::headers::{RpcFields, SendMessageRequestHeader};
 use bytes::Bytes;
 
 use super::Sending;
+use crate::interceptor::Sends;
 use crate::shared::DEFAULT_QUEUES;
 use crate::{Error, Message, Queue};
 
@@ -25,14 +26,26 @@ pub(super) struct Outgoing {
 }
 
 impl Sending {
-    /// A message as it travels.
-    pub(super) fn outgoing(&self, message: Message) -> Result<Outgoing, Error> {
+    /// A message as it travels, when no interceptor refuses it.
+    pub(super) fn outgoing(&self, mut message: Message, sends: &mut Sends) -> Result<Outgoing, Error> {
+        let born_timestamp = self.shared.now_ms();
+        let message_id = self.id_of(&message, born_timestamp);
+        let kept = sends.before(&mut message, &message_id)?;
+        let outgoing = self.encode(&message, &message_id, born_timestamp);
+        sends.watch(message, &message_id, kept);
+        outgoing
+    }
+
+    fn id_of(&self, message: &Message, born_timestamp: i64) -> String {
+        let given = message.get(property::UNIQ_KEY).map(str::to_owned);
+        given.unwrap_or_else(|| self.shared.message_ids.next(born_timestamp))
+    }
+
+    fn encode(&self, message: &Message, message_id: &str, born_timestamp: i64) -> Result<Outgoing, Error> {
         let topic = message.topic();
         names::check_topic(topic)?;
         self.check_size(topic, message.body().len())?;
-        let born_timestamp = self.shared.now_ms();
-        let message_id = self.shared.message_ids.next(born_timestamp);
-        let own = [(property::UNIQ_KEY, &*message_id), (property::WAIT, "true")];
+        let own = [(property::UNIQ_KEY, message_id), (property::WAIT, "true")];
         let properties = text(topic, message.properties_text(&own)?)?;
         let (mut body, mut sys_flag) = (message.body().clone(), 0);
         if body.len() >= self.settings.compress_from {
@@ -50,32 +63,26 @@ impl Sending {
             sys_flag,
             born_timestamp,
             is_batch: false,
-            message_id: message.get(property::UNIQ_KEY).map_or(message_id, str::to_owned),
+            message_id: message_id.to_owned(),
             sharding_key: message.get(property::SHARDING_KEY).map(str::to_owned),
         })
     }
 
     /// Messages of one topic as they travel together.
-    pub(super) fn batch(&self, messages: Vec<Message>) -> Result<Outgoing, Error> {
+    pub(super) fn batch(&self, messages: Vec<Message>, sends: &mut Sends) -> Result<Outgoing, Error> {
         let Some(topic) = messages.first().map(|message| message.topic().to_owned()) else {
             return Err(Error::message("", "a batch without messages"));
         };
         names::check_topic(&topic)?;
         let born_timestamp = self.shared.now_ms();
         let (mut body, mut ids) = (Vec::new(), Vec::new());
-        for message in &messages {
-            if message.topic() != topic {
-                let reason = format!("the batch has a message for topic {}, too", message.topic());
-                return Err(Error::message(&topic, reason));
-            }
-            if message.is_delayed() {
-                return Err(Error::message(&topic, "messages of a batch cannot be delayed"));
-            }
-            let id = self.shared.message_ids.next(born_timestamp);
-            let properties = message.properties_text(&[(property::UNIQ_KEY, &id), (property::WAIT, "true")])?;
-            let (flag, own_body) = (message.user_flag(), message.body().clone());
-            batch::push(&mut body, &BatchMessage { flag, body: own_body, properties: properties.into() });
-            ids.push(message.get(property::UNIQ_KEY).map_or(id, str::to_owned));
+        for mut message in messages {
+            let id = self.id_of(&message, born_timestamp);
+            let kept = sends.before(&mut message, &id)?;
+            let encoded = encode_member(&message, &topic, &id);
+            sends.watch(message, &id, kept);
+            batch::push(&mut body, &encoded?);
+            ids.push(id);
         }
         self.check_size(&topic, body.len())?;
         Ok(Outgoing {
@@ -122,6 +129,18 @@ impl Sending {
         header.encode_v2(&mut command.fields);
         self.shared.own(command)
     }
+}
+
+/// A message of a batch as it travels.
+fn encode_member(message: &Message, topic: &str, id: &str) -> Result<BatchMessage, Error> {
+    if message.topic() != topic {
+        return Err(Error::message(topic, format!("the batch has a message for topic {}, too", message.topic())));
+    }
+    if message.is_delayed() {
+        return Err(Error::message(topic, "messages of a batch cannot be delayed"));
+    }
+    let properties = message.properties_text(&[(property::UNIQ_KEY, id), (property::WAIT, "true")])?;
+    Ok(BatchMessage { flag: message.user_flag(), body: message.body().clone(), properties: properties.into() })
 }
 
 fn text(topic: &str, properties: Vec<u8>) -> Result<String, Error> {

@@ -15,6 +15,7 @@ use apogee_wire::codes::request;
 use apogee_wire::headers::{CheckTransactionStateRequestHeader, EndTransactionRequestHeader, RpcFields};
 
 use super::{ProducerBuilder, Sending, Sent};
+use crate::interceptor::{SendKind, Sends};
 use crate::shared::Shared;
 use crate::{Error, Message, Queue, Received};
 
@@ -56,9 +57,12 @@ pub(super) async fn begin(sending: &Arc<Sending>, message: Message) -> Result<Tr
         return Err(Error::message(&topic, "a message of a transaction cannot be delayed"));
     }
     let message = message.with(property::TRANSACTION_PREPARED, "true").with(property::PRODUCER_GROUP, &*sending.group);
-    let mut outgoing = sending.outgoing(message)?;
-    outgoing.sys_flag |= sysflag::TRANSACTION_PREPARED;
-    let sent = sending.send(&outgoing, None).await?;
+    let mut sends = Sends::new(&sending.hooks, SendKind::Transaction);
+    let mut outgoing = sending.outgoing(message, &mut sends);
+    if let Ok(outgoing) = &mut outgoing {
+        outgoing.sys_flag |= sysflag::TRANSACTION_PREPARED;
+    }
+    let sent = sending.send(outgoing, sends, None).await?;
     // So that the broker can ask, whatever happens to this one; later, the regular heartbeats do.
     if !sending.is_introduced.swap(true, Ordering::Relaxed) {
         sending.shared.heartbeat().await;
