@@ -9,6 +9,7 @@ use apogee_net::{Dial, Tcp};
 use crate::consumer::ConsumerBuilder;
 use crate::interceptor::{Interceptor, Interceptors};
 use crate::producer::ProducerBuilder;
+use crate::pull_consumer::PullConsumerBuilder;
 use crate::reader::ReaderBuilder;
 use crate::shared::{Settings, Shared};
 use crate::{Error, Producer};
@@ -72,6 +73,11 @@ impl Client {
     /// A consumer of a group, which gets its part of the messages.
     pub fn consumer(&self, group: impl Into<String>) -> ConsumerBuilder {
         ConsumerBuilder::new(Arc::clone(&self.shared), group.into())
+    }
+
+    /// Consumes queues that are chosen by hand, in the name of a group.
+    pub fn pull_consumer(&self, group: impl Into<String>) -> PullConsumerBuilder {
+        PullConsumerBuilder::new(Arc::clone(&self.shared), group.into())
     }
 
     /// Reads all queues of a topic, without a group that keeps the place.

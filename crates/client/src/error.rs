@@ -98,6 +98,9 @@ pub enum Error {
     /// The brokers have not heard of this member yet.
     #[error("the brokers do not know this client as a member of group {0} yet")]
     NotMember(String),
+    /// A queue that this consumer does not have.
+    #[error("queue {0} is not assigned to this consumer: assign it first")]
+    NotAssigned(String),
     /// The client was closed.
     #[error("the client is closed")]
     Closed,

@@ -34,6 +34,7 @@ mod offsets;
 mod peers;
 mod producer;
 mod pull;
+mod pull_consumer;
 mod reader;
 mod route;
 mod shared;
@@ -46,5 +47,6 @@ pub use interceptor::{ConsumeContext, ConsumeOutcome, Interceptor, Refusal, Send
 pub use message::{Message, Received};
 pub use producer::{Decision, Producer, ProducerBuilder, SendStatus, Sent, Transaction};
 pub use pull::From;
+pub use pull_consumer::{Pull, PullConsumer, PullConsumerBuilder};
 pub use reader::{Reader, ReaderBuilder};
 pub use route::Queue;

@@ -90,6 +90,16 @@ pub(crate) struct Pulled {
     pub next: i64,
     /// From whom to pull the next time.
     pub broker_id: i64,
+    /// The queue's bounds.
+    pub min: i64,
+    pub max: i64,
+}
+
+/// Whether a broker that has no messages is to wait for some.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wait {
+    Yes,
+    No,
 }
 
 pub(crate) struct PulledMessage {
@@ -137,14 +147,30 @@ impl Puller {
 
     /// Pulls once, from a broker with that id if it is there. Waits for messages as long as the broker does.
     pub async fn pull(&self, queue: &Queue, offset: i64, broker_id: i64) -> Result<Pulled, Error> {
+        self.pull_upto(queue, offset, broker_id, BATCH, Wait::Yes).await
+    }
+
+    /// The same for as many messages, with or without waiting.
+    pub async fn pull_upto(
+        &self,
+        queue: &Queue,
+        offset: i64,
+        broker_id: i64,
+        max_msg_nums: i32,
+        wait: Wait,
+    ) -> Result<Pulled, Error> {
+        let (may_wait, timeout) = match wait {
+            Wait::Yes => (MAY_WAIT, WAIT + GRACE),
+            Wait::No => (0, self.shared.settings.timeout),
+        };
         let header = PullMessageRequestHeader {
             consumer_group: &self.group,
             topic: &queue.topic,
             lite_topic: None,
             queue_id: queue.id,
             queue_offset: offset,
-            max_msg_nums: BATCH,
-            sys_flag: MAY_WAIT | WITH_SUBSCRIPTION,
+            max_msg_nums,
+            sys_flag: may_wait | WITH_SUBSCRIPTION,
             commit_offset: 0,
             suspend_timeout_millis: WAIT.as_millis() as i64,
             subscription: Some(&self.filter.expression),
@@ -156,7 +182,7 @@ impl Puller {
             rpc: RpcFields { broker_name: Some(&queue.broker), ..RpcFields::default() },
         };
         let question = Command::request(request::PULL_MESSAGE).with_header(&header);
-        let (address, answer) = self.shared.ask_reader(queue, broker_id, question, WAIT + GRACE).await?;
+        let (address, answer) = self.shared.ask_reader(queue, broker_id, question, timeout).await?;
         if !matches!(
             answer.code,
             response::SUCCESS
@@ -179,7 +205,13 @@ impl Puller {
                 messages.push(PulledMessage { message, unreadable });
             }
         }
-        Ok(Pulled { messages, next, broker_id: header.suggest_which_broker_id })
+        Ok(Pulled {
+            messages,
+            next,
+            broker_id: header.suggest_which_broker_id,
+            min: header.min_offset,
+            max: header.max_offset,
+        })
     }
 
     /// Whether another attempt may help after an error; rests before it, and looks where the queue is now.

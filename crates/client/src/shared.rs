@@ -1,7 +1,7 @@
 //! What the producers and consumers of one client share: routes, connections, heartbeats.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use apogee_wire::bodies::{Body, HeartbeatData, ProducerData, TopicRouteData};
 use apogee_wire::codes::{request, response};
 use apogee_wire::headers::{GetRouteInfoRequestHeader, UnregisterClientRequestHeader};
 use apogee_wire::{Command, Language};
+use tokio::sync::watch;
 
 use crate::asked::Asked;
 use crate::consumer::Group;
@@ -50,7 +51,7 @@ pub(crate) struct Shared {
     asking: tokio::sync::Mutex<()>,
     producers: Mutex<BTreeMap<String, Vec<Weak<Sending>>>>,
     consumers: Mutex<BTreeMap<String, Weak<Group>>>,
-    closed: AtomicBool,
+    closed: watch::Sender<bool>,
 }
 
 impl Shared {
@@ -73,14 +74,20 @@ impl Shared {
             asking: tokio::sync::Mutex::default(),
             producers: Mutex::default(),
             consumers: Mutex::default(),
-            closed: AtomicBool::default(),
+            closed: watch::Sender::default(),
         });
         tokio::spawn(keep_up(Arc::downgrade(&shared)));
         shared
     }
 
     pub fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
+        *self.closed.borrow()
+    }
+
+    /// Waits until the client is closed.
+    pub async fn closed(&self) {
+        // It cannot fail: what it waits for is part of this.
+        let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
     }
 
     /// Fails once the client was closed.
@@ -286,7 +293,7 @@ impl Shared {
     }
 
     pub async fn close(&self) {
-        if self.closed.swap(true, Ordering::AcqRel) {
+        if self.closed.send_replace(true) {
             return;
         }
         let producers = std::mem::take(&mut *self.lock_producers()).into_keys();
