@@ -244,6 +244,10 @@ impl Hooks {
         Arc::new(Self { client_id: client_id.to_owned(), group: group.to_owned(), interceptors })
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.interceptors.is_empty()
+    }
+
     fn of_send<'c>(&'c self, message_id: &'c str, kind: SendKind, kept: &'c mut Kept) -> SendContext<'c> {
         SendContext { client_id: &self.client_id, group: &self.group, message_id, kind, kept }
     }

@@ -4,7 +4,9 @@ mod common;
 
 use std::time::Duration;
 
-use apogee_client::{Client, Error, From, Message, PullConsumer, Queue, Received};
+use apogee_client::{
+    Client, ConsumeContext, Error, From, Interceptor, Message, PullConsumer, Queue, Received, Refusal,
+};
 use common::{PATIENCE, Server};
 
 /// A server whose topic has a message for each body, the first half in its first queue, and the rest in its second.
@@ -162,4 +164,32 @@ async fn a_queue_that_cannot_be_read_is_an_error_and_ends_alone() {
     client.close().await;
     assert!(consumer.next().await.is_none());
     assert!(matches!(client.pull_consumer("G").build(), Err(Error::Closed)));
+}
+
+struct NoThrees;
+
+impl Interceptor for NoThrees {
+    fn before_consume(&self, message: &mut Received, _: &mut ConsumeContext<'_>) -> Result<(), Refusal> {
+        match body(message).parse::<u32>()? % 3 {
+            0 => Err("three of a kind".into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_an_interceptor_refuses_is_an_error_of_its_own_and_what_follows_is_kept() {
+    let (_server, client, queues) = with_messages(20).await;
+    let builder = client.pull_consumer("G").from_first().tags("even || odd").interceptor(NoThrees);
+    let mut consumer = builder.build().expect("a consumer");
+    consumer.assign([queues[0].clone()]).await.expect("assigned");
+    let mut came = Vec::new();
+    while came.len() < 10 {
+        match tokio::time::timeout(PATIENCE, consumer.next_batch(4)).await.expect("in time").expect("open") {
+            Ok(batch) => came.extend(batch.iter().map(body)),
+            Err(error) => came.push(error.to_string().split(' ').next_back().unwrap_or_default().to_owned()),
+        }
+    }
+    assert_eq!(came, ["kind", "1", "2", "kind", "4", "5", "kind", "7", "8", "kind"]);
+    nothing_comes(&mut consumer).await;
 }

@@ -191,6 +191,20 @@ impl Assignment {
         Some(Ok(taken))
     }
 
+    /// Takes back the last messages that were taken.
+    pub fn put_back(&self, messages: impl DoubleEndedIterator<Item = PulledMessage>) {
+        let mut state = self.lock();
+        let State { queues, last } = &mut *state;
+        if let Some(assigned) = last.as_ref().and_then(|last| queues.get_mut(last)) {
+            for pulled in messages.rev() {
+                assigned.bytes += pulled.message.body.len();
+                assigned.fetched.push_front(pulled);
+            }
+        }
+        drop(state);
+        self.ready.notify_one();
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use apogee_message::names;
 
+use crate::interceptor::{Hooks, Interceptor, Interceptors};
 use crate::offsets;
-use crate::pull::{Filter, From, Puller, Wait};
+use crate::pull::{Filter, From, PulledMessage, Puller, Wait};
 use crate::route::MASTER;
 use crate::shared::Shared;
 use crate::{Error, Queue, Received};
@@ -34,6 +35,7 @@ pub struct PullConsumerBuilder {
     from: From,
     bounds: Bounds,
     commit_every: Option<Duration>,
+    interceptors: Interceptors,
 }
 
 /// Consumes the queues that it is told to, from where it is told to (upstream `DefaultLitePullConsumer` with `assign`,
@@ -63,6 +65,7 @@ pub struct PullConsumer {
     puller: Puller,
     from: From,
     assignment: Arc<Assignment>,
+    hooks: Arc<Hooks>,
     commit_every: Option<Duration>,
     committed_at: Instant,
 }
@@ -85,7 +88,8 @@ pub struct PullConsumer {
 /// ```
 #[derive(Debug)]
 pub struct Pull {
-    /// The messages that the filter lets through, in order; an error for each whose body cannot be restored.
+    /// The messages that the filter lets through, in order; an error for each whose body cannot be restored,
+    /// or that an interceptor refuses.
     pub messages: Vec<Result<Received, Error>>,
     /// Where the next pull goes on. It is past what the filter held back, and inside the queue when the offset
     /// asked for was not.
@@ -99,7 +103,8 @@ pub struct Pull {
 impl PullConsumerBuilder {
     pub(crate) fn new(shared: Arc<Shared>, group: String) -> Self {
         let bounds = Bounds { messages: 1_000, bytes: 16 << 20 };
-        Self { shared, group, filter: Filter::all(), from: From::Last, bounds, commit_every: None }
+        let interceptors = shared.settings.interceptors.clone();
+        Self { shared, group, filter: Filter::all(), from: From::Last, bounds, commit_every: None, interceptors }
     }
 
     /// Only messages with one of some tags, written `a || b`.
@@ -144,6 +149,12 @@ impl PullConsumerBuilder {
         self
     }
 
+    /// Calls an interceptor for each message that is handed out, after those of the client.
+    pub fn interceptor(mut self, interceptor: impl Interceptor + 'static) -> Self {
+        self.interceptors.push(interceptor);
+        self
+    }
+
     /// Makes it. It has no queues yet.
     ///
     /// # Errors
@@ -151,7 +162,9 @@ impl PullConsumerBuilder {
     pub fn build(self) -> Result<PullConsumer, Error> {
         names::check_group(&self.group)?;
         self.shared.check_open()?;
+        let hooks = Hooks::new(&self.shared.id, &self.group, self.interceptors);
         Ok(PullConsumer {
+            hooks,
             puller: Puller { shared: self.shared, group: self.group.into(), filter: self.filter },
             from: self.from,
             assignment: Arc::new(Assignment::new(self.bounds)),
@@ -205,7 +218,8 @@ impl PullConsumer {
     /// dropped: nothing is lost.
     ///
     /// # Errors
-    /// [`Error::Body`] for a message whose body cannot be restored; it is passed over. Any other error ends the queue
+    /// [`Error::Body`] for a message whose body cannot be restored, [`Error::Intercepted`] for one that an interceptor
+    /// refuses; it is passed over. Any other error ends the queue
     /// that it is of, which may be assigned anew.
     pub async fn next(&mut self) -> Option<Result<Received, Error>> {
         let batch = self.next_batch(1).await?;
@@ -228,8 +242,34 @@ impl PullConsumer {
         tokio::select! {
             biased;
             () = self.puller.shared.closed() => None,
-            batch = self.assignment.take(max.max(1)) => Some(batch),
+            batch = self.assignment.take(max.max(1)) => Some(batch.and_then(|batch| self.intercepted(batch))),
         }
+    }
+
+    /// What interceptors make of a batch. One that they refuse is an error of its own, as one that cannot be read is.
+    fn intercepted(&self, batch: Vec<Received>) -> Result<Vec<Received>, Error> {
+        if self.hooks.is_empty() {
+            return Ok(batch);
+        }
+        let (mut passed, mut rest) = (Vec::with_capacity(batch.len()), batch.into_iter());
+        while let Some(message) = rest.next() {
+            let refused = match self.hooks.read(message.clone()) {
+                Ok(message) => {
+                    passed.push(message);
+                    continue;
+                }
+                Err(error) => error,
+            };
+            let rest = rest.map(|message| PulledMessage { message, unreadable: None });
+            if passed.is_empty() {
+                self.assignment.put_back(rest);
+                return Err(refused);
+            }
+            let refused = PulledMessage { message, unreadable: Some(refused) };
+            self.assignment.put_back([refused].into_iter().chain(rest));
+            break;
+        }
+        Ok(passed)
     }
 
     /// Goes on elsewhere in a queue: what was fetched of it is forgotten.
@@ -308,7 +348,9 @@ impl PullConsumer {
         let pulled = self.puller.pull_upto(queue, offset, MASTER, max, Wait::No).await?;
         let messages = pulled.messages.into_iter();
         Ok(Pull {
-            messages: messages.map(|pulled| pulled.unreadable.map_or(Ok(pulled.message), Err)).collect(),
+            messages: messages
+                .map(|pulled| pulled.unreadable.map_or_else(|| self.hooks.read(pulled.message), Err))
+                .collect(),
             next_offset: pulled.next,
             min_offset: pulled.min,
             max_offset: pulled.max,
