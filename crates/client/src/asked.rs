@@ -7,7 +7,7 @@ use apogee_wire::Command;
 use apogee_wire::codes::{request, response};
 use apogee_wire::headers::NotifyConsumerIdsChangedRequestHeader;
 
-use crate::producer::transaction;
+use crate::producer::{self, transaction};
 use crate::shared::Shared;
 
 /// Answers what brokers ask of a client.
@@ -27,6 +27,12 @@ impl Service for Asked {
         if request.code == request::CHECK_TRANSACTION_STATE {
             if let Some(shared) = self.0.upgrade() {
                 transaction::check(&shared, conn, request);
+            }
+            return;
+        }
+        if request.code == request::PUSH_REPLY_MESSAGE_TO_CLIENT {
+            if let Some(shared) = self.0.upgrade() {
+                producer::take_reply(&shared, conn, request);
             }
             return;
         }

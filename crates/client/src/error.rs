@@ -52,6 +52,19 @@ pub enum Error {
     /// It took too long, all attempts together.
     #[error("no success within {0:?}; the last attempt: {1}")]
     Timeout(Duration, String),
+    /// A request was sent, and nobody replied in time.
+    #[error("no reply within {timeout:?} to request {message_id}, which was sent to topic {topic}")]
+    NoReply {
+        /// The topic.
+        topic: String,
+        /// The id of the request.
+        message_id: String,
+        /// How long the reply was waited for.
+        timeout: Duration,
+    },
+    /// A handle that no broker made.
+    #[error("{0:?} is no handle by which a message can be recalled: give the one that its sending returned")]
+    RecallHandle(String),
     /// A name of a topic or group that none can have.
     #[error(transparent)]
     Name(#[from] NameError),

@@ -4,11 +4,12 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use apogee_message::compression::Compression;
+use apogee_message::compression::{Compression, CompressionError};
 use apogee_message::ids::OffsetId;
 use apogee_message::names::{self, property};
 use apogee_message::properties;
 use apogee_message::record::Record;
+use apogee_wire::headers::ReplyMessageRequestHeader;
 use bytes::Bytes;
 
 use crate::{Error, Queue};
@@ -91,6 +92,42 @@ impl Message {
         self.with(property::TIMER_DELIVER_MS, since.as_millis().to_string())
     }
 
+    /// The answer to a request: sent as any message, it reaches who asked with [`crate::Producer::request`], or with a
+    /// client of another language.
+    ///
+    /// ```no_run
+    /// # async fn example(client: apogee_client::Client) -> Result<(), apogee_client::Error> {
+    /// use apogee_client::Message;
+    ///
+    /// let producer = client.producer("answerers")?;
+    /// let mut consumer = client.consumer("answerers").subscribe("Questions").join().await?;
+    /// while let Some(question) = consumer.next().await {
+    ///     producer.send(Message::reply_to(&question, "42")?).await?;
+    ///     question.ack();
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When nobody waits for a reply to the message: it was not sent as a request.
+    pub fn reply_to(request: &Received, body: impl Into<Bytes>) -> Result<Self, Error> {
+        let given = |name| {
+            request.property(name).ok_or_else(|| {
+                let reason = format!("it is to answer message {}, which has no {name}", request.message_id());
+                Error::message(request.topic(), reason)
+            })
+        };
+        let message = Self::new(names::reply_topic(given(property::CLUSTER)?), body)
+            .with(property::MESSAGE_TYPE, names::REPLY)
+            .with(property::CORRELATION_ID, given(property::CORRELATION_ID)?)
+            .with(property::REPLY_TO_CLIENT, given(property::REPLY_TO_CLIENT)?);
+        Ok(match request.property(property::REPLY_TTL) {
+            Some(ttl) => message.with(property::REPLY_TTL, ttl),
+            None => message,
+        })
+    }
+
     /// The topic.
     pub fn topic(&self) -> &str {
         &self.topic
@@ -130,6 +167,10 @@ impl Message {
     /// Replaces the body in place.
     pub fn set_body(&mut self, body: impl Into<Bytes>) {
         self.body = body.into();
+    }
+
+    pub(crate) fn is_reply(&self) -> bool {
+        self.get(property::MESSAGE_TYPE) == Some(names::REPLY)
     }
 
     pub(crate) fn with(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
@@ -190,21 +231,24 @@ pub struct Received {
 /// Most that a compressed body may become, in bytes: a small message must not fill the memory.
 const MAX_BODY: usize = 64 << 20;
 
+/// A body as its sender gave it; one that cannot be restored stays as it is, and the reason is told.
+fn restore(sys_flag: i32, stored: Bytes) -> (Bytes, Option<CompressionError>) {
+    match Compression::of(sys_flag).map(|compression| compression.decompress(&stored, MAX_BODY)) {
+        None => (stored, None),
+        Some(Ok(body)) => (body.into(), None),
+        Some(Err(error)) => (stored, Some(error)),
+    }
+}
+
 impl Received {
     /// Reads a record of a pull's answer, whose bytes are `whole`. A body that cannot be restored stays as it is
     /// stored, and the reason is told.
     pub(crate) fn read(record: &Record<'_>, whole: &Bytes, queue: &Queue) -> (Self, Option<Error>) {
-        let stored = || whole.slice_ref(record.body);
-        let restored =
-            Compression::of(record.sys_flag).map(|compression| compression.decompress(record.body, MAX_BODY));
-        let (body, unreadable) = match restored {
-            None => (stored(), None),
-            Some(Ok(body)) => (body.into(), None),
-            Some(Err(source)) => {
-                let (id, topic) = (record.offset_id().to_string(), record.topic.to_owned());
-                (stored(), Some(Error::Body { id, topic, source }))
-            }
-        };
+        let (body, unreadable) = restore(record.sys_flag, whole.slice_ref(record.body));
+        let unreadable = unreadable.map(|source| {
+            let (id, topic) = (record.offset_id().to_string(), record.topic.to_owned());
+            Error::Body { id, topic, source }
+        });
         let message = Self {
             body,
             queue: queue.clone(),
@@ -219,6 +263,36 @@ impl Received {
             properties: whole.slice_ref(record.sent_properties()),
         };
         (message, unreadable)
+    }
+
+    /// Reads a reply that a broker passed on; `hosts` are its sender's and the broker's. It is in no queue.
+    pub(crate) fn of_reply(
+        header: &ReplyMessageRequestHeader<'_>,
+        body: &Bytes,
+        queue: Queue,
+        [born_host, store_host]: [SocketAddr; 2],
+    ) -> Result<Self, Error> {
+        let (body, unreadable) = restore(header.sys_flag, body.clone());
+        let message = Self {
+            body,
+            queue,
+            offset: -1,
+            physical_offset: -1,
+            flag: header.flag,
+            reconsume_times: header.reconsume_times.unwrap_or_default(),
+            born_timestamp: header.born_timestamp,
+            born_host,
+            store_timestamp: header.store_timestamp,
+            store_host,
+            properties: Bytes::copy_from_slice(header.properties.unwrap_or_default().as_bytes()),
+        };
+        match unreadable {
+            None => Ok(message),
+            Some(source) => {
+                let (id, topic) = (message.message_id().into_owned(), message.topic().to_owned());
+                Err(Error::Body { id, topic, source })
+            }
+        }
     }
 
     /// The topic that it was sent to; one that comes again is in a queue of its group's retry topic meanwhile.

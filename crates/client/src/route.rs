@@ -44,6 +44,8 @@ pub(crate) struct Route {
     pub readable: Vec<Queue>,
     /// Addresses by the name of a broker and its id.
     pub brokers: BTreeMap<Arc<str>, BTreeMap<i64, String>>,
+    /// The brokers' cluster.
+    pub cluster: Option<String>,
 }
 
 impl Route {
@@ -55,7 +57,8 @@ impl Route {
             .iter()
             .map(|broker| (Arc::from(&*broker.broker_name), broker.broker_addrs.clone()))
             .collect();
-        let mut route = Self { brokers, ..Self::default() };
+        let cluster = data.broker_datas.first().and_then(|broker| broker.cluster.clone());
+        let mut route = Self { brokers, cluster, ..Self::default() };
         for queues in &data.queue_datas {
             let Some((broker, addresses)) = route.brokers.get_key_value(&*queues.broker_name) else { continue };
             let all = |count: i32| {
@@ -78,6 +81,11 @@ impl Route {
     /// Where the master of a name is.
     pub fn master(&self, broker: &str) -> Option<&str> {
         self.brokers.get(broker)?.get(&MASTER).map(|address| &**address)
+    }
+
+    /// Where the masters of all names are.
+    pub fn masters(&self) -> impl Iterator<Item = &str> {
+        self.brokers.keys().filter_map(|broker| self.master(broker))
     }
 
     /// Where a broker is that can be read from: the one with that id, else the master, else any.

@@ -1,12 +1,12 @@
 //! What the producers and consumers of one client share: routes, connections, heartbeats.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use apogee_base::clock::{Clock, SystemClock};
-use apogee_message::names::AUTO_CREATE_TOPIC;
+use apogee_message::names::{AUTO_CREATE_TOPIC, reply_topic};
 use apogee_net::{Dial, Limits};
 use apogee_wire::bodies::{Body, HeartbeatData, ProducerData, TopicRouteData};
 use apogee_wire::codes::{request, response};
@@ -18,8 +18,8 @@ use crate::asked::Asked;
 use crate::consumer::Group;
 use crate::id::{MessageIds, client_id, local_ip};
 use crate::interceptor::Interceptors;
-use crate::peers::{Peers, refused};
-use crate::producer::Sending;
+use crate::peers::{Peers, accepted, refused};
+use crate::producer::{Replies, Sending};
 use crate::route::Route;
 use crate::{Error, Queue};
 
@@ -52,6 +52,8 @@ pub(crate) struct Shared {
     producers: Mutex<BTreeMap<String, Vec<Weak<Sending>>>>,
     consumers: Mutex<BTreeMap<String, Weak<Group>>>,
     closed: watch::Sender<bool>,
+    /// Those who wait for replies.
+    pub replies: Replies,
 }
 
 impl Shared {
@@ -75,6 +77,7 @@ impl Shared {
             producers: Mutex::default(),
             consumers: Mutex::default(),
             closed: watch::Sender::default(),
+            replies: Replies::default(),
         });
         tokio::spawn(keep_up(Arc::downgrade(&shared)));
         shared
@@ -262,22 +265,7 @@ impl Shared {
 
     /// Tells the brokers of all known topics that this client is alive, and what it is.
     pub async fn heartbeat(&self) {
-        let producers: Vec<_> = self.lock_producers().keys().cloned().collect();
-        let consumers: Vec<_> = {
-            let mut consumers = self.lock_consumers();
-            consumers.retain(|_, group| group.upgrade().is_some_and(|group| !group.has_left()));
-            consumers.values().filter_map(Weak::upgrade).map(|group| group.data()).collect()
-        };
-        if producers.is_empty() && consumers.is_empty() {
-            return;
-        }
-        let data = HeartbeatData {
-            client_id: self.id.clone(),
-            producer_data_set: producers.into_iter().map(|group_name| ProducerData { group_name }).collect(),
-            consumer_data_set: consumers,
-            ..HeartbeatData::default()
-        };
-        let beat = self.own(Command::request(request::HEART_BEAT).with_body(data.encode()));
+        let Some(beat) = self.beat() else { return };
         for broker in self.masters() {
             if let Err(error) = self.peers.call(&broker, beat.clone(), self.settings.timeout).await {
                 tracing::warn!(broker, %error, "a heartbeat failed");
@@ -285,11 +273,57 @@ impl Shared {
         }
     }
 
+    /// Sees to it that all brokers of the cluster that a topic is in can reach this client, on connections on which they
+    /// have not heard of it yet. The regular heartbeats reach them, too, from now on.
+    pub async fn introduce(&self, topic: &str) -> Result<(), Error> {
+        #[derive(Default)]
+        struct Introduced(AtomicBool);
+        let route = self.route_to_send(topic).await?;
+        let replies = match &route.cluster {
+            Some(cluster) => self.route(&reply_topic(cluster)).await.ok(),
+            None => None,
+        };
+        for address in replies.as_ref().unwrap_or(&route).masters() {
+            let introduced = async {
+                let conn = self.peers.conn(address).await?;
+                let known = conn.state(Introduced::default);
+                if let (false, Some(beat)) = (known.is_some_and(|known| known.0.load(Ordering::Relaxed)), self.beat()) {
+                    accepted(address, conn.call(beat, self.settings.timeout).await?)?;
+                    known.inspect(|known| known.0.store(true, Ordering::Relaxed));
+                }
+                Ok::<_, Error>(())
+            };
+            if let Err(error) = introduced.await {
+                // Others may pass the reply on.
+                tracing::warn!(broker = address, %error, "a broker does not know the way to this client");
+            }
+        }
+        Ok(())
+    }
+
+    /// A heartbeat, when there is anything to tell.
+    fn beat(&self) -> Option<Command> {
+        let producers: Vec<_> = self.lock_producers().keys().cloned().collect();
+        let consumers: Vec<_> = {
+            let mut consumers = self.lock_consumers();
+            consumers.retain(|_, group| group.upgrade().is_some_and(|group| !group.has_left()));
+            consumers.values().filter_map(Weak::upgrade).map(|group| group.data()).collect()
+        };
+        if producers.is_empty() && consumers.is_empty() {
+            return None;
+        }
+        let data = HeartbeatData {
+            client_id: self.id.clone(),
+            producer_data_set: producers.into_iter().map(|group_name| ProducerData { group_name }).collect(),
+            consumer_data_set: consumers,
+            ..HeartbeatData::default()
+        };
+        Some(self.own(Command::request(request::HEART_BEAT).with_body(data.encode())))
+    }
+
     /// Addresses of the masters of all known topics.
     fn masters(&self) -> BTreeSet<String> {
-        let routes = self.read_routes();
-        let names = routes.values().flat_map(|route| route.brokers.keys().map(move |name| (route, name)));
-        names.filter_map(|(route, name)| route.master(name)).map(str::to_owned).collect()
+        self.read_routes().values().flat_map(|route| route.masters()).map(str::to_owned).collect()
     }
 
     pub async fn close(&self) {
@@ -307,6 +341,7 @@ impl Shared {
             }
             self.say_goodbye(None, Some(&group)).await;
         }
+        self.replies.close();
         self.peers.close().await;
     }
 

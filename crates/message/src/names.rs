@@ -45,6 +45,14 @@ pub mod property {
     pub const CHECK_IMMUNITY_TIME_IN_SECONDS: &str = "CHECK_IMMUNITY_TIME_IN_SECONDS";
     /// Id of the client that waits for the reply to a request.
     pub const REPLY_TO_CLIENT: &str = "REPLY_TO_CLIENT";
+    /// What kind of message it is: `reply` (see [`REPLY`]).
+    ///
+    /// [`REPLY`]: super::REPLY
+    pub const MESSAGE_TYPE: &str = "MSG_TYPE";
+    /// Id by which the reply to a request finds who waits for it.
+    pub const CORRELATION_ID: &str = "CORRELATION_ID";
+    /// How long a reply is waited for, in milliseconds.
+    pub const REPLY_TTL: &str = "TTL";
     /// When a reply was passed to the client that waits for it, in milliseconds.
     pub const PUSH_REPLY_TIME: &str = "PUSH_REPLY_TIME";
     /// Region of the broker.
@@ -74,6 +82,9 @@ pub mod property {
     /// Delay level of a message that went through the timer.
     pub const TIMER_DELAY_LEVEL: &str = "TIMER_DELAY_LEVEL";
 }
+
+/// Type of a message that is a reply.
+pub const REPLY: &str = "reply";
 
 /// Template for topics that are created by the first message sent to them.
 pub const AUTO_CREATE_TOPIC: &str = "TBW102";

@@ -1,29 +1,28 @@
 //! Sending.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use apogee_message::compression::Compression;
 use apogee_message::names;
-use apogee_wire::codes::response;
-use apogee_wire::headers::SendMessageResponseHeader;
-use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::Instant;
+use tokio::sync::Semaphore;
 
 mod choice;
 mod outgoing;
+mod recall;
+mod request;
+mod sending;
 pub(crate) mod transaction;
 
-use outgoing::Outgoing;
+use choice::Choice;
+pub(crate) use request::{Replies, take_reply};
+pub(crate) use sending::Sending;
 use transaction::Check;
 pub use transaction::{Decision, Transaction};
 
 use crate::interceptor::{Hooks, Interceptor, Interceptors, SendKind, SendOutcome, Sends};
-use crate::peers::refused;
-use crate::route::Route;
 use crate::shared::Shared;
 use crate::{Error, Message, Queue};
 
@@ -81,23 +80,6 @@ pub enum SendStatus {
     ReplicaTimeout,
     /// Stored, but there is no replica (`SYNC_MASTER`).
     NoReplica,
-}
-
-pub(crate) struct Sending {
-    shared: Arc<Shared>,
-    group: String,
-    settings: Settings,
-    hooks: Arc<Hooks>,
-    /// Decides on transactions that nobody ended.
-    check: Option<Check>,
-    /// Where the next message goes, among the queues of its topic.
-    next: AtomicUsize,
-    /// Brokers that failed, and until when they are avoided.
-    avoided: Mutex<HashMap<Arc<str>, Instant>>,
-    /// Bytes that may be under way.
-    room: Semaphore,
-    /// The brokers were told of it: they ask about its transactions.
-    is_introduced: AtomicBool,
 }
 
 impl ProducerBuilder {
@@ -171,20 +153,13 @@ impl ProducerBuilder {
             group: self.group,
             settings: self.settings,
             check: self.check,
-            next: AtomicUsize::default(),
-            avoided: Mutex::default(),
+            choice: Choice::default(),
             room,
             is_introduced: AtomicBool::default(),
         };
         let sending = Arc::new(sending);
         sending.shared.add_producer(&sending.group, &sending);
         Ok(Producer { sending })
-    }
-}
-
-impl Drop for Sending {
-    fn drop(&mut self) {
-        self.shared.forget_producers(&self.group);
     }
 }
 
@@ -213,6 +188,32 @@ impl Producer {
     /// See [`Producer::send`].
     pub async fn send_to(&self, queue: &Queue, message: Message) -> Result<Sent, Error> {
         self.sending.send_one(message, SendKind::Single, Some(queue)).await
+    }
+
+    /// The same to a queue that `choose` picks, by its place among the topic's queues that can be sent to, in order
+    /// (upstream `MessageQueueSelector`).
+    ///
+    /// ```no_run
+    /// # async fn example(producer: apogee_client::Producer) -> Result<(), apogee_client::Error> {
+    /// use apogee_client::Message;
+    ///
+    /// let customer = 4711;
+    /// producer.send_by(Message::new("Orders", "one book"), |queues| customer % queues.len()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`Producer::send`]; also when there is no queue in that place.
+    pub async fn send_by(&self, message: Message, choose: impl FnOnce(&[Queue]) -> usize) -> Result<Sent, Error> {
+        let mut sends = Sends::new(&self.sending.hooks, SendKind::Single);
+        let picked = match self.sending.outgoing(message, &mut sends) {
+            Ok(outgoing) => self.sending.pick(&outgoing.topic, choose).await.map(|queue| (outgoing, queue)),
+            Err(error) => Err(error),
+        };
+        let (outgoing, queue) =
+            picked.map_or_else(|error| (Err(error), None), |(outgoing, queue)| (Ok(outgoing), Some(queue)));
+        self.sending.send(outgoing, sends, queue.as_ref()).await
     }
 
     /// Sends messages of one topic together; they get offsets in a row in one queue.
@@ -257,114 +258,5 @@ impl Producer {
 impl fmt::Debug for Producer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Producer").field("group", &self.sending.group).finish_non_exhaustive()
-    }
-}
-
-impl Sending {
-    /// Sends one message.
-    async fn send_one(&self, message: Message, kind: SendKind, queue: Option<&Queue>) -> Result<Sent, Error> {
-        let mut sends = Sends::new(&self.hooks, kind);
-        let outgoing = self.outgoing(message, &mut sends);
-        self.send(outgoing, sends, queue).await
-    }
-
-    /// Sends what is ready, and tells the interceptors what became of it.
-    async fn send(
-        &self,
-        outgoing: Result<Outgoing, Error>,
-        mut sends: Sends,
-        queue: Option<&Queue>,
-    ) -> Result<Sent, Error> {
-        let sent = match outgoing {
-            Ok(outgoing) => self.deliver(&outgoing, queue).await,
-            Err(error) => Err(error),
-        };
-        sends.after(sent.as_ref().map_or_else(SendOutcome::Failed, SendOutcome::Sent));
-        sent
-    }
-
-    /// Sends to one broker after the other until one has it.
-    async fn deliver(&self, message: &Outgoing, queue: Option<&Queue>) -> Result<Sent, Error> {
-        let (deadline, mut last) = (Instant::now() + self.settings.timeout, None);
-        let _room = self.room_for(message, deadline).await?;
-        let mut failed: Option<(Arc<Route>, Arc<str>)> = None;
-        for _ in 0..=self.settings.retries {
-            let attempt = async {
-                // It may have moved.
-                if let Some((route, _)) = &failed {
-                    self.shared.refresh(&message.topic, route).await;
-                }
-                let route = self.shared.route_to_send(&message.topic).await?;
-                let queue = match queue {
-                    Some(queue) => queue.clone(),
-                    None => self.choose(&route, message, failed.as_ref().map(|(_, broker)| &**broker))?,
-                };
-                failed = Some((Arc::clone(&route), Arc::clone(&queue.broker)));
-                self.attempt(&route, queue, message, deadline).await
-            };
-            let error = match tokio::time::timeout_at(deadline, attempt).await {
-                Ok(Ok(sent)) => return Ok(sent),
-                Ok(Err(error)) => error,
-                Err(_) => {
-                    let last = last.map_or_else(|| "it gave no answer".to_owned(), |last: Error| last.to_string());
-                    return Err(Error::Timeout(self.settings.timeout, last));
-                }
-            };
-            if !error.is_of_one_broker() || self.shared.is_closed() {
-                return Err(error);
-            }
-            tracing::debug!(topic = message.topic, %error, "a send failed");
-            if let Some((_, broker)) = &failed {
-                self.avoid(broker);
-            }
-            last = Some(error);
-        }
-        Err(last.unwrap_or(Error::Closed))
-    }
-
-    async fn attempt(&self, route: &Route, queue: Queue, message: &Outgoing, deadline: Instant) -> Result<Sent, Error> {
-        let address = route.master(&queue.broker).ok_or_else(|| Error::NoMaster(queue.broker.to_string()))?;
-        let left = deadline.saturating_duration_since(Instant::now());
-        let answer = self.shared.peers.ask(address, self.request(message, &queue), left).await?;
-        let status = match answer.code {
-            response::SUCCESS => SendStatus::Ok,
-            response::FLUSH_DISK_TIMEOUT => SendStatus::FlushTimeout,
-            response::FLUSH_SLAVE_TIMEOUT => SendStatus::ReplicaTimeout,
-            response::SLAVE_NOT_AVAILABLE => SendStatus::NoReplica,
-            code => return Err(refused(address, code, answer)),
-        };
-        let header: SendMessageResponseHeader<'_> = answer.header().map_err(|error| Error::header(address, &error))?;
-        Ok(Sent {
-            message_id: message.message_id.clone(),
-            offset_id: header.msg_id.to_owned(),
-            queue: Queue { id: header.queue_id, ..queue },
-            offset: header.queue_offset,
-            status,
-            recall_handle: header.recall_handle.map(str::to_owned),
-        })
-    }
-
-    async fn send_one_way(&self, message: &Outgoing) -> Result<(), Error> {
-        let deadline = Instant::now() + self.settings.timeout;
-        let _room = self.room_for(message, deadline).await?;
-        let route = self.shared.route_to_send(&message.topic).await?;
-        let queue = self.choose(&route, message, None)?;
-        let address = route.master(&queue.broker).ok_or_else(|| Error::NoMaster(queue.broker.to_string()))?;
-        self.shared.peers.conn(address).await?.send_oneway(self.request(message, &queue));
-        Ok(())
-    }
-
-    /// Waits until as many bytes may be under way.
-    async fn room_for(&self, message: &Outgoing, deadline: Instant) -> Result<SemaphorePermit<'_>, Error> {
-        self.shared.check_open()?;
-        // One that is longer than all room there is goes alone.
-        let bytes = (message.body.len() as u32).clamp(1, self.settings.max_pending_bytes);
-        match tokio::time::timeout_at(deadline, self.room.acquire_many(bytes)).await {
-            Ok(room) => room.map_err(|_| Error::Closed),
-            Err(_) => {
-                let reason = format!("{} bytes are under way already", self.settings.max_pending_bytes);
-                Err(Error::Timeout(self.settings.timeout, reason))
-            }
-        }
     }
 }

@@ -12,7 +12,18 @@ use crate::interceptor::Sends;
 use crate::shared::DEFAULT_QUEUES;
 use crate::{Error, Message, Queue};
 
+/// How messages travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Kind {
+    #[default]
+    Single,
+    Batch,
+    /// The answer to a request: the broker passes it on to who asked.
+    Reply,
+}
+
 /// What travels, whichever broker it goes to.
+#[derive(Default)]
 pub(super) struct Outgoing {
     pub topic: String,
     pub body: Bytes,
@@ -20,7 +31,7 @@ pub(super) struct Outgoing {
     pub flag: i32,
     pub sys_flag: i32,
     pub born_timestamp: i64,
-    pub is_batch: bool,
+    pub kind: Kind,
     pub message_id: String,
     pub sharding_key: Option<String>,
 }
@@ -62,7 +73,7 @@ impl Sending {
             flag: message.user_flag(),
             sys_flag,
             born_timestamp,
-            is_batch: false,
+            kind: if message.is_reply() { Kind::Reply } else { Kind::Single },
             message_id: message_id.to_owned(),
             sharding_key: message.get(property::SHARDING_KEY).map(str::to_owned),
         })
@@ -92,7 +103,7 @@ impl Sending {
             flag: 0,
             sys_flag: 0,
             born_timestamp,
-            is_batch: true,
+            kind: Kind::Batch,
             message_id: ids.join(","),
             sharding_key: None,
         })
@@ -119,12 +130,16 @@ impl Sending {
             properties: Some(&message.properties),
             reconsume_times: Some(0),
             unit_mode: Some(false),
-            batch: Some(message.is_batch),
+            batch: Some(message.kind == Kind::Batch),
             max_reconsume_times: None,
             broker_name: Some(&queue.broker),
             rpc: RpcFields::default(),
         };
-        let code = if message.is_batch { request::SEND_BATCH_MESSAGE } else { request::SEND_MESSAGE_V2 };
+        let code = match message.kind {
+            Kind::Single => request::SEND_MESSAGE_V2,
+            Kind::Batch => request::SEND_BATCH_MESSAGE,
+            Kind::Reply => request::SEND_REPLY_MESSAGE_V2,
+        };
         let mut command = Command::request(code).with_body(message.body.clone());
         header.encode_v2(&mut command.fields);
         self.shared.own(command)
@@ -138,6 +153,9 @@ fn encode_member(message: &Message, topic: &str, id: &str) -> Result<BatchMessag
     }
     if message.is_delayed() {
         return Err(Error::message(topic, "messages of a batch cannot be delayed"));
+    }
+    if message.is_reply() {
+        return Err(Error::message(topic, "replies cannot be sent as a batch"));
     }
     let properties = message.properties_text(&[(property::UNIQ_KEY, id), (property::WAIT, "true")])?;
     Ok(BatchMessage { flag: message.user_flag(), body: message.body().clone(), properties: properties.into() })
