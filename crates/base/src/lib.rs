@@ -5,4 +5,5 @@ pub mod date;
 pub mod disk;
 pub mod hash;
 pub mod nearest;
+pub mod rng;
 pub mod settings;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use apogee_base::clock::{Clock, SystemClock};
 use apogee_net::{Dial, Tcp};
 
 use crate::consumer::ConsumerBuilder;
@@ -48,6 +49,7 @@ impl Client {
         ClientBuilder {
             name_servers: name_servers.into(),
             settings: Settings {
+                clock: Arc::new(SystemClock),
                 dial: Arc::new(Tcp),
                 timeout: Duration::from_secs(3),
                 connect_timeout: Duration::from_secs(3),
@@ -106,6 +108,12 @@ impl ClientBuilder {
     /// How long connecting may take (3 s).
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.settings.connect_timeout = timeout;
+        self
+    }
+
+    /// Who tells the time of day (the system): for tests and simulations.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.settings.clock = clock;
         self
     }
 

@@ -3,7 +3,7 @@
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The address that this machine shows to others; the loopback address when it has none.
@@ -27,7 +27,9 @@ pub(crate) fn client_id(ip: IpAddr) -> String {
 /// ```
 pub(crate) struct MessageIds {
     prefix: String,
-    counter: AtomicU16,
+    /// Milliseconds since 1970, and in the lowest two bytes the counter, of the last id: ids differ although the clock
+    /// is set back, or more of them are wanted in a millisecond than the counter has.
+    last: AtomicU64,
 }
 
 impl MessageIds {
@@ -39,13 +41,18 @@ impl MessageIds {
         // Two clients of a process differ here.
         let random = RandomState::new().hash_one(address) as u32;
         let prefix = format!("{address:08X}{:04X}{random:08X}", std::process::id() as u16);
-        Self { prefix, counter: AtomicU16::default() }
+        Self { prefix, last: AtomicU64::default() }
     }
 
     /// The next one, at a time in milliseconds since 1970.
     pub fn next(&self, now_ms: i64) -> String {
-        let since = (now_ms - month_began(now_ms)) as u32;
-        format!("{}{since:08X}{:04X}", self.prefix, self.counter.fetch_add(1, Ordering::Relaxed))
+        let now = (now_ms.max(0) as u64) << 16;
+        let after = |last: u64| now.max(last + 1);
+        // The closure always gives a number: the last one comes back.
+        let last = self.last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(after(last)));
+        let next = after(last.unwrap_or_else(|last| last));
+        let ms = (next >> 16) as i64;
+        format!("{}{:08X}{:04X}", self.prefix, (ms - month_began(ms)) as u32, next as u16)
     }
 }
 
@@ -64,6 +71,8 @@ fn month_began(now_ms: i64) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
@@ -85,6 +94,9 @@ mod tests {
         let ids = MessageIds::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 7)));
         let (one, other) = (ids.next(1_709_208_000_000), ids.next(1_709_208_000_000));
         assert_ne!(one, other);
+        // The clock is set back; and a millisecond needs more ids than its counter has.
+        let mut all: HashSet<_> = [one.clone(), other].into();
+        assert!((0..70_000).all(|_| all.insert(ids.next(1_709_208_000_000 - 3))));
         assert!(one.starts_with("0A000007") && one.len() == 32);
         assert!(one.bytes().all(|byte| byte.is_ascii_digit() || (b'A'..=b'F').contains(&byte)), "{one}");
     }

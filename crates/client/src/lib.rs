@@ -39,6 +39,7 @@ mod reader;
 mod route;
 mod shared;
 
+pub use apogee_base::clock::Clock;
 pub use apogee_net::{Dial, Dialled, Dialling, Stream, Tcp};
 pub use client::{Client, ClientBuilder};
 pub use consumer::{Balance, Consumer, ConsumerBuilder, Delivery};

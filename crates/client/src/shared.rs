@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
-use apogee_base::clock::{Clock, SystemClock};
+use apogee_base::clock::Clock;
 use apogee_message::names::{AUTO_CREATE_TOPIC, reply_topic};
 use apogee_net::{Dial, Limits};
 use apogee_wire::bodies::{Body, HeartbeatData, ProducerData, TopicRouteData};
@@ -30,6 +30,7 @@ pub(crate) const DEFAULT_QUEUES: i32 = 4;
 /// How a client is to be, see [`crate::ClientBuilder`].
 #[derive(Clone)]
 pub(crate) struct Settings {
+    pub clock: Arc<dyn Clock>,
     pub dial: Arc<dyn Dial>,
     pub timeout: Duration,
     pub connect_timeout: Duration,
@@ -99,7 +100,7 @@ impl Shared {
     }
 
     pub fn now_ms(&self) -> i64 {
-        SystemClock.now_ms()
+        self.settings.clock.now_ms()
     }
 
     /// The route of a topic, as last heard.

@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::rng::Rng;
+use apogee_base::rng::Rng;
 
 /// Least bytes of a body.
 pub const LEAST: usize = 12;
@@ -20,7 +20,7 @@ pub fn make(id: u64, length: usize) -> Bytes {
     body.put_u32(length as u32);
     let mut rng = Rng::new(id);
     while body.len() < length {
-        body.put_u64(rng.next());
+        body.put_u64(rng.number());
     }
     body.truncate(length);
     body.freeze()

@@ -19,7 +19,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::body;
 use crate::peer::{PATIENCE, Peer};
-use crate::rng::Rng;
+use apogee_base::rng::Rng;
 
 /// A queue: the topic's name, and its number there.
 pub type Place = (Arc<str>, i32);
@@ -141,7 +141,7 @@ impl Running {
             let sender = Sender {
                 plan: plan.clone(),
                 ids: Arc::clone(ids),
-                rng: Rng::new(rng.next()),
+                rng: Rng::new(rng.number()),
                 stop: Arc::clone(&stop),
                 watch: Arc::clone(&watch),
                 flying: HashMap::new(),
@@ -152,7 +152,7 @@ impl Running {
         let consumer = Consumer {
             positions: plan.positions.clone(),
             plan: plan.clone(),
-            rng: Rng::new(rng.next()),
+            rng: Rng::new(rng.number()),
             stop: Arc::clone(&stop),
             watch: Arc::clone(&watch),
             told: Told::default(),

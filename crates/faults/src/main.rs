@@ -8,7 +8,6 @@ mod error;
 mod ledger;
 mod load;
 mod peer;
-mod rng;
 mod session;
 mod target;
 mod verify;

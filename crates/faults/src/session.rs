@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 use crate::error::Failure;
 use crate::ledger::{Ledger, show};
 use crate::load::{Plan, Running, Told};
-use crate::rng::Rng;
 use crate::target::{Kind, Process, Target};
 use crate::verify::{Outcome, Scope, verify};
+use apogee_base::rng::Rng;
 
 /// Age at which a consumer offset that Apache's broker has acknowledged must be on disk: it saves them for the
 /// first time 10 s after its start, then every `flushConsumerOffsetInterval`. Ours has them on disk when it

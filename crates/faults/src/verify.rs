@@ -12,7 +12,7 @@ use crate::body;
 use crate::ledger::{Ledger, show};
 use crate::load::Place;
 use crate::peer::{Peer, Pulled};
-use crate::rng::Rng;
+use apogee_base::rng::Rng;
 
 /// How long what is promised may take to appear after a start.
 const APPEARS: Duration = Duration::from_secs(5);
@@ -143,7 +143,7 @@ impl Check<'_> {
             self.missing(hole, &seen, &promised, &read);
         }
         seen.truncate(seen.len().min(next.max(0) as usize));
-        let nth = rng.next() as usize % promised.len().max(1);
+        let nth = rng.number() as usize % promised.len().max(1);
         if let Some(last) = promised.range(..next).nth(nth).filter(|_| sample.len() < SAMPLE) {
             sample.push((self.place.clone(), last.1.id));
         }
