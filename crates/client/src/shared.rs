@@ -1,6 +1,6 @@
 //! What the producers and consumers of one client share: routes, connections, heartbeats.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
@@ -47,7 +47,7 @@ pub(crate) struct Shared {
     names: Vec<String>,
     /// The name server that is asked first: the last one that answered.
     current: AtomicUsize,
-    routes: RwLock<HashMap<String, Arc<Route>>>,
+    routes: RwLock<BTreeMap<String, Arc<Route>>>,
     /// One asks at a time: who comes meanwhile finds its answer.
     asking: tokio::sync::Mutex<()>,
     producers: Mutex<BTreeMap<String, Vec<Weak<Sending>>>>,
@@ -150,7 +150,7 @@ impl Shared {
         self.read_routes().get(topic).cloned()
     }
 
-    fn read_routes(&self) -> std::sync::RwLockReadGuard<'_, HashMap<String, Arc<Route>>> {
+    fn read_routes(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<String, Arc<Route>>> {
         self.routes.read().unwrap_or_else(PoisonError::into_inner)
     }
 

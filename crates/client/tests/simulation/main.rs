@@ -42,7 +42,7 @@ fn seeds(usual: u64) -> std::ops::Range<u64> {
 #[test]
 fn nothing_is_lost_in_a_storm() {
     let fails = |seed: &u64| std::panic::catch_unwind(|| run(*seed)).is_err();
-    let failed: Vec<u64> = seeds(40).filter(fails).collect();
+    let failed: Vec<u64> = seeds(30).filter(fails).collect();
     assert!(failed.is_empty(), "{} seeds failed: {failed:?}", failed.len());
 }
 
@@ -192,6 +192,7 @@ async fn consume(
     let until = stay.map(|stay| Instant::now() + stay);
     loop {
         let delivery = tokio::select! {
+            biased;
             delivery = consumer.next() => delivery,
             () = async { match until { Some(until) => tokio::time::sleep_until(until).await, None => std::future::pending().await } } => break,
         };
