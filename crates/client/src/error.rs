@@ -1,5 +1,6 @@
 //! Why something could not be done.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use apogee_message::compression::CompressionError;
@@ -108,6 +109,14 @@ pub enum Error {
     /// A client has one consumer of a group: brokers tell members apart by the client.
     #[error("this client has a consumer of group {0} already: use another client for a second one")]
     Joined(String),
+    /// The offsets that a broadcasting consumer keeps itself cannot be used.
+    #[error("the offsets in {path}: {reason}")]
+    Offsets {
+        /// Where they are.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// The brokers have not heard of this member yet.
     #[error("the brokers do not know this client as a member of group {0} yet")]
     NotMember(String),

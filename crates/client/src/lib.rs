@@ -42,7 +42,7 @@ mod shared;
 pub use apogee_base::clock::Clock;
 pub use apogee_net::{Dial, Dialled, Dialling, Stream, Tcp};
 pub use client::{Client, ClientBuilder};
-pub use consumer::{Balance, Consumer, ConsumerBuilder, Delivery};
+pub use consumer::{Allocate, Balance, Consumer, ConsumerBuilder, Delivery};
 pub use error::Error;
 pub use interceptor::{ConsumeContext, ConsumeOutcome, Interceptor, Refusal, SendContext, SendKind, SendOutcome};
 pub use message::{Message, Received};

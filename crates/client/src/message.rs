@@ -295,6 +295,25 @@ impl Received {
         }
     }
 
+    /// One without properties.
+    #[cfg(test)]
+    pub(crate) fn sample(queue: &Queue, offset: i64, body: Vec<u8>) -> Self {
+        let host = SocketAddr::from(([127, 0, 0, 1], 10911));
+        Self {
+            body: body.into(),
+            queue: queue.clone(),
+            offset,
+            flag: 0,
+            reconsume_times: 0,
+            born_timestamp: 0,
+            born_host: host,
+            store_timestamp: 0,
+            store_host: host,
+            physical_offset: 0,
+            properties: Bytes::new(),
+        }
+    }
+
     /// The topic that it was sent to; one that comes again is in a queue of its group's retry topic meanwhile.
     pub fn topic(&self) -> &str {
         let retried = self.queue.topic.starts_with(names::RETRY_PREFIX);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use apogee_wire::bodies::TopicRouteData;
+use apogee_wire::bodies::{MessageQueue, TopicRouteData};
 
 /// Id of a master among the brokers of one name.
 pub(crate) const MASTER: i64 = 0;
@@ -26,6 +26,11 @@ pub struct Queue {
 impl Queue {
     pub(crate) fn new(topic: &str, broker: &Arc<str>, id: i32) -> Self {
         Self { topic: topic.into(), broker: Arc::clone(broker), id }
+    }
+
+    /// As it is named to brokers.
+    pub(crate) fn to_wire(&self) -> MessageQueue {
+        MessageQueue::new(&*self.topic, &*self.broker, self.id)
     }
 }
 
