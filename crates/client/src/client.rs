@@ -13,7 +13,7 @@ use crate::producer::ProducerBuilder;
 use crate::pull_consumer::PullConsumerBuilder;
 use crate::reader::ReaderBuilder;
 use crate::shared::{Settings, Shared};
-use crate::{Error, Producer};
+use crate::{Admin, Error, Producer};
 
 /// The connections of a process to a cluster, its routes and heartbeats; cheap to clone.
 ///
@@ -85,6 +85,11 @@ impl Client {
     /// Reads all queues of a topic, without a group that keeps the place.
     pub fn reader(&self, topic: impl Into<String>) -> ReaderBuilder {
         ReaderBuilder::new(Arc::clone(&self.shared), topic.into())
+    }
+
+    /// Looks after the cluster: topics, groups, offsets, clients, messages, brokers and name servers.
+    pub fn admin(&self) -> Admin {
+        Admin::new(Arc::clone(&self.shared))
     }
 
     /// The id by which brokers know it.

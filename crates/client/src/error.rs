@@ -123,6 +123,17 @@ pub enum Error {
     /// A queue that this consumer does not have.
     #[error("queue {0} is not assigned to this consumer: assign it first")]
     NotAssigned(String),
+    /// An administrator names a cluster that no name server knows.
+    #[error("there is no cluster {cluster}; there are: {known}")]
+    NoCluster {
+        /// The name.
+        cluster: String,
+        /// Those that are there.
+        known: String,
+    },
+    /// An administrator asks for what cannot be asked for.
+    #[error("{0}")]
+    Argument(String),
     /// The client was closed.
     #[error("the client is closed")]
     Closed,

@@ -23,6 +23,7 @@
 //!
 //! Everything runs on the tokio runtime that the client was made on.
 
+pub mod admin;
 mod asked;
 mod client;
 mod consumer;
@@ -39,6 +40,7 @@ mod reader;
 mod route;
 mod shared;
 
+pub use admin::Admin;
 pub use apogee_base::clock::Clock;
 pub use apogee_net::{Dial, Dialled, Dialling, Stream, Tcp};
 pub use client::{Client, ClientBuilder};

@@ -161,27 +161,47 @@ impl Shared {
         Ok(route)
     }
 
-    /// Asks the name servers for a topic, one after the other until one answers.
+    /// Asks the name servers for a topic.
     async fn ask_names(&self, topic: &str) -> Result<TopicRouteData, Error> {
-        self.check_open()?;
         let header =
             GetRouteInfoRequestHeader { topic, accept_standard_json_only: Some(true), rpc: Default::default() };
         let question = Command::request(request::GET_ROUTEINFO_BY_TOPIC).with_header(&header);
+        let is_answer = |code| matches!(code, response::SUCCESS | response::TOPIC_NOT_EXIST);
+        let (name, answer) = self.ask_name_servers(question, self.settings.timeout, is_answer).await?;
+        match answer.code {
+            response::SUCCESS => TopicRouteData::decode(&answer.body).map_err(|error| Error::json(name, &error)),
+            _ => Err(Error::NoTopic(topic.to_owned())),
+        }
+    }
+
+    /// Asks the name servers, one after the other until one gives an answer with a code that is one. Returns its
+    /// address, too.
+    pub async fn ask_name_servers(
+        &self,
+        question: Command,
+        timeout: Duration,
+        is_answer: impl Fn(i32) -> bool,
+    ) -> Result<(&str, Command), Error> {
+        self.check_open()?;
         let (first, mut failures) = (self.current.load(Ordering::Relaxed), Vec::new());
         for nth in 0..self.names.len() {
             let number = (first + nth) % self.names.len();
             let name = &self.names[number];
-            match self.peers.ask(name, self.own(question.clone()), self.settings.timeout).await {
-                Ok(answer) if answer.code == response::SUCCESS => {
+            match self.peers.ask(name, self.own(question.clone()), timeout).await {
+                Ok(answer) if is_answer(answer.code) => {
                     self.current.store(number, Ordering::Relaxed);
-                    return TopicRouteData::decode(&answer.body).map_err(|error| Error::json(name, &error));
+                    return Ok((name, answer));
                 }
-                Ok(answer) if answer.code == response::TOPIC_NOT_EXIST => return Err(Error::NoTopic(topic.to_owned())),
                 Ok(answer) => failures.push(refused(name, answer.code, answer).to_string()),
                 Err(error) => failures.push(error.to_string()),
             }
         }
         Err(Error::NameServers(failures.join("; ")))
+    }
+
+    /// The addresses of the name servers.
+    pub fn name_servers(&self) -> &[String] {
+        &self.names
     }
 
     /// Asks a broker that has a queue, with that id if it is there; returns its address, too.

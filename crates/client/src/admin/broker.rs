@@ -1,0 +1,426 @@
+//! State and settings of brokers.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use apogee_base::settings::properties;
+use apogee_wire::Command;
+use apogee_wire::bodies::{BrokerStatsData, BrokerStatsItem, HARuntimeInfo, KVTable, QueryConsumeQueueResponseBody};
+use apogee_wire::codes::request;
+use apogee_wire::headers::{QueryConsumeQueueRequestHeader, RpcFields, ViewBrokerStatsDataRequestHeader};
+
+use super::{Admin, At, Subscription, body, count, time};
+use crate::peers::accepted;
+use crate::route::MASTER;
+use crate::{Error, Queue};
+
+/// How a broker is. What it does not say is 0, false or none.
+///
+/// ```no_run
+/// # async fn example(admin: apogee_client::Admin) -> Result<(), apogee_client::Error> {
+/// for broker in admin.broker_states().await? {
+///     println!("{} {}: {} in a second", broker.address, broker.version, broker.puts_per_second[0]);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct BrokerState {
+    /// Its version, such as `V5_5_0`.
+    pub version: String,
+    /// It takes messages.
+    pub active: bool,
+    /// When it started.
+    pub started: Option<SystemTime>,
+    /// Where its log begins, in bytes.
+    pub log_first: i64,
+    /// Where its log ends, in bytes.
+    pub log_end: i64,
+    /// How full the disk of its log is, from 0 to 1.
+    pub log_disk_usage: f64,
+    /// When the oldest message of its log was stored.
+    pub oldest_message: Option<SystemTime>,
+    /// Bytes of the log that queues don't have yet.
+    pub dispatch_behind: i64,
+    /// Messages sent to it, by second: in the last 10 s, minute and ten minutes.
+    pub puts_per_second: [f64; 3],
+    /// Messages read from it, by second, in the same times.
+    pub gets_per_second: [f64; 3],
+    /// Messages sent to it since it started.
+    pub puts: i64,
+    /// All that it says, by the names that it gives it.
+    pub figures: BTreeMap<String, String>,
+}
+
+/// What a broker counts (upstream `Stats`); see [`Admin::counter`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counter<'a> {
+    /// Messages sent to a topic.
+    TopicPuts(&'a str),
+    /// Bytes sent to a topic.
+    TopicPutBytes(&'a str),
+    /// Messages of a topic that a group got.
+    GroupGets {
+        /// The group.
+        group: &'a str,
+        /// The topic.
+        topic: &'a str,
+    },
+    /// Bytes of a topic that a group got.
+    GroupGetBytes {
+        /// The group.
+        group: &'a str,
+        /// The topic.
+        topic: &'a str,
+    },
+    /// Messages of a topic that a group sent back.
+    SentBack {
+        /// The group.
+        group: &'a str,
+        /// The topic.
+        topic: &'a str,
+    },
+    /// Messages sent to brokers of a cluster, all together.
+    Puts(&'a str),
+    /// Messages read from brokers of a cluster, all together.
+    Gets(&'a str),
+}
+
+/// What was counted in some time; see [`Admin::counter`].
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Rates {
+    /// In the last minute.
+    pub minute: Rate,
+    /// In the last hour.
+    pub hour: Rate,
+    /// In the last day.
+    pub day: Rate,
+}
+
+/// What was counted; see [`Rates`].
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Rate {
+    /// Altogether.
+    pub sum: i64,
+    /// By second.
+    pub per_second: f64,
+    /// By event, such as a request to send.
+    pub per_event: f64,
+}
+
+/// How a broker and its slaves stand.
+///
+/// ```no_run
+/// # async fn example(admin: apogee_client::Admin) -> Result<(), apogee_client::Error> {
+/// for broker in admin.replication().await? {
+///     println!("{}: {} slaves in step", broker.address, broker.in_step);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replication {
+    /// Messages can be sent to it.
+    pub is_master: bool,
+    /// Where its log ends, in bytes.
+    pub log_end: i64,
+    /// Slaves that are not too far behind.
+    pub in_step: u32,
+    /// Its slaves.
+    pub slaves: Vec<Replica>,
+}
+
+/// A slave, as its master sees it; see [`Replication`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replica {
+    /// Where it is, as `host:port`.
+    pub address: String,
+    /// How much of the log it has, in bytes.
+    pub acknowledged: i64,
+    /// How much it lacks, in bytes.
+    pub behind: i64,
+    /// It is not too far behind.
+    pub in_step: bool,
+    /// Bytes that it gets in a second.
+    pub bytes_per_second: i64,
+}
+
+/// A part of a queue's units.
+///
+/// ```no_run
+/// # async fn example(admin: apogee_client::Admin) -> Result<(), apogee_client::Error> {
+/// let stats = admin.topic_stats("Orders").await?;
+/// let units = admin.queue_units(&stats.queues[0].queue, stats.queues[0].first, 10, None).await?;
+/// for unit in &units.units {
+///     println!("{} bytes at {} of the log", unit.size, unit.log_offset);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueUnits {
+    /// Offset of the queue's first unit.
+    pub first: i64,
+    /// Offset after its last one.
+    pub end: i64,
+    /// What the group subscribes to that was asked for.
+    pub subscription: Option<Subscription>,
+    /// The units from the offset on that was asked for.
+    pub units: Vec<QueueUnit>,
+}
+
+/// What a queue has of a message; see [`QueueUnits`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueUnit {
+    /// Where the message is in the log, in bytes.
+    pub log_offset: i64,
+    /// Its size there, in bytes.
+    pub size: i32,
+    /// Hash of its tag.
+    pub tag_code: i64,
+    /// The group that was asked for takes it.
+    pub is_wanted: bool,
+    /// What is wrong with it, or the message, in the broker's words.
+    pub message: Option<String>,
+}
+
+impl BrokerState {
+    fn of(figures: BTreeMap<String, String>) -> Self {
+        let text = |name: &str| figures.get(name).map_or("", |value| value.trim());
+        let number = |name: &str| text(name).parse::<i64>().unwrap_or(0);
+        let rates = |name: &str| {
+            let mut rates = text(name).split(' ').map(|rate| rate.parse().unwrap_or(0.0));
+            std::array::from_fn(|_| rates.next().unwrap_or(0.0))
+        };
+        Self {
+            version: text("brokerVersionDesc").to_owned(),
+            active: text("brokerActive") == "true",
+            started: time(number("bootTimestamp")),
+            log_first: number("commitLogMinOffset"),
+            log_end: number("commitLogMaxOffset"),
+            log_disk_usage: text("commitLogDiskRatio").parse().unwrap_or(0.0),
+            oldest_message: time(number("earliestMessageTimeStamp")),
+            dispatch_behind: number("dispatchBehindBytes"),
+            puts_per_second: rates("putTps"),
+            gets_per_second: rates("getTransferredTps"),
+            puts: number("putMessageTimesTotal"),
+            figures,
+        }
+    }
+}
+
+impl Counter<'_> {
+    /// Upstream's name and key of it.
+    fn name(self) -> (&'static str, String) {
+        match self {
+            Self::TopicPuts(topic) => ("TOPIC_PUT_NUMS", topic.to_owned()),
+            Self::TopicPutBytes(topic) => ("TOPIC_PUT_SIZE", topic.to_owned()),
+            Self::GroupGets { group, topic } => ("GROUP_GET_NUMS", format!("{topic}@{group}")),
+            Self::GroupGetBytes { group, topic } => ("GROUP_GET_SIZE", format!("{topic}@{group}")),
+            Self::SentBack { group, topic } => ("SNDBCK_PUT_NUMS", format!("{topic}@{group}")),
+            Self::Puts(cluster) => ("BROKER_PUT_NUMS", cluster.to_owned()),
+            Self::Gets(cluster) => ("BROKER_GET_NUMS", cluster.to_owned()),
+        }
+    }
+}
+
+impl Rates {
+    fn of(data: BrokerStatsData) -> Self {
+        let rate = |item: Option<BrokerStatsItem>| {
+            let item = item.unwrap_or_default();
+            Rate { sum: item.sum, per_second: item.tps, per_event: item.avgpt }
+        };
+        Self { minute: rate(data.stats_minute), hour: rate(data.stats_hour), day: rate(data.stats_day) }
+    }
+}
+
+impl Admin {
+    /// How each master is.
+    ///
+    /// # Errors
+    /// When one refuses or doesn't answer: ask each with [`Admin::broker`] where some may be down, slaves, too.
+    pub async fn broker_states(&self) -> Result<Vec<At<BrokerState>>, Error> {
+        let tables = self.all_bodies::<KVTable>(&Command::request(request::GET_BROKER_RUNTIME_INFO)).await?;
+        let state = |table: At<KVTable>| At { value: BrokerState::of(table.value.table), address: table.address };
+        Ok(tables.into_iter().map(state).collect())
+    }
+
+    /// The settings of each master, by name.
+    ///
+    /// # Errors
+    /// When one refuses or doesn't answer.
+    pub async fn broker_settings(&self) -> Result<Vec<At<BTreeMap<String, String>>>, Error> {
+        let answers = self.call_all(&Command::request(request::GET_BROKER_CONFIG)).await?;
+        Ok(answers.into_iter().map(|answer| At { value: settings(&answer.value), address: answer.address }).collect())
+    }
+
+    /// Changes settings of each master, for now and for later starts.
+    ///
+    /// ```no_run
+    /// # async fn example(admin: apogee_client::Admin) -> Result<(), apogee_client::Error> {
+    /// admin.broker("127.0.0.1:10911").set_broker_settings(&[("fileReservedTime", "48")]).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When a name or value is none, or a broker refuses or doesn't answer.
+    pub async fn set_broker_settings(&self, settings: &[(&str, &str)]) -> Result<(), Error> {
+        let question = Command::request(request::UPDATE_BROKER_CONFIG).with_body(text_of(settings)?);
+        self.call_all(&question).await.map(drop)
+    }
+
+    /// What each master has counted. One that has never counted it refuses.
+    ///
+    /// ```no_run
+    /// use apogee_client::admin::Counter;
+    ///
+    /// # async fn example(admin: apogee_client::Admin) -> Result<(), apogee_client::Error> {
+    /// for rates in admin.counter(Counter::TopicPuts("Orders")).await? {
+    ///     println!("{}: {} in the last minute", rates.address, rates.minute.sum);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When one refuses or doesn't answer.
+    pub async fn counter(&self, counter: Counter<'_>) -> Result<Vec<At<Rates>>, Error> {
+        let (stats_name, key) = counter.name();
+        let header = ViewBrokerStatsDataRequestHeader { stats_name, stats_key: &key };
+        let question = Command::request(request::VIEW_BROKER_STATS_DATA).with_header(&header);
+        let all = self.all_bodies::<BrokerStatsData>(&question).await?;
+        Ok(all.into_iter().map(|data| At { value: Rates::of(data.value), address: data.address }).collect())
+    }
+
+    /// How the slaves of each master stand.
+    ///
+    /// # Errors
+    /// When one refuses or doesn't answer.
+    pub async fn replication(&self) -> Result<Vec<At<Replication>>, Error> {
+        let all = self.all_bodies::<HARuntimeInfo>(&Command::request(request::GET_BROKER_HA_STATUS)).await?;
+        let replication = |info: At<HARuntimeInfo>| {
+            let slaves = info.value.ha_connection_info.into_iter().map(|slave| Replica {
+                address: slave.addr.unwrap_or_default(),
+                acknowledged: slave.slave_ack_offset,
+                behind: slave.diff,
+                in_step: slave.in_sync,
+                bytes_per_second: slave.transferred_byte_in_second,
+            });
+            let value = Replication {
+                is_master: info.value.master,
+                log_end: info.value.master_commit_log_max_offset,
+                in_step: info.value.in_sync_slave_nums.max(0) as u32,
+                slaves: slaves.collect(),
+            };
+            At { address: info.address, value }
+        };
+        Ok(all.into_iter().map(replication).collect())
+    }
+
+    /// Units of a queue from an offset on, and whether a group takes them.
+    ///
+    /// # Errors
+    /// When the broker refuses or doesn't answer.
+    pub async fn queue_units(
+        &self,
+        queue: &Queue,
+        from: i64,
+        most: u32,
+        group: Option<&str>,
+    ) -> Result<QueueUnits, Error> {
+        let header = QueryConsumeQueueRequestHeader {
+            topic: Some(&queue.topic),
+            queue_id: Some(queue.id),
+            index: Some(from),
+            count: Some(count(most)),
+            consumer_group: group,
+            rpc: RpcFields::default(),
+        };
+        let question = Command::request(request::QUERY_CONSUME_QUEUE).with_header(&header);
+        let (address, answer) = self.shared.ask_reader(queue, MASTER, question, self.timeout).await?;
+        let said: QueryConsumeQueueResponseBody = body(&address, &accepted(&address, answer)?)?;
+        let units = said.queue_data.unwrap_or_default().into_iter().map(|unit| QueueUnit {
+            log_offset: unit.physic_offset,
+            size: unit.physic_size,
+            tag_code: unit.tags_code,
+            is_wanted: unit.eval,
+            message: unit.msg,
+        });
+        Ok(QueueUnits {
+            first: said.min_queue_index,
+            end: said.max_queue_index,
+            subscription: said.subscription_data.map(Subscription::of),
+            units: units.collect(),
+        })
+    }
+
+    /// Has each master remove queues whose topic is gone.
+    ///
+    /// # Errors
+    /// When one refuses or doesn't answer.
+    pub async fn remove_unused_topics(&self) -> Result<(), Error> {
+        self.call_all(&Command::request(request::CLEAN_UNUSED_TOPIC)).await.map(drop)
+    }
+
+    /// Has each master remove files of queues whose messages are gone.
+    ///
+    /// # Errors
+    /// When one refuses or doesn't answer.
+    pub async fn remove_expired_queues(&self) -> Result<(), Error> {
+        self.call_all(&Command::request(request::CLEAN_EXPIRED_CONSUMEQUEUE)).await.map(drop)
+    }
+
+    /// Has each master remove files of its log that are old enough, whatever the hour. They go after the answer.
+    ///
+    /// # Errors
+    /// When one refuses or doesn't answer.
+    pub async fn remove_expired_log(&self) -> Result<(), Error> {
+        self.call_all(&Command::request(request::DELETE_EXPIRED_COMMITLOG)).await.map(drop)
+    }
+}
+
+/// Settings as a property file in an answer.
+pub(super) fn settings(answer: &Command) -> BTreeMap<String, String> {
+    let entries = properties::parse(&String::from_utf8_lossy(&answer.body));
+    entries.into_iter().map(|entry| (entry.key, entry.value)).collect()
+}
+
+/// Settings as a property file.
+pub(super) fn text_of(settings: &[(&str, &str)]) -> Result<String, Error> {
+    let mut text = String::new();
+    for (name, value) in settings {
+        // Nothing that could become another setting.
+        if name.is_empty()
+            || !name.chars().all(|character| character.is_ascii_alphanumeric() || "._-".contains(character))
+        {
+            return Err(Error::Argument(format!("`{name}` is no name of a setting")));
+        }
+        text.push_str(&format!("{name}={}\n", properties::escape(value)));
+    }
+    match text.is_empty() {
+        true => Err(Error::Argument("no setting is named".to_owned())),
+        false => Ok(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_cannot_smuggle_in_another() {
+        assert_eq!(text_of(&[("a", "1\nb=2")]).expect("written"), "a=1\\nb=2\n");
+        for bad in [&[("a=1\nb", "2")][..], &[("", "1")], &[]] {
+            assert!(text_of(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_broker_does_not_say_is_none() {
+        let figures = [("putTps", "1.5 2.5"), ("bootTimestamp", "0"), ("commitLogMaxOffset", "12")];
+        let state = BrokerState::of(figures.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+        assert_eq!((state.puts_per_second, state.started, state.log_end), ([1.5, 2.5, 0.0], None, 12));
+        assert!(!state.active);
+    }
+}

@@ -1,0 +1,228 @@
+//! Looking for messages.
+
+use std::time::SystemTime;
+
+use apogee_message::ids::OffsetId;
+use apogee_message::names::{self, property};
+use apogee_message::record::{self, Record};
+use apogee_wire::Command;
+use apogee_wire::codes::{request, response};
+use apogee_wire::headers::{
+    PullMessageRequestHeader, QueryMessageRequestHeader, ResumeCheckHalfMessageRequestHeader, RpcFields,
+    ViewMessageRequestHeader,
+};
+use bytes::Bytes;
+
+use super::{Admin, milliseconds};
+use crate::peers::{accepted, refused};
+use crate::route::MASTER;
+use crate::{Error, Queue, Received};
+
+/// Bit of a pull's system flag (upstream `PullSysFlag`): it brings its subscription.
+const WITH_SUBSCRIPTION: i32 = 1 << 2;
+/// Group of tools that read: every broker knows it.
+const TOOLS: &str = "TOOLS_CONSUMER";
+/// Messages that one broker is asked for, unless the query says otherwise.
+const MOST: u32 = 64;
+
+/// Which messages of a topic are looked for.
+///
+/// ```no_run
+/// use std::time::{Duration, SystemTime};
+/// use apogee_client::admin::Query;
+///
+/// # async fn example(admin: apogee_client::Admin) -> Result<(), apogee_client::Error> {
+/// let an_hour_ago = SystemTime::now() - Duration::from_secs(3_600);
+/// for message in admin.find(&Query::key("Orders", "order-1").since(an_hour_ago)).await? {
+///     println!("{} at {} of {}", message.message_id(), message.offset, message.queue);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Query {
+    topic: String,
+    key: String,
+    by_unique_key: bool,
+    begin: i64,
+    end: i64,
+    most: u32,
+}
+
+impl Query {
+    /// Those with a key.
+    pub fn key(topic: impl Into<String>, key: impl Into<String>) -> Self {
+        let (topic, key) = (topic.into(), key.into());
+        Self { topic, key, by_unique_key: false, begin: 0, end: i64::MAX, most: MOST }
+    }
+
+    /// Those with the id that their sender gave them. That may be several: a message that was sent again has the same.
+    pub fn message_id(topic: impl Into<String>, id: impl Into<String>) -> Self {
+        Self { by_unique_key: true, ..Self::key(topic, id) }
+    }
+
+    /// Only those stored at or after a time.
+    pub fn since(mut self, time: SystemTime) -> Self {
+        self.begin = milliseconds(time);
+        self
+    }
+
+    /// Only those stored at or before a time.
+    pub fn until(mut self, time: SystemTime) -> Self {
+        self.end = milliseconds(time);
+        self
+    }
+
+    /// At most so many of each broker, the newest ones (64). Brokers give no more than they are set to.
+    pub fn at_most(mut self, messages: u32) -> Self {
+        self.most = messages;
+        self
+    }
+
+    /// Brokers compare hashes: messages with other keys may have the same.
+    fn wants(&self, record: &Record<'_>) -> bool {
+        let has = |name| record.property(name).unwrap_or_default();
+        record.topic == self.topic
+            && match self.by_unique_key {
+                true => has(property::UNIQ_KEY) == self.key,
+                false => has(property::KEYS).split(' ').any(|key| key == self.key),
+            }
+    }
+}
+
+impl Admin {
+    /// The message with an id that names the broker and the place in its log: 32 or 56 hexadecimal digits.
+    ///
+    /// ```no_run
+    /// # async fn example(admin: apogee_client::Admin) -> Result<(), apogee_client::Error> {
+    /// let message = admin.message("7F00000100002A9F0000000000000000").await?;
+    /// println!("{} {:?}", message.topic(), message.body);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When the id is none, or the broker doesn't have such a message or doesn't answer.
+    pub async fn message(&self, offset_id: &str) -> Result<Received, Error> {
+        let id: OffsetId =
+            offset_id.parse().map_err(|error: apogee_message::ids::IdError| Error::Argument(error.to_string()))?;
+        let address = id.host.to_string();
+        let header = ViewMessageRequestHeader { topic: None, offset: id.offset };
+        let answer = self.call(&address, &Command::request(request::VIEW_MESSAGE_BY_ID).with_header(&header)).await?;
+        let record = record::iter(&answer.body).next();
+        let record = record.ok_or_else(|| Error::Malformed {
+            peer: address.clone(),
+            reason: format!("it has no message for the id {offset_id}"),
+        })?;
+        let record = record.map_err(|error| Error::record(&address, error))?;
+        self.received(&address, &record, &answer.body).await
+    }
+
+    /// The messages that a query is for, oldest first; those of slaves are not looked at.
+    ///
+    /// # Errors
+    /// [`Error::NoTopic`] when no broker has the topic, and when one refuses or doesn't answer.
+    pub async fn find(&self, query: &Query) -> Result<Vec<Received>, Error> {
+        names::check_topic(&query.topic)?;
+        let header = QueryMessageRequestHeader {
+            topic: &query.topic,
+            key: &query.key,
+            max_num: super::count(query.most),
+            begin_timestamp: query.begin,
+            end_timestamp: query.end,
+            index_type: None,
+            last_key: None,
+            rpc: RpcFields::default(),
+        };
+        let mut question = Command::request(request::QUERY_MESSAGE).with_header(&header);
+        question.fields.set("_UNIQUE_KEY_QUERY", query.by_unique_key);
+        let mut found = Vec::new();
+        for address in self.readers_of(&query.topic).await? {
+            let answer = self.ask(&address, &question).await?;
+            if answer.code == response::QUERY_NOT_FOUND {
+                continue;
+            }
+            let answer = accepted(&address, answer)?;
+            for record in record::iter(&answer.body) {
+                let record = record.map_err(|error| Error::record(&address, error))?;
+                if query.wants(&record) {
+                    found.push(self.received(&address, &record, &answer.body).await?);
+                }
+            }
+        }
+        found.sort_by_key(|message| (message.store_timestamp, message.physical_offset));
+        Ok(found)
+    }
+
+    /// The message at an offset of a queue; `None` when there is none.
+    ///
+    /// # Errors
+    /// When the broker refuses or doesn't answer.
+    pub async fn message_at(&self, queue: &Queue, offset: i64) -> Result<Option<Received>, Error> {
+        let header = PullMessageRequestHeader {
+            consumer_group: TOOLS,
+            topic: &queue.topic,
+            lite_topic: None,
+            queue_id: queue.id,
+            queue_offset: offset,
+            max_msg_nums: 1,
+            sys_flag: WITH_SUBSCRIPTION,
+            commit_offset: 0,
+            suspend_timeout_millis: 0,
+            subscription: Some("*"),
+            sub_version: 0,
+            expression_type: Some("TAG"),
+            max_msg_bytes: None,
+            request_source: None,
+            proxy_froward_client_id: None,
+            rpc: RpcFields { broker_name: Some(&queue.broker), ..RpcFields::default() },
+        };
+        let question = Command::request(request::PULL_MESSAGE).with_header(&header);
+        let (address, answer) = self.shared.ask_reader(queue, MASTER, question, self.timeout).await?;
+        match answer.code {
+            response::SUCCESS => {}
+            response::PULL_NOT_FOUND | response::PULL_RETRY_IMMEDIATELY | response::PULL_OFFSET_MOVED => {
+                return Ok(None);
+            }
+            code => return Err(refused(&address, code, answer)),
+        }
+        for record in record::iter(&answer.body) {
+            let record = record.map_err(|error| Error::record(&address, error))?;
+            // Brokers may answer with the next one that is there.
+            if record.queue_offset == offset {
+                return readable(Received::read(&record, &answer.body, queue)).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Has the producer of a half message asked again whether it is to be committed. The message is named by the id of
+    /// its place, in the topic of half messages.
+    ///
+    /// # Errors
+    /// When the id is none, or the broker refuses or doesn't answer.
+    pub async fn check_again(&self, topic: &str, offset_id: &str) -> Result<(), Error> {
+        let id: OffsetId =
+            offset_id.parse().map_err(|error: apogee_message::ids::IdError| Error::Argument(error.to_string()))?;
+        let header = ResumeCheckHalfMessageRequestHeader { topic: Some(topic), msg_id: Some(offset_id) };
+        let question = Command::request(request::RESUME_CHECK_HALF_MESSAGE).with_header(&header);
+        self.call(&id.host.to_string(), &question).await.map(drop)
+    }
+
+    /// A record that a broker gave, whose bytes are `whole`. The record doesn't say what the broker's name is; without
+    /// a route the address stands for it.
+    async fn received(&self, address: &str, record: &Record<'_>, whole: &Bytes) -> Result<Received, Error> {
+        let route = self.shared.route(record.topic).await.ok();
+        let named = route.as_ref().and_then(|route| {
+            let mut brokers = route.brokers.iter();
+            brokers.find(|(_, addresses)| addresses.values().any(|one| one == address)).map(|(name, _)| name.clone())
+        });
+        let queue = Queue::new(record.topic, &named.unwrap_or_else(|| address.into()), record.queue_id);
+        readable(Received::read(record, whole, &queue))
+    }
+}
+
+/// A message whose body cannot be restored is an error.
+fn readable((message, unreadable): (Received, Option<Error>)) -> Result<Received, Error> {
+    unreadable.map_or(Ok(message), Err)
+}

@@ -1,0 +1,265 @@
+//! Administration by the Rust client against the real binary.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
+
+use apogee_client::admin::{
+    ConsumeType, Counter, GroupConfig, MessageModel, Permission, Query, RetryDelays, TopicConfig,
+};
+use apogee_client::{Admin, Client, Error, From, Message, Producer, Queue};
+use common::Server;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn client(server: &Server) -> Client {
+    Client::new(server.namesrv.to_string()).expect("an address")
+}
+
+/// Sends so many messages, the body and key of which are their numbers, to one queue of a topic.
+async fn send(client: &Client, queue: &Queue, count: usize) -> Producer {
+    let producer = client.producer("P").expect("a producer");
+    for number in 0..count {
+        let message = Message::new(&*queue.topic, number.to_string()).key(number.to_string()).tag("t");
+        producer.send_to(queue, message).await.expect("sent");
+    }
+    producer
+}
+
+/// A topic of one queue.
+async fn one_queue(admin: &Admin, topic: &str) -> Queue {
+    admin.put_topic(&TopicConfig::new(topic, 1)).await.expect("created");
+    admin.topic_stats(topic).await.expect("there").queues.remove(0).queue
+}
+
+#[tokio::test]
+async fn a_topic_is_created_changed_and_removed() {
+    let server = Server::start(&[]);
+    let admin = client(&server).admin();
+    assert!(matches!(admin.route("T").await, Err(Error::NoTopic(topic)) if topic == "T"));
+    assert!(admin.topic_configs("T").await.expect("asked").is_empty());
+    let topic = TopicConfig::new("T", 3).attribute("message.type", "FIFO");
+    admin.put_topic(&topic).await.expect("created");
+    let configs = admin.topic_configs("T").await.expect("asked");
+    assert_eq!(configs.iter().map(|config| &config.value).collect::<Vec<_>>(), [&topic]);
+    assert_eq!(configs[0].address, server.broker.to_string());
+    // The same again; then others, and no attribute.
+    admin.put_topic(&topic).await.expect("nothing to do");
+    let topic = TopicConfig { read_queues: 5, ordered: true, ..TopicConfig::new("T", 2) };
+    admin.put_topic(&topic).await.expect("changed");
+    admin.set_topic_permission("T", Permission::READ).await.expect("changed");
+    let topic = topic.permission(Permission::READ);
+    assert_eq!(admin.topic_configs("T").await.expect("asked")[0].value, topic);
+    assert!(admin.all_topic_configs().await.expect("asked").iter().any(|config| config.value == topic));
+    let route = admin.route("T").await.expect("there");
+    let [broker] = &route.brokers[..] else { panic!("{route:?}") };
+    assert_eq!((broker.read_queues, broker.write_queues, broker.permission), (5, 2, Permission::READ));
+    assert_eq!(broker.addresses[&0], server.broker.to_string());
+    assert_eq!(route.clusters(), BTreeSet::from(["DefaultCluster"]));
+    for admin in [admin.clone(), admin.cluster("DefaultCluster"), admin.broker(server.broker.to_string())] {
+        assert!(admin.topics().await.expect("asked").contains("T"), "{admin:?}");
+    }
+    assert!(admin.system_topics().await.expect("asked").contains("TBW102"));
+    admin.cluster("DefaultCluster").delete_topic("T").await.expect("removed");
+    assert!(matches!(admin.route("T").await, Err(Error::NoTopic(_))));
+    assert!(!admin.topics().await.expect("asked").contains("T"));
+    admin.delete_topic("T").await.expect("nothing to do");
+    assert!(matches!(admin.set_topic_permission("T", Permission::READ).await, Err(Error::NoTopic(_))));
+}
+
+#[tokio::test]
+async fn what_cannot_be_is_an_error_that_says_why() {
+    let server = Server::start(&[]);
+    let admin = client(&server).admin();
+    let error = admin.cluster("Elsewhere").brokers().await.expect_err("no such cluster").to_string();
+    assert_eq!(error, "there is no cluster Elsewhere; there are: DefaultCluster");
+    let error = admin.put_topic(&TopicConfig::new("a b", 1)).await.expect_err("no name").to_string();
+    assert!(error.contains("`a b`"), "{error}");
+    let topic = TopicConfig::new("T", 1).attribute("message.type", "NONE");
+    let error = admin.put_topic(&topic).await.expect_err("no such type").to_string();
+    assert!(error.contains(&server.broker.to_string()), "{error}");
+    let smuggled = TopicConfig::new("T", 1).attribute("message.type", "FIFO,+other=1");
+    assert!(matches!(admin.put_topic(&smuggled).await, Err(Error::Argument(_))));
+    let error = admin.message("12").await.expect_err("no id").to_string();
+    assert!(error.starts_with("`12` is no message id"), "{error}");
+    let nowhere = admin.broker("127.0.0.1:1").timeout(Duration::from_millis(500));
+    assert!(matches!(nowhere.broker_states().await, Err(Error::Connect(_))));
+    let client = client(&server);
+    client.close().await;
+    assert!(matches!(client.admin().brokers().await, Err(Error::Closed)));
+    assert!(matches!(client.admin().broker(server.broker.to_string()).groups().await, Err(Error::Closed)));
+}
+
+#[tokio::test]
+async fn a_group_is_created_changed_and_removed() {
+    let server = Server::start(&[]);
+    let admin = client(&server).admin();
+    assert!(admin.group_configs("G").await.expect("asked").is_empty());
+    let steps = RetryDelays::Steps(vec![Duration::from_secs(1), Duration::from_secs(10)]);
+    let mut group = GroupConfig { max_retries: 3, retry_delays: steps, ..GroupConfig::new("G") };
+    admin.put_group(&group).await.expect("created");
+    assert_eq!(admin.group_configs("G").await.expect("asked")[0].value, group);
+    group.may_consume = false;
+    group.retry_delays = RetryDelays::Levels;
+    admin.put_group(&group).await.expect("changed");
+    assert!(admin.all_group_configs().await.expect("asked").iter().any(|config| config.value == group));
+    admin.put_topic(&TopicConfig::new("T", 1)).await.expect("created");
+    assert!(admin.may_read("G", "T").await.expect("asked")[0].value);
+    admin.set_may_read("G", "T", false).await.expect("changed");
+    assert!(!admin.may_read("G", "T").await.expect("asked")[0].value);
+    admin.delete_group("G", true).await.expect("removed");
+    assert!(!admin.groups().await.expect("asked").contains("G"));
+}
+
+#[tokio::test]
+async fn a_group_is_followed_and_moved() {
+    let server = Server::start(&[]);
+    let client = client(&server);
+    let admin = client.admin();
+    let queue = one_queue(&admin, "T").await;
+    let _producer = send(&client, &queue, 10).await;
+    let mut consumer = client.consumer("G").subscribe_tags("T", "t").from_first().join().await.expect("joined");
+    for _ in 0..4 {
+        let delivery = tokio::time::timeout(PATIENCE, consumer.next()).await.expect("in time").expect("not closed");
+        delivery.ack();
+    }
+    let members = admin.members("G").await.expect("asked");
+    let [member] = &members.clients[..] else { panic!("{members:?}") };
+    assert_eq!((&*member.id, &*member.language), (client.id(), "RUST"));
+    assert_eq!((members.consume_type, members.model), (Some(ConsumeType::Passively), Some(MessageModel::Clustering)));
+    let subscription = admin.subscription("G", "T").await.expect("asked").expect("one");
+    assert_eq!((&*subscription.topic, &*subscription.expression, &*subscription.kind), ("T", "t", "TAG"));
+    assert!(members.subscriptions.contains(&subscription), "{members:?}");
+    assert!(admin.groups_of("T").await.expect("asked").contains("G"));
+    let producers = admin.producers().await.expect("asked");
+    assert!(producers.iter().any(|producer| producer.group == "P" && producer.client.id == client.id()));
+    consumer.close(PATIENCE).await.expect("left");
+    assert!(admin.members("G").await.expect("asked").clients.is_empty());
+    assert_eq!(admin.subscription("G", "T").await.expect("asked"), None);
+    // It is followed.
+    let progress = admin.progress("G", Some("T")).await.expect("asked");
+    let [of_queue] = &progress.queues[..] else { panic!("{progress:?}") };
+    assert_eq!((&of_queue.queue, of_queue.committed, of_queue.end, progress.lag()), (&queue, 4, 10, 6));
+    assert!(of_queue.last_stored.is_some());
+    assert_eq!(admin.all_progress().await.expect("asked")["G"].lag(), 6);
+    assert!(admin.topics_of("G").await.expect("asked").contains("T"));
+    assert_eq!(admin.offset("G", &queue).await.expect("asked"), Some(4));
+    assert_eq!(admin.offset("Other", &queue).await.expect("asked"), None);
+    let times = &admin.times("G", "T").await.expect("asked")[0];
+    assert!(times.oldest <= times.consumed && times.consumed <= times.newest, "{times:?}");
+    // And moved.
+    for (to, offset) in [
+        (From::First, 0),
+        (From::Last, 10),
+        (From::Offset(7), 7),
+        (From::Time(SystemTime::UNIX_EPOCH), 0),
+        (From::Time(SystemTime::now() + Duration::from_secs(60)), 10),
+    ] {
+        let moved = admin.reset("G", "T", to).await.expect("moved");
+        assert_eq!((&moved[0].queue, moved[0].offset, moved.len()), (&queue, offset, 1), "{to:?}");
+        assert_eq!(admin.offset("G", &queue).await.expect("asked"), Some(offset), "{to:?}");
+    }
+    admin.reset_queue("G", &queue, From::Offset(99)).await.expect_err("not in the queue");
+    admin.reset("NoGroup", "T", From::First).await.expect_err("no such group");
+    admin.reset_queue("G", &queue, From::Offset(8)).await.expect("moved");
+    admin.put_group(&GroupConfig::new("Heir")).await.expect("created");
+    admin.copy_offsets("G", "Heir", Some("T")).await.expect("copied");
+    assert_eq!(admin.offset("Heir", &queue).await.expect("asked"), Some(8));
+    admin.set_offset("Heir", &queue, 9).await.expect("set");
+    let all = admin.all_offsets().await.expect("asked");
+    let of_both: Vec<_> = all.iter().filter(|one| one.topic == "T").map(|one| (&*one.group, one.offset)).collect();
+    assert_eq!(of_both, [("G", 8), ("Heir", 9)]);
+    // A member goes on where the group was moved to.
+    let mut consumer = client.consumer("G").subscribe("T").join().await.expect("joined");
+    let delivery = tokio::time::timeout(PATIENCE, consumer.next()).await.expect("in time").expect("not closed");
+    assert_eq!(delivery.offset, 8);
+}
+
+#[tokio::test]
+async fn messages_are_found() {
+    let server = Server::start(&[]);
+    let client = client(&server);
+    let admin = client.admin();
+    let queue = one_queue(&admin, "T").await;
+    let began = SystemTime::now() - Duration::from_secs(1);
+    send(&client, &queue, 5).await;
+    let stats = admin.topic_stats("T").await.expect("asked");
+    assert_eq!((stats.messages(), stats.queues[0].first, stats.queues[0].end), (5, 0, 5));
+    assert!(stats.queues[0].last_stored.is_some_and(|stored| stored >= began));
+    let message = admin.message_at(&queue, 3).await.expect("asked").expect("there");
+    assert_eq!((&message.body[..], &message.queue), (&b"3"[..], &queue));
+    assert_eq!(admin.message_at(&queue, 5).await.expect("asked"), None);
+    assert_eq!(admin.message(&message.offset_id()).await.expect("there"), message);
+    // The index is written a moment after the log.
+    let by_key = Query::key("T", "3").since(began).at_most(10);
+    let found = async {
+        loop {
+            let found = admin.find(&by_key).await.expect("asked");
+            if !found.is_empty() {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    assert_eq!(tokio::time::timeout(PATIENCE, found).await.expect("indexed"), [message.clone()]);
+    let by_id = Query::message_id("T", message.message_id());
+    assert_eq!(admin.find(&by_id).await.expect("asked"), [message.clone()]);
+    for none in [by_key.clone().until(began), Query::key("T", "none"), Query::message_id("T", "none")] {
+        assert!(admin.find(&none).await.expect("asked").is_empty(), "{none:?}");
+    }
+    let units = admin.queue_units(&queue, 3, 10, None).await.expect("asked");
+    assert_eq!((units.first, units.end, units.units.len()), (0, 5, 2));
+    assert!(message.offset_id().ends_with(&format!("{:016X}", units.units[0].log_offset)));
+}
+
+#[tokio::test]
+async fn brokers_tell_of_themselves_and_are_set() {
+    let server = Server::start(&[]);
+    let client = client(&server);
+    let admin = client.admin();
+    let brokers = admin.brokers().await.expect("asked");
+    let [broker] = &brokers[..] else { panic!("{brokers:?}") };
+    assert_eq!((&*broker.cluster, &*broker.address), ("DefaultCluster", &*server.broker.to_string()));
+    assert!(broker.is_master());
+    let queue = one_queue(&admin, "T").await;
+    assert_eq!(&*queue.broker, &*broker.name);
+    send(&client, &queue, 3).await;
+    let state = &admin.broker_states().await.expect("asked")[0];
+    assert!(state.active && state.started.is_some() && state.log_end > state.log_first, "{state:?}");
+    assert!(state.version.starts_with('V') && state.log_disk_usage > 0.0, "{state:?}");
+    let rates = &admin.counter(Counter::TopicPuts("T")).await.expect("asked")[0];
+    assert_eq!(rates.address, server.broker.to_string());
+    assert!(admin.counter(Counter::TopicPuts("Never")).await.is_err());
+    let replication = &admin.replication().await.expect("asked")[0];
+    assert!(replication.is_master && replication.slaves.is_empty(), "{replication:?}");
+    admin.set_broker_settings(&[("fileReservedTime", "71")]).await.expect("set");
+    assert_eq!(admin.broker_settings().await.expect("asked")[0].value["fileReservedTime"], "71");
+    admin.set_broker_settings(&[]).await.expect_err("nothing to set");
+    admin.remove_unused_topics().await.expect("done");
+    admin.remove_expired_queues().await.expect("done");
+    admin.remove_expired_log().await.expect("done");
+    assert_eq!(admin.topic_stats("T").await.expect("still there").messages(), 3);
+}
+
+#[tokio::test]
+async fn name_servers_keep_values_and_take_permissions() {
+    let server = Server::start(&[]);
+    let admin = client(&server).admin();
+    assert_eq!(admin.value("N", "k").await.expect("asked"), None);
+    assert!(admin.values("N").await.expect("asked").is_empty());
+    admin.put_value("N", "k", "v").await.expect("kept");
+    assert_eq!(admin.value("N", "k").await.expect("asked").as_deref(), Some("v"));
+    assert_eq!(admin.values("N").await.expect("asked")["k"], "v");
+    admin.delete_value("N", "k").await.expect("forgotten");
+    assert_eq!(admin.value("N", "k").await.expect("asked"), None);
+    let settings = &admin.name_server_settings().await.expect("asked")[0];
+    assert_eq!(settings.address, server.namesrv.to_string());
+    assert!(settings.contains_key("listenPort") || settings.len() > 1, "{settings:?}");
+    admin.put_topic(&TopicConfig::new("T", 1)).await.expect("created");
+    let broker = admin.brokers().await.expect("asked").remove(0).name;
+    assert!(admin.wipe_write_permission(&broker).await.expect("wiped")[0].value > 0);
+    assert_eq!(admin.route("T").await.expect("there").brokers[0].permission, Permission::READ);
+    admin.add_write_permission(&broker).await.expect("given back");
+    assert_eq!(admin.route("T").await.expect("there").brokers[0].permission, Permission::READ_WRITE);
+}
