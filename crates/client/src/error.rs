@@ -1,6 +1,7 @@
 //! Why something could not be done.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use apogee_message::compression::CompressionError;
@@ -53,6 +54,10 @@ pub enum Error {
     /// It took too long, all attempts together.
     #[error("no success within {0:?}; the last attempt: {1}")]
     Timeout(Duration, String),
+    /// The batch was not sent that a message travelled with, see [`crate::ProducerBuilder::collect`]; all its messages
+    /// get the same error.
+    #[error("the batch that it was in was not sent: {0}")]
+    Batch(#[source] Arc<Self>),
     /// A request was sent, and nobody replied in time.
     #[error("no reply within {timeout:?} to request {message_id}, which was sent to topic {topic}")]
     NoReply {
@@ -172,6 +177,7 @@ impl Error {
                     | response::NOT_IN_CURRENT_UNIT
                     | response::GO_AWAY
             ),
+            Self::Batch(error) => error.is_of_one_broker(),
             _ => false,
         }
     }
@@ -183,6 +189,7 @@ impl Error {
             Self::Refused { code, .. } => {
                 matches!(*code, response::SYSTEM_BUSY | response::SERVICE_NOT_AVAILABLE | response::GO_AWAY)
             }
+            Self::Batch(error) => error.may_pass(),
             _ => false,
         }
     }

@@ -75,9 +75,14 @@ impl Messages {
     }
 }
 
+/// Bytes that a message takes in a batch.
+pub fn length(message: &BatchMessage) -> usize {
+    LEAST + message.body.len() + message.properties.len()
+}
+
 /// Appends one message to a batch.
 pub fn push(out: &mut impl BufMut, message: &BatchMessage) {
-    out.put_u32((LEAST + message.body.len() + message.properties.len()) as u32);
+    out.put_u32(length(message) as u32);
     // Magic and CRC: a batch has neither.
     out.put_u64(0);
     out.put_i32(message.flag);

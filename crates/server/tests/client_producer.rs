@@ -29,7 +29,7 @@ async fn a_queue_chosen_by_hand_is_the_one() {
 
 #[tokio::test]
 async fn a_recalled_message_does_not_come() {
-    let server = Server::start(&[]);
+    let server = Server::start(&["recallMessageEnable=true"]);
     let client = client(&server);
     let producer = client.producer("P").expect("a producer");
     let delayed = |body: &'static str| Message::new("T", body).delay(Duration::from_secs(3));
@@ -93,4 +93,76 @@ async fn a_request_gets_its_reply() {
     assert!(matches!(&error, Error::NoReply { topic, timeout, .. } if topic == "T" && *timeout == patience), "{error}");
     let unanswerable = answers.await.expect("no panic").expect("one was no request");
     assert!(unanswerable.contains("has no CORRELATION_ID"), "{unanswerable}");
+}
+
+#[tokio::test]
+async fn messages_sent_at_the_same_time_travel_together_and_each_sender_learns_its_place() {
+    let server = Server::start(&["maxMessageSize=200000"]);
+    let client = client(&server);
+    let linger = Duration::from_millis(50);
+    let producer = client.producer_builder("P").collect(2_000, linger).build().expect("a producer");
+    // The second of each ten goes to the queue of its key, the third is too long to be collected, the fourth delayed.
+    let sends = (0..200).map(|number| {
+        let message = Message::new("T", number.to_string());
+        let message = match number % 10 {
+            2 => message.sharding_key("one of a kind"),
+            3 => Message::new("T", format!("{number}{}", " ".repeat(5_000))),
+            4 => message.delay_level(1),
+            _ => message.key(number.to_string()),
+        };
+        let producer = producer.clone();
+        async move { (number, producer.send(message).await.expect("sent")) }
+    });
+    let sent = tokio::task::JoinSet::from_iter(sends).join_all().await;
+    let mut reader = client.reader("T").from_first().open().await.expect("open");
+    let mut found = BTreeMap::new();
+    while found.len() < 200 {
+        let message = tokio::time::timeout(PATIENCE, reader.next()).await.expect("in time").expect("open");
+        let message = message.expect("read");
+        let number: usize = String::from_utf8_lossy(&message.body).trim().parse().expect("a number");
+        found.insert(number, message);
+    }
+    for (number, sent) in &sent {
+        let message = &found[number];
+        assert_eq!(sent.message_id, message.message_id());
+        // The place of a delayed message is where it waits.
+        if number % 10 != 4 {
+            let place = (sent.queue.clone(), sent.offset, sent.offset_id.clone());
+            assert_eq!(place, (message.queue.clone(), message.offset, message.offset_id()), "{number}");
+        }
+    }
+    let of_key: Vec<_> = sent.iter().filter(|(number, _)| number % 10 == 2).map(|(_, sent)| &sent.queue).collect();
+    assert!(of_key.iter().all(|queue| *queue == of_key[0]), "{of_key:?}");
+    // Those that were collected one after the other are in one queue, not in one after the other.
+    let queue = |number: usize| &found[&number].queue;
+    let neighbours = (0..200).filter(|number| [0, 5, 6, 7, 8].contains(&(number % 10)));
+    let together = neighbours.filter(|number| queue(*number) == queue(number + 1)).count();
+    assert!(together > 80, "{together} of 100");
+}
+
+#[tokio::test]
+async fn a_message_that_is_refused_does_not_spoil_its_batch() {
+    let server = Server::start(&["maxMessageSize=300"]);
+    let client = client(&server);
+    let linger = Duration::from_millis(50);
+    let producer = client.producer_builder("P").collect(10_000, linger).build().expect("a producer");
+    let send = |body: String| {
+        let producer = producer.clone();
+        async move { producer.send(Message::new("T", body)).await }
+    };
+    let (one, long, other) = tokio::join!(send("one".to_owned()), send("x".repeat(400)), send("other".to_owned()));
+    one.expect("sent");
+    other.expect("sent");
+    let error = long.expect_err("too long for the broker");
+    assert!(matches!(error, Error::Refused { .. }), "{error}");
+    // What fails for all is told to each.
+    server.kill();
+    let (one, other) = tokio::join!(send("one".to_owned()), send("other".to_owned()));
+    for failed in [one, other] {
+        let error = failed.expect_err("nobody is there");
+        assert!(matches!(error, Error::Batch(_)), "{error}");
+    }
+    // And nobody waits longer than the time for sending.
+    client.close().await;
+    assert!(matches!(send("late".to_owned()).await, Err(Error::Closed)));
 }

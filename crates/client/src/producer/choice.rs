@@ -34,9 +34,7 @@ impl Choice {
         let queues = &route.writable;
         let none = || Error::NoQueue { topic: message.topic.clone(), action: "write to" };
         if let Some(key) = &message.sharding_key {
-            // As the Java client's choice by hash: the key of an order means the same queue to both.
-            let number = java_hash(key).unsigned_abs() as usize % queues.len().max(1);
-            return queues.get(number).cloned().ok_or_else(none);
+            return by_key(route, &message.topic, key);
         }
         let first = self.next.fetch_add(1, Ordering::Relaxed);
         let in_turn = || (0..queues.len()).map(|nth| &queues[(first.wrapping_add(nth)) % queues.len()]);
@@ -71,6 +69,13 @@ impl Choice {
     fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Instant>> {
         self.avoided.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The queue of a sharding key. As the Java client's choice by hash: the key of an order means the same queue to both.
+pub(super) fn by_key(route: &Route, topic: &str, key: &str) -> Result<Queue, Error> {
+    let number = java_hash(key).unsigned_abs() as usize % route.writable.len().max(1);
+    let none = || Error::NoQueue { topic: topic.to_owned(), action: "write to" };
+    route.writable.get(number).cloned().ok_or_else(none)
 }
 
 fn rest_after(answer: Duration) -> Option<Duration> {

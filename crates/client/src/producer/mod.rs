@@ -10,6 +10,7 @@ use apogee_message::names;
 use tokio::sync::Semaphore;
 
 mod choice;
+mod collect;
 mod outgoing;
 mod recall;
 mod request;
@@ -17,6 +18,7 @@ mod sending;
 pub(crate) mod transaction;
 
 use choice::Choice;
+use collect::{Bounds, Collected};
 pub(crate) use request::{Replies, take_reply};
 pub(crate) use sending::Sending;
 use transaction::Check;
@@ -50,6 +52,8 @@ struct Settings {
     compress_from: usize,
     compression: Compression,
     max_pending_bytes: u32,
+    /// `None`: each message goes by itself.
+    collect: Option<Bounds>,
 }
 
 /// Where a message is.
@@ -91,6 +95,7 @@ impl ProducerBuilder {
             compress_from: 4 << 10,
             compression: Compression::Zlib,
             max_pending_bytes: 64 << 20,
+            collect: None,
         };
         let interceptors = shared.settings.interceptors.clone();
         Self { shared, group, settings, interceptors, check: None }
@@ -133,6 +138,33 @@ impl ProducerBuilder {
         self
     }
 
+    /// Messages that are sent at the same time travel together: a batch leaves when its body has `bytes` (at most
+    /// [`ProducerBuilder::max_message_size`]), or `linger` after its first message (upstream `autoBatch`, with 32 KiB and
+    /// 10 ms). Each sender gets the place of its own message, or the error. This helps those who send from many tasks;
+    /// one that waits for each answer just waits longer.
+    ///
+    /// By themselves go delayed messages, replies, transactions, what is sent one way, and bodies that are long enough to be
+    /// compressed. When a broker refuses a batch, its messages are sent one by one, so that one does not spoil it for
+    /// others. A message whose sender stops waiting is sent all the same.
+    ///
+    /// ```no_run
+    /// # async fn example(client: apogee_client::Client) -> Result<(), apogee_client::Error> {
+    /// use std::time::Duration;
+    /// use apogee_client::Message;
+    ///
+    /// let producer = client.producer_builder("meters").collect(32 << 10, Duration::from_millis(5)).build()?;
+    /// for reading in 0..1_000 {
+    ///     let producer = producer.clone();
+    ///     tokio::spawn(async move { producer.send(Message::new("Readings", reading.to_string())).await });
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn collect(mut self, bytes: usize, linger: Duration) -> Self {
+        self.settings.collect = Some(Bounds { bytes, linger });
+        self
+    }
+
     /// Calls an interceptor before and after each send, after those of the client.
     pub fn interceptor(mut self, interceptor: impl Interceptor + 'static) -> Self {
         self.interceptors.push(interceptor);
@@ -143,9 +175,12 @@ impl ProducerBuilder {
     ///
     /// # Errors
     /// When the group's name is none.
-    pub fn build(self) -> Result<Producer, Error> {
+    pub fn build(mut self) -> Result<Producer, Error> {
+        if let Some(collect) = &mut self.settings.collect {
+            collect.bytes = collect.bytes.min(self.settings.max_size);
+        }
         names::check_group(&self.group)?;
-        let room = Semaphore::new(self.settings.max_pending_bytes as usize);
+        let room = Arc::new(Semaphore::new(self.settings.max_pending_bytes as usize));
         let hooks = Hooks::new(&self.shared.id, &self.group, self.interceptors);
         let sending = Sending {
             hooks,
@@ -155,6 +190,7 @@ impl ProducerBuilder {
             check: self.check,
             choice: Choice::default(),
             room,
+            collected: Collected::default(),
             is_introduced: AtomicBool::default(),
         };
         let sending = Arc::new(sending);

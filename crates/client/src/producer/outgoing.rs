@@ -47,12 +47,12 @@ impl Sending {
         outgoing
     }
 
-    fn id_of(&self, message: &Message, born_timestamp: i64) -> String {
+    pub(super) fn id_of(&self, message: &Message, born_timestamp: i64) -> String {
         let given = message.get(property::UNIQ_KEY).map(str::to_owned);
         given.unwrap_or_else(|| self.shared.message_ids.next(born_timestamp))
     }
 
-    fn encode(&self, message: &Message, message_id: &str, born_timestamp: i64) -> Result<Outgoing, Error> {
+    pub(super) fn encode(&self, message: &Message, message_id: &str, born_timestamp: i64) -> Result<Outgoing, Error> {
         let topic = message.topic();
         names::check_topic(topic)?;
         self.check_size(topic, message.body().len())?;
@@ -147,7 +147,7 @@ impl Sending {
 }
 
 /// A message of a batch as it travels.
-fn encode_member(message: &Message, topic: &str, id: &str) -> Result<BatchMessage, Error> {
+pub(super) fn encode_member(message: &Message, topic: &str, id: &str) -> Result<BatchMessage, Error> {
     if message.topic() != topic {
         return Err(Error::message(topic, format!("the batch has a message for topic {}, too", message.topic())));
     }
@@ -161,6 +161,6 @@ fn encode_member(message: &Message, topic: &str, id: &str) -> Result<BatchMessag
     Ok(BatchMessage { flag: message.user_flag(), body: message.body().clone(), properties: properties.into() })
 }
 
-fn text(topic: &str, properties: Vec<u8>) -> Result<String, Error> {
+pub(super) fn text(topic: &str, properties: Vec<u8>) -> Result<String, Error> {
     String::from_utf8(properties).map_err(|error| Error::message(topic, error.to_string()))
 }

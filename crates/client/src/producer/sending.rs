@@ -5,10 +5,11 @@ use std::sync::atomic::AtomicBool;
 
 use apogee_wire::codes::response;
 use apogee_wire::headers::SendMessageResponseHeader;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use super::choice::Choice;
+use super::collect::Collected;
 use super::outgoing::Outgoing;
 use super::transaction::Check;
 use super::{SendStatus, Sent, Settings};
@@ -27,7 +28,9 @@ pub(crate) struct Sending {
     pub(super) check: Option<Check>,
     pub(super) choice: Choice,
     /// Bytes that may be under way.
-    pub(super) room: Semaphore,
+    pub(super) room: Arc<Semaphore>,
+    /// Messages that wait for others to travel with.
+    pub(super) collected: Collected,
     /// The brokers were told of it: they ask about its transactions.
     pub(super) is_introduced: AtomicBool,
 }
@@ -41,11 +44,14 @@ impl Drop for Sending {
 impl Sending {
     /// Sends one message.
     pub(super) async fn send_one(
-        &self,
+        self: &Arc<Self>,
         message: Message,
         kind: SendKind,
         queue: Option<&Queue>,
     ) -> Result<Sent, Error> {
+        if let (Some(bounds), SendKind::Single) = (self.settings.collect, kind) {
+            return self.send_collected(bounds, message, queue).await;
+        }
         let mut sends = Sends::new(&self.hooks, kind);
         let outgoing = self.outgoing(message, &mut sends);
         self.send(outgoing, sends, queue).await
@@ -66,10 +72,21 @@ impl Sending {
         sent
     }
 
-    /// Sends to one broker after the other until one has it.
-    async fn deliver(&self, message: &Outgoing, queue: Option<&Queue>) -> Result<Sent, Error> {
-        let (deadline, mut last) = (Instant::now() + self.settings.timeout, None);
+    /// Sends when there is room for it.
+    pub(super) async fn deliver(&self, message: &Outgoing, queue: Option<&Queue>) -> Result<Sent, Error> {
+        let deadline = Instant::now() + self.settings.timeout;
         let _room = self.room_for(message, deadline).await?;
+        self.transmit(message, queue, deadline).await
+    }
+
+    /// Sends to one broker after the other until one has it.
+    pub(super) async fn transmit(
+        &self,
+        message: &Outgoing,
+        queue: Option<&Queue>,
+        deadline: Instant,
+    ) -> Result<Sent, Error> {
+        let mut last = None;
         let mut failed: Option<(Arc<Route>, Arc<str>)> = None;
         for _ in 0..=self.settings.retries {
             let attempt = async {
@@ -158,14 +175,25 @@ impl Sending {
     /// Waits until as many bytes may be under way.
     async fn room_for(&self, message: &Outgoing, deadline: Instant) -> Result<SemaphorePermit<'_>, Error> {
         self.shared.check_open()?;
-        // One that is longer than all room there is goes alone.
-        let bytes = (message.body.len() as u32).clamp(1, self.settings.max_pending_bytes);
-        match tokio::time::timeout_at(deadline, self.room.acquire_many(bytes)).await {
-            Ok(room) => room.map_err(|_| Error::Closed),
-            Err(_) => {
-                let reason = format!("{} bytes are under way already", self.settings.max_pending_bytes);
-                Err(Error::Timeout(self.settings.timeout, reason))
-            }
-        }
+        let room = tokio::time::timeout_at(deadline, self.room.acquire_many(self.permits(message.body.len()))).await;
+        room.map_err(|_| self.no_room())?.map_err(|_| Error::Closed)
+    }
+
+    /// The same for bytes that are collected.
+    pub(super) async fn room_to_collect(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Error> {
+        self.shared.check_open()?;
+        let room = Arc::clone(&self.room).acquire_many_owned(self.permits(bytes));
+        let room = tokio::time::timeout(self.settings.timeout, room).await;
+        room.map_err(|_| self.no_room())?.map_err(|_| Error::Closed)
+    }
+
+    /// One that is longer than all room there is goes alone.
+    fn permits(&self, bytes: usize) -> u32 {
+        u32::try_from(bytes).unwrap_or(u32::MAX).clamp(1, self.settings.max_pending_bytes)
+    }
+
+    fn no_room(&self) -> Error {
+        let reason = format!("{} bytes are under way already", self.settings.max_pending_bytes);
+        Error::Timeout(self.settings.timeout, reason)
     }
 }
