@@ -9,6 +9,7 @@ use apogee_net::{Dial, Tcp};
 
 use crate::consumer::ConsumerBuilder;
 use crate::interceptor::{Interceptor, Interceptors};
+use crate::pop::PopConsumerBuilder;
 use crate::producer::ProducerBuilder;
 use crate::pull_consumer::PullConsumerBuilder;
 use crate::reader::ReaderBuilder;
@@ -75,6 +76,11 @@ impl Client {
     /// A consumer of a group, which gets its part of the messages.
     pub fn consumer(&self, group: impl Into<String>) -> ConsumerBuilder {
         ConsumerBuilder::new(Arc::clone(&self.shared), group.into())
+    }
+
+    /// A consumer to whom brokers hand out messages instead of queues, where they offer that.
+    pub fn pop_consumer(&self, group: impl Into<String>) -> PopConsumerBuilder {
+        PopConsumerBuilder::new(Arc::clone(&self.shared), group.into())
     }
 
     /// Consumes queues that are chosen by hand, in the name of a group.

@@ -125,6 +125,9 @@ pub enum Error {
     /// The brokers have not heard of this member yet.
     #[error("the brokers do not know this client as a member of group {0} yet")]
     NotMember(String),
+    /// A broker that hands out no single messages.
+    #[error("broker {0} does not offer POP: use a consumer that shares queues")]
+    NoPop(String),
     /// A queue that this consumer does not have.
     #[error("queue {0} is not assigned to this consumer: assign it first")]
     NotAssigned(String),

@@ -70,7 +70,7 @@ impl Filter {
     }
 
     /// Brokers compare hashes of tags: others may have the same.
-    fn wants(&self, message: &Received) -> bool {
+    pub fn wants(&self, message: &Received) -> bool {
         let mut wanted = self.wanted().peekable();
         wanted.peek().is_none() || wanted.any(|tag| Some(tag) == message.tag())
     }
