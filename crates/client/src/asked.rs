@@ -7,6 +7,7 @@ use apogee_wire::Command;
 use apogee_wire::codes::{request, response};
 use apogee_wire::headers::NotifyConsumerIdsChangedRequestHeader;
 
+use crate::consumer;
 use crate::producer::{self, transaction};
 use crate::shared::Shared;
 
@@ -33,6 +34,18 @@ impl Service for Asked {
         if request.code == request::PUSH_REPLY_MESSAGE_TO_CLIENT {
             if let Some(shared) = self.0.upgrade() {
                 producer::take_reply(&shared, conn, request);
+            }
+            return;
+        }
+        if matches!(
+            request.code,
+            request::RESET_CONSUMER_CLIENT_OFFSET
+                | request::GET_CONSUMER_STATUS_FROM_CLIENT
+                | request::GET_CONSUMER_RUNNING_INFO
+                | request::CONSUME_MESSAGE_DIRECTLY
+        ) {
+            if let Some(shared) = self.0.upgrade() {
+                consumer::asked(&shared, conn, request);
             }
             return;
         }

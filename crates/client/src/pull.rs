@@ -88,6 +88,8 @@ pub(crate) struct Puller {
 pub(crate) struct Pulled {
     pub messages: Vec<PulledMessage>,
     pub next: i64,
+    /// The offset was not there, or the group's was reset: there is nothing between it and the next.
+    pub is_moved: bool,
     /// From whom to pull the next time.
     pub broker_id: i64,
     /// The queue's bounds.
@@ -194,7 +196,8 @@ impl Puller {
         }
         let header: PullMessageResponseHeader = answer.header().map_err(|error| Error::header(&address, &error))?;
         let next = header.next_begin_offset;
-        if answer.code == response::PULL_OFFSET_MOVED {
+        let is_moved = answer.code == response::PULL_OFFSET_MOVED;
+        if is_moved {
             tracing::warn!(%queue, offset, next, "the offset is not there: reading goes on elsewhere");
         }
         let mut messages = Vec::new();
@@ -208,6 +211,7 @@ impl Puller {
         Ok(Pulled {
             messages,
             next,
+            is_moved,
             broker_id: header.suggest_which_broker_id,
             min: header.min_offset,
             max: header.max_offset,

@@ -44,7 +44,7 @@ pub(crate) struct Shared {
     pub message_ids: MessageIds,
     pub peers: Peers,
     pub settings: Settings,
-    names: Vec<String>,
+    pub names: Vec<String>,
     /// The name server that is asked first: the last one that answered.
     current: AtomicUsize,
     routes: RwLock<BTreeMap<String, Arc<Route>>>,

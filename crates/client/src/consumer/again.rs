@@ -23,6 +23,11 @@ impl Group {
         if self.has_left() {
             return;
         }
+        if held.told(false) {
+            // Who asked for it knows.
+            held.settle(message.offset);
+            return;
+        }
         if self.stays(&given_back) {
             // It is nobody's work now, and keeps nobody from leaving.
             held.rests(message.offset);

@@ -125,6 +125,28 @@ impl Group {
         }
     }
 
+    /// Goes on elsewhere in a queue. What is worked on means nothing any more; an orderly consumer waits for it.
+    pub(super) async fn restart(self: Arc<Self>, held: Arc<Held>, offset: i64) {
+        self.stop_pulling(|queue| *queue == held.queue);
+        self.restart_closed(&held, offset).await;
+    }
+
+    async fn restart_closed(&self, held: &Arc<Held>, offset: i64) {
+        held.close();
+        if self.settings.kind.is_orderly() {
+            // Who takes longer works beside the next one.
+            let _ = tokio::time::timeout(RELEASE, held.at_rest()).await;
+        }
+        held.give_up();
+        let queue = &held.queue;
+        if let Err(error) = self.offsets.set(self, queue, offset).await {
+            tracing::warn!(group = &*self.name, %queue, offset, %error, "a queue goes on where it was: its offset is not set");
+        }
+        self.unlock(std::slice::from_ref(held)).await;
+        self.let_go(held);
+        self.changed.notify_one();
+    }
+
     async fn give_up(&self, held: &Arc<Held>) {
         held.give_up();
         if let Err(error) = self.commit(std::slice::from_ref(held)).await {
@@ -183,6 +205,10 @@ impl Group {
                     return;
                 }
             };
+            if pulled.is_moved {
+                self.restart_closed(&held, pulled.next).await;
+                return;
+            }
             (offset, broker_id) = (pulled.next, pulled.broker_id);
             if !pulled.messages.is_empty() {
                 self.figures.pulled(&queue.topic, pulled.messages.len(), begun.elapsed());

@@ -122,6 +122,7 @@ impl Delivery {
     pub fn ack(mut self) {
         self.end(ConsumeOutcome::Acknowledged);
         self.is_settled = true;
+        self.held.told(true);
         let worked = self.held.settle(self.message.offset);
         self.group.figures.consumed(&self.held.queue.topic, worked);
     }

@@ -1,5 +1,4 @@
 //! What a member did in the last minute, topic by topic.
-#![cfg_attr(not(test), expect(dead_code))] // Until brokers ask.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -12,9 +12,10 @@ use apogee_wire::bodies::{
     Body, CheckClientRequestBody, ConsumeFromWhere, ConsumeType, ConsumerData, MessageModel, SubscriptionData,
 };
 use apogee_wire::codes::request;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::AbortHandle;
 
+use super::asked::AT_ONCE;
 use super::balance::Balance;
 use super::delivery::GivenBack;
 use super::figures::Figures;
@@ -102,6 +103,8 @@ pub(crate) struct Group {
     pub(super) offsets: Offsets,
     pub(super) hooks: Arc<Hooks>,
     pub(super) figures: Figures,
+    /// Places for messages that it is asked to consume.
+    pub(super) asked: Arc<Semaphore>,
     /// What can be taken.
     pub(super) ready: Arc<Ready>,
     /// When it joined, in milliseconds since 1970: brokers keep the newest subscriptions.
@@ -165,6 +168,7 @@ impl Group {
             offsets,
             hooks,
             figures,
+            asked: Arc::new(Semaphore::new(AT_ONCE)),
             ready: Arc::default(),
             version,
             queues: Mutex::default(),

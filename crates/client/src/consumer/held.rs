@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use apogee_wire::bodies::CMResult;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
+use super::asked;
 use super::ready::Ready;
 use crate::pull::BATCH;
 use crate::{Queue, Received};
@@ -73,6 +75,8 @@ struct State {
     is_given_up: bool,
     last_taken: Option<Instant>,
     last_pulled: Option<Instant>,
+    /// Who asked for its message to be consumed, whatever the group's offsets.
+    asked: Option<oneshot::Sender<CMResult>>,
 }
 
 /// A message that is not settled.
@@ -84,13 +88,12 @@ struct Open {
 }
 
 /// What can be told of a queue that is held.
-#[expect(dead_code)]
 pub(super) struct Figures {
     pub open: usize,
     pub bytes: usize,
     /// First and last offset of those that are open.
     pub range: Option<(i64, i64)>,
-    pub committed: i64,
+    pub reached: i64,
     pub locked: Option<Instant>,
     pub is_closed: bool,
     pub last_taken: Option<Instant>,
@@ -114,6 +117,7 @@ impl Held {
             is_given_up: false,
             last_taken: None,
             last_pulled: None,
+            asked: None,
         };
         Self {
             queue,
@@ -124,6 +128,19 @@ impl Held {
             has_room: Notify::new(),
             is_at_rest: Notify::new(),
         }
+    }
+
+    /// One that is no queue of the group's, but a message whose end is told.
+    pub fn asked(mut self, who: oneshot::Sender<CMResult>) -> Self {
+        self.state.get_mut().unwrap_or_else(PoisonError::into_inner).asked = Some(who);
+        self
+    }
+
+    /// Tells who asked for a message what became of it; whether somebody did.
+    pub fn told(&self, is_consumed: bool) -> bool {
+        let who = self.lock().asked.take();
+        // Nobody may wait any more.
+        who.map(|who| who.send(asked::result(is_consumed))).is_some()
     }
 
     /// Notes what a pull brought, and where the next one begins. Who asks for messages gets them.
@@ -274,7 +291,6 @@ impl Held {
     }
 
     /// How far the group is.
-    #[expect(dead_code)]
     pub fn reached(&self) -> i64 {
         self.lock().reached()
     }
@@ -313,7 +329,6 @@ impl Held {
     }
 
     /// What can be told of it.
-    #[expect(dead_code)]
     pub fn figures(&self) -> Figures {
         let state = self.lock();
         let (first, last) = (state.open.first_key_value(), state.open.last_key_value());
@@ -321,7 +336,7 @@ impl Held {
             open: state.open.len(),
             bytes: state.bytes,
             range: first.zip(last).map(|((first, _), (last, _))| (*first, *last)),
-            committed: state.committed,
+            reached: state.reached(),
             locked: state.locked,
             is_closed: state.is_closed,
             last_taken: state.last_taken,

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use crate::{Error, Queue, Received};
 
 mod again;
+mod asked;
 mod assignment;
 mod balance;
 mod builder;
@@ -21,7 +22,9 @@ mod held;
 mod locks;
 mod offsets;
 mod ready;
+mod running;
 
+pub(crate) use asked::asked;
 pub use balance::{Allocate, Balance};
 pub use builder::ConsumerBuilder;
 pub use delivery::Delivery;

@@ -46,6 +46,17 @@ impl Offsets {
         }
     }
 
+    /// Has a group go on with an offset of a queue.
+    pub async fn set(&self, group: &Group, queue: &Queue, offset: i64) -> Result<(), Error> {
+        match self {
+            Self::AtBroker => offsets::commit(&group.shared, &group.name, queue, offset).await,
+            Self::InFile(local) => {
+                local.lock().insert(queue.to_wire(), offset);
+                local.saved().await
+            }
+        }
+    }
+
     /// Commits how far a group is in some queues; the last error, if any.
     pub async fn commit(&self, group: &Group, reached: &[(Arc<Held>, i64)]) -> Result<(), Error> {
         let mut done = Ok(());
@@ -61,8 +72,7 @@ impl Offsets {
             Self::InFile(_) if reached.is_empty() => {}
             Self::InFile(local) => {
                 local.lock().extend(reached.iter().map(|(held, offset)| (held.queue.to_wire(), *offset)));
-                let saved = Arc::clone(local);
-                done = tokio::task::spawn_blocking(move || saved.save()).await.map_err(|_| Error::Closed).flatten();
+                done = local.saved().await;
                 if done.is_ok() {
                     reached.iter().for_each(|(held, offset)| held.committed(*offset));
                 }
@@ -100,6 +110,11 @@ impl LocalOffsets {
             },
         };
         Ok(Self { folder, table: Mutex::new(table), _lock: lock })
+    }
+
+    async fn saved(self: &Arc<Self>) -> Result<(), Error> {
+        let local = Arc::clone(self);
+        tokio::task::spawn_blocking(move || local.save()).await.map_err(|_| Error::Closed).flatten()
     }
 
     /// Writes the file anew, and keeps the one before.
