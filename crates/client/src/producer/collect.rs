@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use apogee_message::batch::{self, BatchMessage};
 use apogee_message::names::{self, RETRY_PREFIX, property};
+use apogee_wire::codes::response;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 
@@ -195,7 +196,7 @@ impl Sending {
                 }
             }
             // One of them may be the reason: the others shall not suffer from it.
-            Err(error @ Error::Refused { .. }) if members.len() > 1 && !error.is_of_one_broker() => {
+            Err(error) if members.len() > 1 && may_be_of_one_message(&error) => {
                 tracing::debug!(topic = outgoing.topic, %error, "a batch was refused: its messages are sent one by one");
                 for (message, member) in batch::split(outgoing.body.clone()).zip(members) {
                     let sent = match single(&outgoing, message) {
@@ -215,6 +216,16 @@ impl Sending {
                 }
             }
         }
+    }
+}
+
+/// Whether a broker may have refused a batch because of one message in it.
+fn may_be_of_one_message(error: &Error) -> bool {
+    match error {
+        Error::Refused { code, .. } => {
+            !error.may_pass() && !matches!(*code, response::TOPIC_NOT_EXIST | response::NO_PERMISSION)
+        }
+        _ => false,
     }
 }
 
