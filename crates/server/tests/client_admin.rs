@@ -136,7 +136,7 @@ async fn a_group_is_followed_and_moved() {
     assert!(producers.iter().any(|producer| producer.group == "P" && producer.client.id == client.id()));
     consumer.close(PATIENCE).await.expect("left");
     assert!(admin.members("G").await.expect("asked").clients.is_empty());
-    assert_eq!(admin.subscription("G", "T").await.expect("asked"), None);
+    assert_eq!(admin.subscription("G", "Other").await.expect("asked"), None);
     // It is followed.
     let progress = admin.progress("G", Some("T")).await.expect("asked");
     let [of_queue] = &progress.queues[..] else { panic!("{progress:?}") };

@@ -277,7 +277,8 @@ impl Admin {
         Ok(members)
     }
 
-    /// What a group wants of a topic; `None` when it has no members that subscribe to it.
+    /// What a group wants of a topic; `None` when brokers don't know. Apache's broker tells what members wanted that
+    /// are gone.
     ///
     /// # Errors
     /// When a name is none, or a broker refuses or doesn't answer.

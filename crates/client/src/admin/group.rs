@@ -9,16 +9,15 @@ use apogee_wire::bodies::{
     Body, CustomizedRetryPolicy, ExponentialRetryPolicy, GroupForbidden, GroupRetryPolicy, GroupRetryPolicyType,
     SubscriptionGroupConfig, SubscriptionGroupWrapper,
 };
-use apogee_wire::codes::{request, response};
+use apogee_wire::codes::request;
 use apogee_wire::headers::{
     DeleteSubscriptionGroupRequestHeader, GetAllSubscriptionGroupRequestHeader, GetAllSubscriptionGroupResponseHeader,
-    GetSubscriptionGroupConfigRequestHeader, RpcFields, UpdateGroupForbiddenRequestHeader,
+    RpcFields, UpdateGroupForbiddenRequestHeader,
 };
 
 use super::page::{self, Page, all_pages};
 use super::{Admin, At, body, changes, count};
 use crate::Error;
-use crate::peers::accepted;
 
 /// A consumer group as a broker has it (upstream `SubscriptionGroupConfig`).
 ///
@@ -207,14 +206,13 @@ impl Admin {
         Ok(configs)
     }
 
+    /// The whole list is read: Apache's broker creates a group that it is asked for by name.
     async fn group_at(&self, address: &str, group: &str) -> Result<Option<GroupConfig>, Error> {
-        let header = GetSubscriptionGroupConfigRequestHeader { group, rpc: RpcFields::default() };
-        let question = Command::request(request::GET_SUBSCRIPTIONGROUP_CONFIG).with_header(&header);
-        let answer = self.ask(address, &question).await?;
-        if answer.code == response::SUBSCRIPTION_GROUP_NOT_EXIST {
-            return Ok(None);
-        }
-        Ok(Some(GroupConfig::of(body(address, &accepted(address, answer)?)?)))
+        Ok(self.groups_at(address).await?.remove(group).map(GroupConfig::of))
+    }
+
+    async fn groups_at(&self, address: &str) -> Result<BTreeMap<String, SubscriptionGroupConfig>, Error> {
+        all_pages(async |first, version| self.group_page(address, first, version).await).await
     }
 
     /// All groups as each broker has them.
@@ -224,8 +222,7 @@ impl Admin {
     pub async fn all_group_configs(&self) -> Result<Vec<At<GroupConfig>>, Error> {
         let mut configs = Vec::new();
         for address in self.masters().await? {
-            let groups = all_pages(async |first, version| self.group_page(&address, first, version).await).await?;
-            let of_broker = groups.into_values().map(GroupConfig::of);
+            let of_broker = self.groups_at(&address).await?.into_values().map(GroupConfig::of);
             configs.extend(of_broker.map(|value| At { address: address.clone(), value }));
         }
         Ok(configs)
