@@ -23,6 +23,7 @@ mod message_type;
 pub mod offsets;
 pub mod persist;
 mod registration;
+mod required_codecs;
 mod retention;
 mod retry;
 mod schedule;

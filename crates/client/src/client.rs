@@ -14,7 +14,7 @@ use crate::producer::ProducerBuilder;
 use crate::pull_consumer::PullConsumerBuilder;
 use crate::reader::ReaderBuilder;
 use crate::shared::{Settings, Shared};
-use crate::{Admin, Error, Producer};
+use crate::{Admin, Codecs, Error, Producer};
 
 /// The connections of a process to a cluster, its routes and heartbeats; cheap to clone.
 ///
@@ -137,6 +137,12 @@ impl ClientBuilder {
     /// How often routes are asked for anew, and heartbeats are sent (30 s). Brokers forget a client after 120 s.
     pub fn refresh(mut self, every: Duration) -> Self {
         self.settings.refresh = every;
+        self
+    }
+
+    /// What bodies go through in all that is made from the client, unless it has codecs of its own.
+    pub fn codecs(mut self, codecs: Codecs) -> Self {
+        self.settings.interceptors.codecs = codecs;
         self
     }
 

@@ -12,6 +12,8 @@ use apogee_wire::bodies::BodyError;
 use apogee_wire::codes::response;
 use apogee_wire::headers::HeaderError;
 
+use crate::{CodecError, Received};
+
 /// Why something could not be done: what happened, with whom, and where there is a remedy, what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -100,6 +102,16 @@ pub enum Error {
         /// What is wrong with it.
         source: CompressionError,
     },
+    /// A message's body cannot be decoded. It stays as it was sent, see [`crate::Received::property`] `CODECS`.
+    #[error("message {id} of topic {topic} cannot be decoded: {source}")]
+    Codec {
+        /// Its id.
+        id: String,
+        /// Its topic.
+        topic: String,
+        /// What is wrong or missing.
+        source: CodecError,
+    },
     /// An interceptor refused a message, see [`crate::Interceptor`].
     #[error("an interceptor refused a message of topic {topic}: {source}")]
     Intercepted {
@@ -158,6 +170,10 @@ impl Error {
 
     pub(crate) fn record(peer: &str, error: RecordError) -> Self {
         Self::Malformed { peer: peer.to_owned(), reason: error.to_string() }
+    }
+
+    pub(crate) fn codec(message: &Received, source: CodecError) -> Self {
+        Self::Codec { id: message.message_id().into_owned(), topic: message.topic().to_owned(), source }
     }
 
     pub(crate) fn message(topic: &str, reason: impl Into<String>) -> Self {

@@ -6,7 +6,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::{Error, Message, Received, Sent};
+use apogee_message::codecs;
+
+use crate::{Codecs, Error, Message, Received, Sent};
 
 /// Why an interceptor refuses a message.
 pub type Refusal = Box<dyn std::error::Error + Send + Sync>;
@@ -51,7 +53,7 @@ pub trait Interceptor: Send + Sync {
         Ok(())
     }
 
-    /// A message was sent, or not. Of a batch, each message is told by itself.
+    /// A message was sent, or not; it is as it went, its body encoded. Of a batch, each message is told by itself.
     fn after_send(&self, message: &Message, context: &mut SendContext<'_>, outcome: SendOutcome<'_>) {
         let _ = (message, context, outcome);
     }
@@ -64,6 +66,12 @@ pub trait Interceptor: Send + Sync {
     fn before_consume(&self, message: &mut Received, context: &mut ConsumeContext<'_>) -> Result<(), Refusal> {
         let _ = (message, context);
         Ok(())
+    }
+
+    /// A message's body cannot be decoded: nothing else is called for it. A consumer gives it back, so that it comes
+    /// again and in the end goes to the dead letters, as it was sent; a reader returns the error.
+    fn not_decoded(&self, message: &Received, error: &Error) {
+        let _ = (message, error);
     }
 
     /// A message was consumed, or not.
@@ -105,7 +113,7 @@ pub enum ConsumeOutcome<'o> {
     Acknowledged,
     /// It comes again.
     Retried,
-    /// Another interceptor refused it, or its body cannot be decoded.
+    /// Another interceptor refused it.
     Failed(&'o Error),
     /// It was read by somebody who acknowledges nothing.
     Read,
@@ -192,32 +200,31 @@ macro_rules! kept {
 kept!(SendContext);
 kept!(ConsumeContext);
 
-/// Interceptors in their order.
+/// Interceptors in their order, and the codecs, which are nearest to the network.
 #[derive(Clone, Default)]
-pub(crate) struct Interceptors(Vec<Arc<dyn Interceptor>>);
+pub(crate) struct Interceptors {
+    list: Vec<Arc<dyn Interceptor>>,
+    pub codecs: Codecs,
+}
 
 impl Interceptors {
     pub fn push(&mut self, interceptor: impl Interceptor + 'static) {
-        self.0.push(Arc::new(interceptor));
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.list.push(Arc::new(interceptor));
     }
 
     /// Calls each `before`, until one refuses; how many did not.
     fn before(&self, mut call: impl FnMut(&dyn Interceptor) -> Result<(), Refusal>) -> (usize, Result<(), Refusal>) {
-        for (passed, interceptor) in self.0.iter().enumerate() {
+        for (passed, interceptor) in self.list.iter().enumerate() {
             if let Err(refusal) = call(&**interceptor) {
                 return (passed, Err(refusal));
             }
         }
-        (self.0.len(), Ok(()))
+        (self.list.len(), Ok(()))
     }
 
     /// Calls the `after` of each whose `before` succeeded. It may run while a panic is on its way already.
     fn after(&self, passed: usize, mut call: impl FnMut(&dyn Interceptor)) {
-        for interceptor in self.0[..passed].iter().rev() {
+        for interceptor in self.list[..passed].iter().rev() {
             if catch_unwind(AssertUnwindSafe(|| call(&**interceptor))).is_err() {
                 tracing::error!("an interceptor panicked after a message was sent or consumed");
             }
@@ -227,7 +234,7 @@ impl Interceptors {
 
 impl fmt::Debug for Interceptors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} interceptors", self.0.len())
+        write!(f, "{} interceptors, codecs {:?}", self.list.len(), self.codecs)
     }
 }
 
@@ -244,8 +251,19 @@ impl Hooks {
         Arc::new(Self { client_id: client_id.to_owned(), group: group.to_owned(), interceptors })
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.interceptors.is_empty()
+    /// Whether a message that is consumed may become another.
+    pub fn may_change(&self, message: &Received) -> bool {
+        !self.interceptors.list.is_empty() || message.property(codecs::PROPERTY).is_some()
+    }
+
+    /// Whether bodies go through codecs.
+    pub fn has_codecs(&self) -> bool {
+        !self.interceptors.codecs.is_empty()
+    }
+
+    /// Undoes what a message's body went through.
+    pub fn decode(&self, message: &mut Received) -> Result<(), Error> {
+        self.interceptors.codecs.decode(message)
     }
 
     fn of_send<'c>(&'c self, message_id: &'c str, kind: SendKind, kept: &'c mut Kept) -> SendContext<'c> {
@@ -270,19 +288,20 @@ impl Sends {
         Self { hooks: Arc::clone(hooks), kind, messages: Vec::new() }
     }
 
-    /// Calls `before_send`.
+    /// Calls `before_send`, and sends the body through the codecs.
     pub fn before(&mut self, message: &mut Message, message_id: &str) -> Result<Option<Kept>, Error> {
-        if self.hooks.interceptors.is_empty() {
+        let interceptors = &self.hooks.interceptors;
+        if interceptors.list.is_empty() {
+            interceptors.codecs.encode(message)?;
             return Ok(None);
         }
         let mut kept = Kept::default();
         let mut context = self.hooks.of_send(message_id, self.kind, &mut kept);
-        let (passed, done) =
-            self.hooks.interceptors.before(|interceptor| interceptor.before_send(message, &mut context));
-        if let Err(refusal) = done {
-            let error = Error::Intercepted { topic: message.topic().to_owned(), source: refusal };
+        let (passed, done) = interceptors.before(|interceptor| interceptor.before_send(message, &mut context));
+        let refused = |source| Error::Intercepted { topic: message.topic().to_owned(), source };
+        if let Err(error) = done.map_err(refused).and_then(|()| interceptors.codecs.encode(message)) {
             let outcome = SendOutcome::Failed(&error);
-            self.hooks.interceptors.after(passed, |each| each.after_send(message, &mut context, outcome));
+            interceptors.after(passed, |each| each.after_send(message, &mut context, outcome));
             return Err(error);
         }
         Ok(Some(kept))
@@ -298,7 +317,7 @@ impl Sends {
         let interceptors = &self.hooks.interceptors;
         for (message, id, mut kept) in self.messages.drain(..).rev() {
             let mut context = self.hooks.of_send(&id, self.kind, &mut kept);
-            interceptors.after(interceptors.0.len(), |each| each.after_send(&message, &mut context, outcome));
+            interceptors.after(interceptors.list.len(), |each| each.after_send(&message, &mut context, outcome));
         }
     }
 }
@@ -317,9 +336,13 @@ pub(crate) struct Consuming {
 }
 
 impl Hooks {
-    /// Calls `before_consume`. What it returns is told what became of the message; `None`: nobody wants to know.
+    /// Decodes the body and calls `before_consume`. What it returns is told what became of the message; `None`: nobody wants to know.
     pub fn before_consume(self: &Arc<Self>, message: &mut Received) -> Result<Option<Box<Consuming>>, Error> {
-        if self.interceptors.is_empty() {
+        if let Err(error) = self.decode(message) {
+            self.interceptors.list.iter().for_each(|each| each.not_decoded(message, &error));
+            return Err(error);
+        }
+        if self.interceptors.list.is_empty() {
             return Ok(None);
         }
         let mut kept = Kept::default();
@@ -335,11 +358,11 @@ impl Hooks {
     }
 
     /// The same for a message that nobody settles.
-    pub fn read(self: &Arc<Self>, mut message: Received) -> Result<Received, Error> {
-        if let Some(consuming) = self.before_consume(&mut message)? {
-            consuming.after(&message, ConsumeOutcome::Read);
+    pub fn read(self: &Arc<Self>, message: &mut Received) -> Result<(), Error> {
+        if let Some(consuming) = self.before_consume(message)? {
+            consuming.after(message, ConsumeOutcome::Read);
         }
-        Ok(message)
+        Ok(())
     }
 }
 
@@ -348,6 +371,6 @@ impl Consuming {
     pub fn after(mut self, message: &Received, outcome: ConsumeOutcome<'_>) {
         let mut context = self.hooks.of_consume(&mut self.kept);
         let interceptors = &self.hooks.interceptors;
-        interceptors.after(interceptors.0.len(), |each| each.after_consume(message, &mut context, outcome));
+        interceptors.after(interceptors.list.len(), |each| each.after_consume(message, &mut context, outcome));
     }
 }

@@ -26,6 +26,7 @@
 pub mod admin;
 mod asked;
 mod client;
+mod codec;
 mod consumer;
 mod error;
 mod id;
@@ -45,6 +46,9 @@ pub use admin::Admin;
 pub use apogee_base::clock::Clock;
 pub use apogee_net::{Dial, Dialled, Dialling, Stream, Tcp};
 pub use client::{Client, ClientBuilder};
+pub use codec::{Checksum, Codec, CodecContext, CodecError, Codecs, Compression, Encoded};
+#[cfg(feature = "encryption")]
+pub use codec::{Key, KeyRing, Keys};
 pub use consumer::{Allocate, Balance, Consumer, ConsumerBuilder, Delivery};
 pub use error::Error;
 pub use interceptor::{ConsumeContext, ConsumeOutcome, Interceptor, Refusal, SendContext, SendKind, SendOutcome};

@@ -229,7 +229,7 @@ pub struct Received {
 }
 
 /// Most that a compressed body may become, in bytes: a small message must not fill the memory.
-const MAX_BODY: usize = 64 << 20;
+pub(crate) const MAX_BODY: usize = 64 << 20;
 
 /// A body as its sender gave it; one that cannot be restored stays as it is, and the reason is told.
 fn restore(sys_flag: i32, stored: Bytes) -> (Bytes, Option<CompressionError>) {

@@ -13,7 +13,7 @@ use crate::interceptor::{Hooks, Interceptor, Interceptors};
 use crate::pull::{BATCH, Filter, From, Puller};
 use crate::route::MASTER;
 use crate::shared::Shared;
-use crate::{Error, Queue, Received};
+use crate::{Codecs, Error, Queue, Received};
 
 /// Group of tools that read: every broker knows it.
 const TOOLS: &str = "TOOLS_CONSUMER";
@@ -71,6 +71,12 @@ impl ReaderBuilder {
     /// In the name of a group (`TOOLS_CONSUMER`): brokers count and limit by it. Its offsets are left alone.
     pub fn group(mut self, group: impl Into<String>) -> Self {
         self.group = group.into();
+        self
+    }
+
+    /// By which bodies are decoded, instead of the client's codecs.
+    pub fn codecs(mut self, codecs: Codecs) -> Self {
+        self.interceptors.codecs = codecs;
         self
     }
 
@@ -173,7 +179,9 @@ impl Reader {
     }
 
     fn read(&self, received: Result<Received, Error>) -> Result<Received, Error> {
-        self.hooks.read(received?)
+        let mut message = received?;
+        self.hooks.read(&mut message)?;
+        Ok(message)
     }
 }
 

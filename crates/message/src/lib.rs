@@ -3,9 +3,11 @@
 //! - [`record`] is the stored form: reading it ([`record::Record`]) and making it ([`record::Draft`]);
 //! - [`properties`] is the text of names and values that travels with a message;
 //! - [`names`] are reserved properties and topics, and the rules for names;
+//! - [`codecs`] tells what a body went through;
 //! - [`ids`], [`tag`], [`sysflag`], [`batch`], [`handle`] and [`compression`] are what their names say.
 
 pub mod batch;
+pub mod codecs;
 pub mod compression;
 pub mod handle;
 pub mod ids;

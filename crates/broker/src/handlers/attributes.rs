@@ -9,6 +9,7 @@ use apogee_wire::codes::response;
 use crate::deduplication;
 use crate::error::BrokerError;
 use crate::message_type;
+use crate::required_codecs;
 
 /// An attribute and the values it may have here.
 pub(super) type Known = (&'static str, Values);
@@ -19,12 +20,15 @@ pub(super) enum Values {
     Words(&'static [&'static str]),
     /// A number.
     Number(RangeInclusive<i64>),
+    /// What a function accepts, and how that is told.
+    Checked(fn(&str) -> bool, &'static str),
 }
 
 impl Values {
     fn allow(&self, value: &str) -> bool {
         match self {
             Self::Words(words) => words.contains(&value),
+            Self::Checked(accepts, _) => accepts(value),
             Self::Number(range) => value.parse().is_ok_and(|number| range.contains(&number)),
         }
     }
@@ -34,6 +38,7 @@ impl fmt::Display for Values {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Words(words) => write!(f, "[{}]", words.join(", ")),
+            Self::Checked(_, told) => f.write_str(told),
             Self::Number(range) => write!(f, "{} to {}", range.start(), range.end()),
         }
     }
@@ -46,6 +51,7 @@ pub(super) const OF_TOPICS: &[Known] = &[
     ("queue.type", Values::Words(&["SimpleCQ"])),
     ("cleanup.policy", Values::Words(&["DELETE"])),
     (deduplication::ATTRIBUTE, Values::Number(1..=deduplication::LONGEST_MS)),
+    (required_codecs::ATTRIBUTE, Values::Checked(required_codecs::is_value, required_codecs::VALUES)),
 ];
 /// Attributes of groups: none has a meaning here.
 pub(super) const OF_GROUPS: &[Known] = &[];
@@ -104,7 +110,14 @@ mod tests {
 
     #[test]
     fn what_has_no_meaning_is_refused() {
-        for text in ["+queue.type=BatchCQ", "+nothing=1", "message.type=FIFO", "+message.type", "-nothing"] {
+        for text in [
+            "+queue.type=BatchCQ",
+            "+nothing=1",
+            "message.type=FIFO",
+            "+message.type",
+            "-nothing",
+            "+required.codecs=A,B",
+        ] {
             assert!(alter(OF_TOPICS, &BTreeMap::new(), &parse(text)).is_err(), "{text}");
         }
     }

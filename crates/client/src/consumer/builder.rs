@@ -12,10 +12,10 @@ use super::balance::Balance;
 use super::group::{Group, Kind, Settings, Subscription};
 use super::held::Bounds;
 use super::offsets::Offsets;
-use crate::Error;
 use crate::interceptor::{Hooks, Interceptor, Interceptors};
 use crate::pull::{Filter, From};
 use crate::shared::Shared;
+use crate::{Codecs, Error};
 
 /// How a consumer is to be.
 ///
@@ -148,6 +148,12 @@ impl ConsumerBuilder {
     /// How often offsets are committed (5 s); what came since is delivered again after a crash.
     pub fn commit_every(mut self, every: Duration) -> Self {
         self.settings.commit_every = every;
+        self
+    }
+
+    /// By which bodies are decoded, instead of the client's codecs.
+    pub fn codecs(mut self, codecs: Codecs) -> Self {
+        self.interceptors.codecs = codecs;
         self
     }
 

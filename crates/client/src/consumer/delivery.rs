@@ -94,7 +94,8 @@ impl Delivery {
     /// It is about to be given to whoever consumes it. One that is refused comes again.
     pub(super) fn begin(message: Received, held: &Arc<Held>, group: &Arc<Group>) -> Option<Self> {
         let hooks = &group.hooks;
-        let untouched = (!hooks.is_empty() && group.settings.kind.is_orderly()).then(|| Box::new(message.clone()));
+        let untouched =
+            (hooks.may_change(&message) && group.settings.kind.is_orderly()).then(|| Box::new(message.clone()));
         let (held, group) = (Arc::clone(held), Arc::clone(group));
         let mut delivery = Self { message, held, group, is_settled: false, consuming: None, untouched };
         match delivery.group.hooks.before_consume(&mut delivery.message) {

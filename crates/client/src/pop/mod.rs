@@ -21,7 +21,7 @@ use crate::peers::refused;
 use crate::pull::Filter;
 use crate::route::MASTER;
 use crate::shared::Shared;
-use crate::{Error, Received};
+use crate::{Codecs, Error, Received};
 
 mod keeper;
 mod poller;
@@ -195,6 +195,12 @@ impl PopConsumerBuilder {
     /// one is acknowledged. All members of the group must want it.
     pub fn in_order(mut self) -> Self {
         self.settings.in_order = true;
+        self
+    }
+
+    /// By which bodies are decoded, instead of the client's codecs.
+    pub fn codecs(mut self, codecs: Codecs) -> Self {
+        self.interceptors.codecs = codecs;
         self
     }
 

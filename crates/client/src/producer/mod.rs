@@ -26,7 +26,7 @@ pub use transaction::{Decision, Transaction};
 
 use crate::interceptor::{Hooks, Interceptor, Interceptors, SendKind, SendOutcome, Sends};
 use crate::shared::Shared;
-use crate::{Error, Message, Queue};
+use crate::{Codecs, Error, Message, Queue};
 
 /// Sends messages of a group; cheap to clone, and used from as many tasks as there are.
 #[derive(Clone)]
@@ -162,6 +162,13 @@ impl ProducerBuilder {
     /// ```
     pub fn collect(mut self, bytes: usize, linger: Duration) -> Self {
         self.settings.collect = Some(Bounds { bytes, linger });
+        self
+    }
+
+    /// What bodies go through, instead of the client's codecs. Without any, long bodies are compressed, see
+    /// [`ProducerBuilder::compress_from`].
+    pub fn codecs(mut self, codecs: Codecs) -> Self {
+        self.interceptors.codecs = codecs;
         self
     }
 

@@ -59,7 +59,7 @@ impl Sending {
         let own = [(property::UNIQ_KEY, message_id), (property::WAIT, "true")];
         let properties = text(topic, message.properties_text(&own)?)?;
         let (mut body, mut sys_flag) = (message.body().clone(), 0);
-        if body.len() >= self.settings.compress_from {
+        if body.len() >= self.settings.compress_from && !self.hooks.has_codecs() {
             let compression = self.settings.compression;
             let shorter = compression.compress(&body).map_err(|error| Error::message(topic, error.to_string()))?;
             if shorter.len() < body.len() {

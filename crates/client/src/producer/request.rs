@@ -72,7 +72,11 @@ impl Producer {
         let sent = tokio::time::timeout_at(deadline, sent).await;
         let sent = sent.map_err(|_| Error::Timeout(timeout, "the request was not confirmed".to_owned()))??;
         match tokio::time::timeout_at(deadline, reply).await {
-            Ok(Ok(reply)) => reply.read(),
+            Ok(Ok(reply)) => {
+                let mut reply = reply.read()?;
+                self.sending.hooks.decode(&mut reply)?;
+                Ok(reply)
+            }
             Ok(Err(_)) => Err(Error::Closed),
             Err(_) => Err(Error::NoReply { topic, message_id: sent.message_id, timeout }),
         }

@@ -166,12 +166,16 @@ async fn decide(shared: &Arc<Shared>, conn: &Arc<Conn>, request: &Command) -> Re
     let record = Record::read(&request.body).map_err(|error| Error::record(&peer, error))?;
     let real = record.property(property::REAL_TOPIC).unwrap_or(record.topic);
     let queue = Queue::new(real, &peer.as_str().into(), record.queue_id);
-    let (message, unreadable) = Received::read(&record, &request.body, &queue);
+    let (mut message, unreadable) = Received::read(&record, &request.body, &queue);
     if let Some(error) = unreadable {
         return Err(error);
     }
     let group = message.property(property::PRODUCER_GROUP).unwrap_or_default().to_owned();
-    let Some(check) = shared.producer_of(&group).and_then(|producer| producer.check.clone()) else {
+    let producer = shared.producer_of(&group);
+    if let Some(producer) = &producer {
+        producer.hooks.decode(&mut message)?;
+    }
+    let Some(check) = producer.and_then(|producer| producer.check.clone()) else {
         // Another member of the group may know.
         tracing::warn!(peer, group, "a broker asks about a transaction, and no producer of the group has a check");
         return Ok(());

@@ -11,7 +11,7 @@ use crate::offsets;
 use crate::pull::{Filter, From, PulledMessage, Puller, Wait};
 use crate::route::MASTER;
 use crate::shared::Shared;
-use crate::{Error, Queue, Received};
+use crate::{Codecs, Error, Queue, Received};
 
 mod assignment;
 
@@ -149,6 +149,12 @@ impl PullConsumerBuilder {
         self
     }
 
+    /// By which bodies are decoded, instead of the client's codecs.
+    pub fn codecs(mut self, codecs: Codecs) -> Self {
+        self.interceptors.codecs = codecs;
+        self
+    }
+
     /// Calls an interceptor for each message that is handed out, after those of the client.
     pub fn interceptor(mut self, interceptor: impl Interceptor + 'static) -> Self {
         self.interceptors.push(interceptor);
@@ -248,17 +254,11 @@ impl PullConsumer {
 
     /// What interceptors make of a batch. One that they refuse is an error of its own, as one that cannot be read is.
     fn intercepted(&self, batch: Vec<Received>) -> Result<Vec<Received>, Error> {
-        if self.hooks.is_empty() {
-            return Ok(batch);
-        }
         let (mut passed, mut rest) = (Vec::with_capacity(batch.len()), batch.into_iter());
-        while let Some(message) = rest.next() {
-            let refused = match self.hooks.read(message.clone()) {
-                Ok(message) => {
-                    passed.push(message);
-                    continue;
-                }
-                Err(error) => error,
+        while let Some(mut message) = rest.next() {
+            let Err(refused) = self.hooks.read(&mut message) else {
+                passed.push(message);
+                continue;
             };
             let rest = rest.map(|message| PulledMessage { message, unreadable: None });
             if passed.is_empty() {
@@ -349,7 +349,10 @@ impl PullConsumer {
         let messages = pulled.messages.into_iter();
         Ok(Pull {
             messages: messages
-                .map(|pulled| pulled.unreadable.map_or_else(|| self.hooks.read(pulled.message), Err))
+                .map(|mut pulled| match pulled.unreadable {
+                    None => self.hooks.read(&mut pulled.message).map(|()| pulled.message),
+                    Some(error) => Err(error),
+                })
                 .collect(),
             next_offset: pulled.next,
             min_offset: pulled.min,

@@ -25,6 +25,7 @@ use bytes::Bytes;
 use crate::broker::Broker;
 use crate::deduplication::{Claim, Window};
 use crate::error::BrokerError;
+use crate::required_codecs;
 use crate::topics::perm;
 
 use slots::{Answer, State, slot_of};
@@ -157,6 +158,7 @@ impl Sends {
             );
             return Err(BrokerError::new(response::MESSAGE_ILLEGAL, remark));
         }
+        required_codecs::check(&target.topic, text, origin.header.sys_flag, &body)?;
         let route = target.route(given, origin.settings)?;
         let mut edited = std::mem::take(&mut state.properties);
         edited.clear();
