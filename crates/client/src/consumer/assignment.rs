@@ -45,32 +45,44 @@ impl Group {
         }
     }
 
-    /// Whether it has all of its part.
+    /// Whether it has all of its part. What fails keeps it from nothing else; the last error.
     async fn take_part(self: &Arc<Self>, tasks: &mut JoinSet<()>) -> Result<bool, Error> {
-        let mut has_all = true;
+        let mut done = Ok(true);
         for subscription in &self.subscriptions {
-            let route = match self.shared.route(&subscription.topic).await {
-                // Nothing was sent back yet.
-                Err(Error::NoTopic(_)) if subscription.topic == retry_topic(&self.name) => continue,
-                other => other?,
-            };
-            let part = self.part_of(&route).await?;
-            let is_lost = |queue: &Queue| *queue.topic == subscription.topic && !part.contains(queue);
-            for held in self.stop_pulling(is_lost) {
-                self.release(held, tasks).await;
-            }
-            let mut missing: Vec<_> = part.into_iter().filter(|queue| self.held(queue).is_none()).collect();
-            let asked = Instant::now();
-            if self.settings.kind.locks() && !missing.is_empty() {
-                let locked = self.lock_queues(&missing).await?;
-                has_all &= locked.len() == missing.len();
-                missing = locked;
-            }
-            for queue in missing {
-                self.take(subscription, queue, asked, tasks).await?;
+            match self.take_part_of(subscription, tasks).await {
+                Ok(true) => {}
+                Ok(false) => done = done.map(|_| false),
+                Err(error) => done = Err(error),
             }
         }
-        Ok(has_all)
+        done
+    }
+
+    async fn take_part_of(
+        self: &Arc<Self>,
+        subscription: &Subscription,
+        tasks: &mut JoinSet<()>,
+    ) -> Result<bool, Error> {
+        let route = match self.shared.route(&subscription.topic).await {
+            // Nothing was sent back yet.
+            Err(Error::NoTopic(_)) if subscription.topic == retry_topic(&self.name) => return Ok(true),
+            other => other?,
+        };
+        let part = self.part_of(&route).await?;
+        let is_lost = |queue: &Queue| *queue.topic == subscription.topic && !part.contains(queue);
+        for held in self.stop_pulling(is_lost) {
+            self.release(held, tasks).await;
+        }
+        let missing: Vec<_> = part.into_iter().filter(|queue| self.held(queue).is_none()).collect();
+        let (count, asked) = (missing.len(), Instant::now());
+        let missing = if self.settings.kind.locks() { self.lock_queues(missing).await } else { missing };
+        let mut done = Ok(missing.len() == count);
+        for queue in missing {
+            if let Err(error) = self.take(subscription, queue, asked, tasks).await {
+                done = Err(error);
+            }
+        }
+        done
     }
 
     /// Which queues of a topic are this member's.

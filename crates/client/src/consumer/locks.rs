@@ -9,7 +9,7 @@ use apogee_wire::bodies::{Body, LockBatchRequestBody, LockBatchResponseBody, Mes
 use apogee_wire::codes::request;
 use tokio::time::Instant;
 
-use super::group::Group;
+use super::group::{Group, REST};
 use super::held::{Held, LOCK_COUNTS};
 use crate::{Error, Queue};
 
@@ -20,27 +20,25 @@ impl Group {
     /// Renews the locks of its queues. A lock that another member has now ends a queue: what is worked on means nothing
     /// any more, and the rest is left to that member.
     pub(super) async fn keep_locked(self: Arc<Self>) {
+        let mut rest = RENEW;
         loop {
-            tokio::time::sleep(RENEW).await;
+            tokio::time::sleep(rest).await;
+            rest = RENEW;
             let held = self.all_held();
-            for (_, held) in by_broker(held.iter().map(|held| (&held.queue, held))) {
-                self.renew(&held).await;
+            for (broker, held) in by_broker(held.iter().map(|held| (&held.queue, held))) {
+                if let Err(error) = self.renew(&held).await {
+                    tracing::warn!(group = &*self.name, broker, %error, "locks are not renewed, and end soon");
+                    rest = REST;
+                }
             }
         }
     }
 
     /// Renews locks of one broker.
-    async fn renew(&self, all: &[&Arc<Held>]) {
+    async fn renew(&self, all: &[&Arc<Held>]) -> Result<(), Error> {
         let asked = Instant::now();
         let queues: Vec<_> = all.iter().map(|held| &held.queue).collect();
-        let locked = match self.ask_for(&queues).await {
-            Ok(locked) => locked,
-            Err(error) => {
-                let broker = all.first().map(|held| &*held.queue.broker);
-                tracing::warn!(group = &*self.name, broker, %error, "locks are not renewed, and end soon");
-                return;
-            }
-        };
+        let locked = self.ask_for(&queues).await?;
         for held in all {
             if locked.contains(&held.queue.to_wire()) && held.was_locked_within(2 * LOCK_COUNTS) {
                 self.has_locked(held, asked);
@@ -52,16 +50,21 @@ impl Group {
                 self.changed.notify_one();
             }
         }
+        Ok(())
     }
 
     /// Locks queues; those that it could.
-    pub(super) async fn lock_queues(&self, queues: &[Queue]) -> Result<Vec<Queue>, Error> {
+    pub(super) async fn lock_queues(&self, queues: Vec<Queue>) -> Vec<Queue> {
         let mut locked = Vec::new();
-        for (_, queues) in by_broker(queues.iter().map(|queue| (queue, queue))) {
-            let answer = self.ask_for(&queues).await?;
-            locked.extend(queues.into_iter().filter(|queue| answer.contains(&queue.to_wire())).cloned());
+        for (broker, queues) in by_broker(queues.iter().map(|queue| (queue, queue))) {
+            match self.ask_for(&queues).await {
+                Ok(answer) => {
+                    locked.extend(queues.into_iter().filter(|queue| answer.contains(&queue.to_wire())).cloned());
+                }
+                Err(error) => tracing::warn!(group = &*self.name, broker, %error, "queues are not locked yet"),
+            }
         }
-        Ok(locked)
+        locked
     }
 
     /// Notes that a queue was locked at a moment, where queues are.
