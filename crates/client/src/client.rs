@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apogee_base::clock::{Clock, SystemClock};
+use apogee_message::names;
 use apogee_net::{Dial, Tcp};
 
 use crate::consumer::ConsumerBuilder;
@@ -56,6 +57,7 @@ impl Client {
                 connect_timeout: Duration::from_secs(3),
                 refresh: Duration::from_secs(30),
                 interceptors: Interceptors::default(),
+                namespace: String::new(),
             },
         }
     }
@@ -96,6 +98,11 @@ impl Client {
     /// Looks after the cluster: topics, groups, offsets, clients, messages, brokers and name servers.
     pub fn admin(&self) -> Admin {
         Admin::new(Arc::clone(&self.shared))
+    }
+
+    /// The full name of a topic or group in the client's namespace, as brokers know it.
+    pub fn qualified(&self, name: &str) -> String {
+        names::in_namespace(&self.shared.settings.namespace, name)
     }
 
     /// The id by which brokers know it.
@@ -153,17 +160,39 @@ impl ClientBuilder {
         self
     }
 
+    /// The namespace of all topics and groups: a topic `T` is `ns%T` to brokers. It needs not be written, and
+    /// [`crate::Received::topic`] leaves it out; [`crate::Queue::topic`] and errors have full names. [`Client::admin`] takes and
+    /// tells full names, too: see [`Client::qualified`].
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), apogee_client::Error> {
+    /// use apogee_client::{Client, Message};
+    ///
+    /// let client = Client::builder("127.0.0.1:9876").namespace("test").build()?;
+    /// let sent = client.producer("orders")?.send(Message::new("Orders", "one book")).await?;
+    /// assert_eq!(&*sent.queue.topic, "test%Orders");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.settings.namespace = namespace.into();
+        self
+    }
+
     /// Makes it; see [`Client::new`].
     ///
     /// # Errors
-    /// [`Error::NoNameServer`] when there is no address.
+    /// [`Error::NoNameServer`] when there is no address; when the namespace cannot be one.
     pub fn build(self) -> Result<Client, Error> {
-        let names = self.name_servers.split([';', ',']).map(str::trim).filter(|name| !name.is_empty());
-        let names: Vec<_> = names.map(str::to_owned).collect();
-        if names.is_empty() {
+        let addresses = self.name_servers.split([';', ',']).map(str::trim).filter(|name| !name.is_empty());
+        let addresses: Vec<_> = addresses.map(str::to_owned).collect();
+        if addresses.is_empty() {
             return Err(Error::NoNameServer);
         }
-        Ok(Client { shared: Shared::new(names, self.settings) })
+        if !self.settings.namespace.is_empty() {
+            names::check_namespace(&self.settings.namespace)?;
+        }
+        Ok(Client { shared: Shared::new(addresses, self.settings) })
     }
 }
 

@@ -225,6 +225,8 @@ pub struct Received {
     /// The broker.
     pub store_host: SocketAddr,
     pub(crate) physical_offset: i64,
+    /// Bytes of the topic's name that are the namespace of who receives it.
+    namespace: usize,
     properties: Bytes,
 }
 
@@ -254,6 +256,7 @@ impl Received {
             queue: queue.clone(),
             offset: record.queue_offset,
             physical_offset: record.physical_offset,
+            namespace: 0,
             flag: record.flag,
             reconsume_times: record.reconsume_times,
             born_timestamp: record.born_timestamp,
@@ -278,6 +281,7 @@ impl Received {
             queue,
             offset: -1,
             physical_offset: -1,
+            namespace: 0,
             flag: header.flag,
             reconsume_times: header.reconsume_times.unwrap_or_default(),
             born_timestamp: header.born_timestamp,
@@ -310,12 +314,24 @@ impl Received {
             store_timestamp: 0,
             store_host: host,
             physical_offset: 0,
+            namespace: 0,
             properties: Bytes::new(),
         }
     }
 
     /// The topic that it was sent to; one that comes again is in a queue of its group's retry topic meanwhile.
     pub fn topic(&self) -> &str {
+        &self.full_topic()[self.namespace..]
+    }
+
+    /// Leaves a namespace out of the topic's name, where it is in it.
+    pub(crate) fn hide(&mut self, namespace: &str) {
+        let own = self.full_topic().strip_prefix(namespace).and_then(|rest| rest.strip_prefix('%'));
+        self.namespace = own.filter(|_| !namespace.is_empty()).map_or(0, |_| namespace.len() + 1);
+    }
+
+    /// The topic as brokers know it.
+    pub(crate) fn full_topic(&self) -> &str {
         let retried = self.queue.topic.starts_with(names::RETRY_PREFIX);
         retried.then(|| self.property(property::RETRY_TOPIC)).flatten().unwrap_or(&self.queue.topic)
     }

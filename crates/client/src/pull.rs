@@ -203,7 +203,7 @@ impl Puller {
         let mut messages = Vec::new();
         for read in record::iter(&answer.body) {
             let read = read.map_err(|error| Error::record(&address, error))?;
-            let (message, unreadable) = Received::read(&read, &answer.body, queue);
+            let (message, unreadable) = self.shared.received(&read, &answer.body, queue);
             if self.filter.wants(&message) {
                 messages.push(PulledMessage { message, unreadable });
             }

@@ -5,7 +5,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use apogee_message::names;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -90,9 +89,11 @@ impl ReaderBuilder {
     ///
     /// # Errors
     /// When the topic is not there, or a queue's first offset cannot be found.
-    pub async fn open(self) -> Result<Reader, Error> {
-        names::check_topic(&self.topic)?;
-        names::check_group(&self.group)?;
+    pub async fn open(mut self) -> Result<Reader, Error> {
+        self.topic = self.shared.topic(&self.topic)?;
+        if self.group != TOOLS {
+            self.group = self.shared.group(&self.group)?;
+        }
         let route = self.shared.route(&self.topic).await?;
         if route.readable.is_empty() {
             return Err(Error::NoQueue { topic: self.topic, action: "read from" });

@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use apogee_base::clock::Clock;
-use apogee_message::names::{AUTO_CREATE_TOPIC, reply_topic};
+use apogee_message::names::{self, AUTO_CREATE_TOPIC, reply_topic};
+use apogee_message::record::Record;
 use apogee_net::{Dial, Limits};
 use apogee_wire::bodies::{Body, HeartbeatData, ProducerData, TopicRouteData};
 use apogee_wire::codes::{request, response};
 use apogee_wire::headers::{GetRouteInfoRequestHeader, UnregisterClientRequestHeader};
 use apogee_wire::{Command, Language};
+use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::asked::Asked;
@@ -21,7 +23,7 @@ use crate::interceptor::Interceptors;
 use crate::peers::{Peers, accepted, refused};
 use crate::producer::{Replies, Sending};
 use crate::route::Route;
-use crate::{Error, Queue};
+use crate::{Error, Queue, Received};
 
 /// Queues that a topic gets when it is created by the first message sent to it, at most (upstream
 /// `defaultTopicQueueNums`).
@@ -36,6 +38,8 @@ pub(crate) struct Settings {
     pub connect_timeout: Duration,
     pub refresh: Duration,
     pub interceptors: Interceptors,
+    /// Of topics and groups; may be empty.
+    pub namespace: String,
 }
 
 pub(crate) struct Shared {
@@ -101,6 +105,27 @@ impl Shared {
 
     pub fn now_ms(&self) -> i64 {
         self.settings.clock.now_ms()
+    }
+
+    /// A topic's name in the client's namespace.
+    pub fn topic(&self, name: &str) -> Result<String, Error> {
+        let topic = names::in_namespace(&self.settings.namespace, name);
+        names::check_topic(&topic)?;
+        Ok(topic)
+    }
+
+    /// A group's name in the client's namespace.
+    pub fn group(&self, name: &str) -> Result<String, Error> {
+        let group = names::in_namespace(&self.settings.namespace, name);
+        names::check_group(&group)?;
+        Ok(group)
+    }
+
+    /// Reads a message for somebody in the client's namespace, see [`Received::read`].
+    pub fn received(&self, record: &Record<'_>, whole: &Bytes, queue: &Queue) -> (Received, Option<Error>) {
+        let (mut message, unreadable) = Received::read(record, whole, queue);
+        message.hide(&self.settings.namespace);
+        (message, unreadable)
     }
 
     /// The route of a topic, as last heard.

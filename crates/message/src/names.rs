@@ -163,6 +163,18 @@ pub fn reply_topic(cluster: &str) -> String {
     format!("{cluster}_REPLY_TOPIC")
 }
 
+/// A name in a namespace, which is written before it: `ns%T`, and in a retry or dead-letter topic before the group's
+/// (upstream `NamespaceUtil`). Names of the system are in none.
+pub fn in_namespace(namespace: &str, name: &str) -> String {
+    let prefix = [RETRY_PREFIX, DLQ_PREFIX].into_iter().find(|prefix| name.starts_with(prefix)).unwrap_or_default();
+    let own = &name[prefix.len()..];
+    let is_in = own.strip_prefix(namespace).is_some_and(|rest| rest.starts_with('%'));
+    if namespace.is_empty() || name.is_empty() || is_in || is_system_topic(name) || is_system_group(name) {
+        return name.to_owned();
+    }
+    format!("{prefix}{namespace}%{own}")
+}
+
 /// Why a name is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
@@ -204,6 +216,15 @@ pub fn check_topic(topic: &str) -> Result<(), NameError> {
     check("topic", topic, if of_group { MAX_RETRY_TOPIC } else { MAX_TOPIC })
 }
 
+/// Checks a namespace.
+pub fn check_namespace(namespace: &str) -> Result<(), NameError> {
+    check("namespace", namespace, MAX_TOPIC)?;
+    match namespace.contains('%') {
+        false => Ok(()),
+        true => Err(NameError::Character { kind: "namespace", name: namespace.to_owned(), character: '%' }),
+    }
+}
+
 /// Checks a group's name.
 pub fn check_group(group: &str) -> Result<(), NameError> {
     check("group", group, MAX_GROUP)
@@ -237,6 +258,29 @@ mod tests {
         let error = check_topic("a/b").unwrap_err().to_string();
         assert_eq!(error, "the topic name `a/b` contains '/'; allowed are letters, digits and %|_-");
         assert!(check_group(&"g".repeat(121)).is_err());
+    }
+
+    #[test]
+    fn names_in_a_namespace_are_those_of_upstream() {
+        // NamespaceUtil.wrapNamespace of 5.5.0.
+        let cases = [
+            ("T", "ns%T"),
+            ("ns%T", "ns%T"),
+            ("nsT", "ns%nsT"),
+            ("%RETRY%G", "%RETRY%ns%G"),
+            ("%DLQ%ns%G", "%DLQ%ns%G"),
+            ("other%T", "ns%other%T"),
+            ("RMQ_SYS_TRACE_TOPIC", "RMQ_SYS_TRACE_TOPIC"),
+            ("CID_RMQ_SYS_TRANS", "CID_RMQ_SYS_TRANS"),
+            ("", ""),
+        ];
+        for (name, full) in cases {
+            assert_eq!(in_namespace("ns", name), full);
+            assert_eq!(in_namespace("", name), name);
+        }
+        assert!(
+            check_namespace("a%b").is_err() && check_namespace("").is_err() && check_namespace("MQ_INST_1").is_ok()
+        );
     }
 
     #[test]

@@ -70,7 +70,7 @@ impl Group {
             group: &self.name,
             delay_level,
             origin_msg_id: Some(&message.message_id()),
-            origin_topic: Some(message.topic()),
+            origin_topic: Some(message.full_topic()),
             unit_mode: Some(false),
             max_reconsume_times: Some(self.max_reconsume_times()),
             rpc: RpcFields { broker_name: Some(&message.queue.broker), ..RpcFields::default() },

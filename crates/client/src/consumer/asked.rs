@@ -19,8 +19,8 @@ use tokio::time::Instant;
 
 use super::group::Group;
 use super::held::{Held, Order};
+use crate::Queue;
 use crate::shared::Shared;
-use crate::{Queue, Received};
 
 /// How long a message may wait for somebody to take it, and be worked on: brokers wait for less.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -99,7 +99,7 @@ fn consume_directly(shared: &Arc<Shared>, conn: &Arc<Conn>, request: &Command) -
     let record = record::iter(&request.body).next().ok_or_else(|| Refused("there is no message".to_owned()))?;
     let record = record.map_err(|error| Refused(error.to_string()))?;
     let queue = Queue::new(record.topic, &header.broker_name.unwrap_or_default().into(), record.queue_id);
-    let (message, unreadable) = Received::read(&record, &request.body, &queue);
+    let (message, unreadable) = shared.received(&record, &request.body, &queue);
     if let Some(error) = unreadable {
         return Err(Refused(error.to_string()));
     }

@@ -5,8 +5,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use apogee_message::names;
-
 use super::Consumer;
 use super::balance::Balance;
 use super::group::{Group, Kind, Settings, Subscription};
@@ -169,12 +167,12 @@ impl ConsumerBuilder {
     /// When a name is none, there is no subscription, a topic is not there, or the file of a broadcasting consumer's
     /// offsets cannot be read or is used by another.
     pub async fn join(mut self) -> Result<Consumer, Error> {
-        names::check_group(&self.group)?;
+        self.group = self.shared.group(&self.group)?;
         if self.subscriptions.is_empty() {
             return Err(Error::NoSubscription(self.group));
         }
-        for (topic, _) in &self.subscriptions {
-            names::check_topic(topic)?;
+        for (topic, _) in &mut self.subscriptions {
+            *topic = self.shared.topic(topic)?;
             self.shared.route(topic).await?;
         }
         let offsets = match self.folder {

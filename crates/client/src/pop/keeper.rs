@@ -69,7 +69,7 @@ pub(super) struct Held {
 impl Held {
     pub fn new(message: &Received, receipt: Receipt, invisible_time: Duration, place: OwnedSemaphorePermit) -> Self {
         Self {
-            topic: message.topic().into(),
+            topic: message.full_topic().into(),
             receipt,
             due: Instant::now() + invisible_time,
             physical_offset: message.physical_offset,

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use apogee_message::names;
 use apogee_message::tag::java_hash;
 use apogee_wire::Command;
 use apogee_wire::bodies::{Body, CheckClientRequestBody, SubscriptionData};
@@ -216,12 +215,14 @@ impl PopConsumerBuilder {
     /// When a name is none, there is no subscription, a topic is not there, or its broker does not offer POP or cannot
     /// filter so.
     pub async fn open(mut self) -> Result<PopConsumer, Error> {
-        names::check_group(&self.group)?;
+        self.group = self.shared.group(&self.group)?;
         if self.subscriptions.is_empty() {
             return Err(Error::NoSubscription(self.group));
         }
+        for (topic, _) in &mut self.subscriptions {
+            *topic = self.shared.topic(topic)?;
+        }
         for (topic, filter) in &self.subscriptions {
-            names::check_topic(topic)?;
             self.check(topic, filter).await?;
         }
         if self.settings.in_order {

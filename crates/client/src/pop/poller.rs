@@ -19,7 +19,7 @@ use crate::peers::refused;
 use crate::pull::{Filter, PulledMessage};
 use crate::route::MASTER;
 use crate::shared::Shared;
-use crate::{Error, Queue, Received};
+use crate::{Error, Queue};
 
 /// How long a broker may wait for messages.
 const WAIT: Duration = Duration::from_secs(15);
@@ -143,7 +143,7 @@ impl Popping {
         for read in record::iter(&answer.body) {
             let read = read.map_err(|error| Error::record(&address, error))?;
             let queue = Queue::new(read.topic, &queue.broker, read.queue_id);
-            let (mut message, unreadable) = Received::read(&read, &answer.body, &queue);
+            let (mut message, unreadable) = self.shared.received(&read, &answer.body, &queue);
             let Some(receipt) = popped.receipt(&message) else {
                 // It cannot be settled: it comes again.
                 tracing::warn!(%queue, offset = message.offset, "a broker delivered a message and did not say how");

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use apogee_message::batch::{self, BatchMessage};
-use apogee_message::names::{self, RETRY_PREFIX, property};
+use apogee_message::names::{RETRY_PREFIX, property};
 use apogee_wire::codes::response;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
@@ -147,9 +147,8 @@ impl Sending {
             sends.watch(message, &message_id, kept);
             return self.deliver(&outgoing?, queue).await;
         }
-        let topic = message.topic().to_owned();
-        names::check_topic(&topic)?;
-        let encoded = encode_member(&message, &topic, &message_id);
+        let topic = self.shared.topic(message.topic())?;
+        let encoded = encode_member(&message, message.topic(), &message_id);
         let key = message.get(property::SHARDING_KEY).map(str::to_owned);
         sends.watch(message, &message_id, kept);
         let encoded = encoded?;

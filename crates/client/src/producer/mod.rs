@@ -6,7 +6,6 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use apogee_message::compression::Compression;
-use apogee_message::names;
 use tokio::sync::Semaphore;
 
 mod choice;
@@ -186,7 +185,7 @@ impl ProducerBuilder {
         if let Some(collect) = &mut self.settings.collect {
             collect.bytes = collect.bytes.min(self.settings.max_size);
         }
-        names::check_group(&self.group)?;
+        self.group = self.shared.group(&self.group)?;
         let room = Arc::new(Semaphore::new(self.settings.max_pending_bytes as usize));
         let hooks = Hooks::new(&self.shared.id, &self.group, self.interceptors);
         let sending = Sending {
@@ -288,8 +287,8 @@ impl Producer {
     /// # Errors
     /// When no name server answers, or there is no such topic.
     pub async fn queues(&self, topic: &str) -> Result<Vec<Queue>, Error> {
-        names::check_topic(topic)?;
-        Ok(self.sending.shared.route_to_send(topic).await?.writable.clone())
+        let topic = self.sending.shared.topic(topic)?;
+        Ok(self.sending.shared.route_to_send(&topic).await?.writable.clone())
     }
 
     /// The group.

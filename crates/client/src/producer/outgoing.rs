@@ -1,7 +1,7 @@
 //! Messages as they travel.
 
 use apogee_message::batch::{self, BatchMessage};
-use apogee_message::names::{self, AUTO_CREATE_TOPIC, property};
+use apogee_message::names::{AUTO_CREATE_TOPIC, property};
 use apogee_wire::Command;
 use apogee_wire::codes::request;
 use apogee_wire::headers::{RpcFields, SendMessageRequestHeader};
@@ -53,27 +53,28 @@ impl Sending {
     }
 
     pub(super) fn encode(&self, message: &Message, message_id: &str, born_timestamp: i64) -> Result<Outgoing, Error> {
-        let topic = message.topic();
-        names::check_topic(topic)?;
-        self.check_size(topic, message.body().len())?;
+        // Replies go to a topic of the system, whatever the namespace.
+        let is_reply = message.is_reply();
+        let topic = if is_reply { message.topic().to_owned() } else { self.shared.topic(message.topic())? };
+        self.check_size(&topic, message.body().len())?;
         let own = [(property::UNIQ_KEY, message_id), (property::WAIT, "true")];
-        let properties = text(topic, message.properties_text(&own)?)?;
+        let properties = text(&topic, message.properties_text(&own)?)?;
         let (mut body, mut sys_flag) = (message.body().clone(), 0);
         if body.len() >= self.settings.compress_from && !self.hooks.has_codecs() {
             let compression = self.settings.compression;
-            let shorter = compression.compress(&body).map_err(|error| Error::message(topic, error.to_string()))?;
+            let shorter = compression.compress(&body).map_err(|error| Error::message(&topic, error.to_string()))?;
             if shorter.len() < body.len() {
                 (body, sys_flag) = (shorter.into(), compression.flag());
             }
         }
         Ok(Outgoing {
-            topic: topic.to_owned(),
+            topic,
             body,
             properties,
             flag: message.user_flag(),
             sys_flag,
             born_timestamp,
-            kind: if message.is_reply() { Kind::Reply } else { Kind::Single },
+            kind: if is_reply { Kind::Reply } else { Kind::Single },
             message_id: message_id.to_owned(),
             sharding_key: message.get(property::SHARDING_KEY).map(str::to_owned),
         })
@@ -84,7 +85,7 @@ impl Sending {
         let Some(topic) = messages.first().map(|message| message.topic().to_owned()) else {
             return Err(Error::message("", "a batch without messages"));
         };
-        names::check_topic(&topic)?;
+        let full_topic = self.shared.topic(&topic)?;
         let born_timestamp = self.shared.now_ms();
         let (mut body, mut ids) = (Vec::new(), Vec::new());
         for mut message in messages {
@@ -97,7 +98,7 @@ impl Sending {
         }
         self.check_size(&topic, body.len())?;
         Ok(Outgoing {
-            topic,
+            topic: full_topic,
             body: body.into(),
             properties: String::new(),
             flag: 0,

@@ -66,7 +66,7 @@ impl Producer {
         let (_waiting, reply) = shared.replies.wait(id);
         let sent = async {
             // Whichever broker the reply comes through must know the way to this client.
-            shared.introduce(&topic).await?;
+            shared.introduce(&shared.topic(&topic)?).await?;
             self.send(message).await
         };
         let sent = tokio::time::timeout_at(deadline, sent).await;

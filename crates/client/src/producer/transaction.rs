@@ -52,7 +52,7 @@ impl ProducerBuilder {
 }
 
 pub(super) async fn begin(sending: &Arc<Sending>, message: Message) -> Result<Transaction, Error> {
-    let topic = message.topic().to_owned();
+    let topic = sending.shared.topic(message.topic())?;
     if message.is_delayed() {
         return Err(Error::message(&topic, "a message of a transaction cannot be delayed"));
     }
@@ -166,7 +166,7 @@ async fn decide(shared: &Arc<Shared>, conn: &Arc<Conn>, request: &Command) -> Re
     let record = Record::read(&request.body).map_err(|error| Error::record(&peer, error))?;
     let real = record.property(property::REAL_TOPIC).unwrap_or(record.topic);
     let queue = Queue::new(real, &peer.as_str().into(), record.queue_id);
-    let (mut message, unreadable) = Received::read(&record, &request.body, &queue);
+    let (mut message, unreadable) = shared.received(&record, &request.body, &queue);
     if let Some(error) = unreadable {
         return Err(error);
     }
@@ -180,7 +180,7 @@ async fn decide(shared: &Arc<Shared>, conn: &Arc<Conn>, request: &Command) -> Re
         tracing::warn!(peer, group, "a broker asks about a transaction, and no producer of the group has a check");
         return Ok(());
     };
-    let (topic, message_id) = (message.topic().to_owned(), message.message_id().into_owned());
+    let (topic, message_id) = (message.full_topic().to_owned(), message.message_id().into_owned());
     let asked = tokio::task::spawn_blocking(move || catch_unwind(AssertUnwindSafe(|| check(&message))));
     let decision = match asked.await {
         Ok(Ok(decision)) => decision,

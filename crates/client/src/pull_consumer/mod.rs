@@ -4,8 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use apogee_message::names;
-
 use crate::interceptor::{Hooks, Interceptor, Interceptors};
 use crate::offsets;
 use crate::pull::{Filter, From, PulledMessage, Puller, Wait};
@@ -166,12 +164,12 @@ impl PullConsumerBuilder {
     /// # Errors
     /// When the group's name is none, or the client was closed.
     pub fn build(self) -> Result<PullConsumer, Error> {
-        names::check_group(&self.group)?;
+        let group = self.shared.group(&self.group)?;
         self.shared.check_open()?;
-        let hooks = Hooks::new(&self.shared.id, &self.group, self.interceptors);
+        let hooks = Hooks::new(&self.shared.id, &group, self.interceptors);
         Ok(PullConsumer {
             hooks,
-            puller: Puller { shared: self.shared, group: self.group.into(), filter: self.filter },
+            puller: Puller { shared: self.shared, group: group.into(), filter: self.filter },
             from: self.from,
             assignment: Arc::new(Assignment::new(self.bounds)),
             commit_every: self.commit_every,
@@ -186,8 +184,8 @@ impl PullConsumer {
     /// # Errors
     /// When the topic is not there.
     pub async fn queues(&self, topic: &str) -> Result<Vec<Queue>, Error> {
-        names::check_topic(topic)?;
-        Ok(self.puller.shared.route(topic).await?.readable.clone())
+        let topic = self.puller.shared.topic(topic)?;
+        Ok(self.puller.shared.route(&topic).await?.readable.clone())
     }
 
     /// Consumes these queues from now on, and no others. Those that it had already go on where they are; a new one
