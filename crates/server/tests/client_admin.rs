@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use apogee_client::admin::{
-    ConsumeType, Counter, GroupConfig, MessageModel, Permission, Query, RetryDelays, TopicConfig,
+    ConsumeType, Counter, GroupConfig, MessageModel, Outcome, Permission, Query, RetryDelays, TopicConfig, TrackState,
 };
 use apogee_client::{Admin, Client, Error, From, Message, Producer, Queue};
 use common::Server;
@@ -262,4 +262,109 @@ async fn name_servers_keep_values_and_take_permissions() {
     assert_eq!(admin.route("T").await.expect("there").brokers[0].permission, Permission::READ);
     admin.add_write_permission(&broker).await.expect("given back");
     assert_eq!(admin.route("T").await.expect("there").brokers[0].permission, Permission::READ_WRITE);
+}
+
+#[tokio::test]
+async fn a_message_is_tracked_and_sent_again() {
+    let server = Server::start(&["messageDelayLevel=1s 1s 1s"]);
+    let client = client(&server);
+    let admin = client.admin();
+    let queue = one_queue(&admin, "T").await;
+    let producer = client.producer("P").expect("a producer");
+    for tag in ["wanted", "unwanted", "wanted"] {
+        let message = Message::new("T", tag).tag(tag).key("k").property("region", "eu").flag(7);
+        producer.send(message).await.expect("sent");
+    }
+    let consumer = client.consumer("G").subscribe_tags("T", "wanted").from_first().max_reconsume_times(0);
+    let mut consumer = consumer.commit_every(Duration::from_millis(50)).join().await.expect("joined");
+    let delivery = tokio::time::timeout(PATIENCE, consumer.next()).await.expect("in time").expect("not closed");
+    // To the dead letters.
+    delivery.retry();
+    let third = tokio::time::timeout(PATIENCE, consumer.next()).await.expect("in time").expect("not closed");
+    assert_eq!(third.offset, 2);
+    let mut states = Vec::new();
+    tokio::time::timeout(PATIENCE, async {
+        while states != [TrackState::Consumed, TrackState::Filtered, TrackState::Waiting] {
+            states.clear();
+            for offset in 0..3 {
+                let message = admin.message_at(&queue, offset).await.expect("asked").expect("there");
+                let tracks = admin.track(&message).await.expect("asked");
+                let of_group = tracks.iter().find(|track| track.group == "G").expect("it consumes the topic");
+                assert!(of_group.is_online);
+                states.push(of_group.state);
+            }
+        }
+    })
+    .await
+    .expect("committed");
+    third.ack();
+    consumer.close(PATIENCE).await.expect("left");
+    let dead = Queue { topic: "%DLQ%G".into(), ..queue.clone() };
+    let dead = async {
+        loop {
+            match admin.message_at(&dead, 0).await {
+                Ok(Some(message)) => return message,
+                _ => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+    };
+    let dead = tokio::time::timeout(PATIENCE, dead).await.expect("it died");
+    let sent = admin.send_again(&dead).await.expect("sent");
+    let again = admin.message_at(&queue, 3).await.expect("asked").expect("there");
+    assert_eq!(again.message_id(), sent.message_id);
+    assert_ne!(again.message_id(), dead.message_id());
+    assert_eq!(
+        (&again.body[..], again.tag(), again.flag, again.reconsume_times),
+        (&b"wanted"[..], Some("wanted"), 7, 0)
+    );
+    assert_eq!((again.keys().next(), again.property("region")), (Some("k"), Some("eu")));
+    assert_eq!(again.property("RETRY_TOPIC"), None);
+}
+
+#[tokio::test]
+async fn members_tell_of_themselves_and_do_what_they_are_told() {
+    let server = Server::start(&[]);
+    let client = client(&server);
+    let admin = client.admin();
+    let queue = one_queue(&admin, "T").await;
+    let _producer = send(&client, &queue, 10).await;
+    let mut consumer = client.consumer("G").subscribe("T").from_first().join().await.expect("joined");
+    let (sender, mut handled) = tokio::sync::mpsc::unbounded_channel();
+    let works = tokio::spawn(async move {
+        consumer
+            .run(1, |message| {
+                let sender = sender.clone();
+                async move {
+                    let _ = sender.send(message.offset);
+                    if &message.body[..] == b"9" { Err("not this one") } else { Ok(()) }
+                }
+            })
+            .await;
+    });
+    let mut offsets = BTreeSet::new();
+    while offsets.len() < 10 {
+        offsets.extend(tokio::time::timeout(PATIENCE, handled.recv()).await.expect("in time"));
+    }
+    let state = admin.member_state("G", client.id(), false).await.expect("it answers");
+    let of_queue = state.queues.iter().find(|one| one.queue == queue).expect("its queue");
+    assert!(!of_queue.dropped && of_queue.last_consumed.is_some(), "{of_queue:?}");
+    assert!(state.subscriptions.iter().any(|subscription| subscription.topic == "T"), "{state:?}");
+    assert!(!state.settings.is_empty());
+    let offsets = admin.member_offsets("G", "T").await.expect("it answers");
+    assert_eq!(offsets[client.id()].iter().find(|one| one.queue == queue).map(|one| one.offset), Some(10));
+    // One more time.
+    let message = admin.message_at(&queue, 5).await.expect("asked").expect("there");
+    let consumed = admin.consume_directly("G", client.id(), &message).await.expect("it answers");
+    assert_eq!(consumed.outcome, Some(Outcome::Success), "{consumed:?}");
+    assert_eq!(tokio::time::timeout(PATIENCE, handled.recv()).await.expect("in time"), Some(5));
+    let message = admin.message_at(&queue, 9).await.expect("asked").expect("there");
+    let consumed = admin.consume_directly("G", client.id(), &message).await.expect("it answers");
+    assert_ne!(consumed.outcome, Some(Outcome::Success), "{consumed:?}");
+    for error in [
+        admin.member_state("G", "nobody", false).await.expect_err("not there").to_string(),
+        admin.consume_directly("G", "nobody", &message).await.expect_err("not there").to_string(),
+    ] {
+        assert!(error.contains("nobody"), "{error}");
+    }
+    works.abort();
 }

@@ -15,13 +15,63 @@ use bytes::Bytes;
 
 use super::{Admin, milliseconds};
 use crate::peers::{accepted, refused};
+use crate::producer::ProducerBuilder;
 use crate::route::MASTER;
-use crate::{Error, Queue, Received};
+use crate::{Codecs, Error, Message, Queue, Received, Sent};
 
 /// Bit of a pull's system flag (upstream `PullSysFlag`): it brings its subscription.
 const WITH_SUBSCRIPTION: i32 = 1 << 2;
 /// Group of tools that read: every broker knows it.
 const TOOLS: &str = "TOOLS_CONSUMER";
+/// Group of tools that send.
+const SENDERS: &str = "TOOLS_PRODUCER";
+/// Properties that a message got on its way, or that say when it is to come.
+const OF_ITS_WAY: &[&str] = &[
+    property::UNIQ_KEY,
+    property::WAIT,
+    property::CRC32,
+    property::DELAY,
+    property::RETRY_TOPIC,
+    property::ORIGIN_GROUP,
+    property::ORIGIN_MESSAGE_ID,
+    property::RECONSUME_TIME,
+    property::MAX_RECONSUME_TIMES,
+    property::REAL_TOPIC,
+    property::REAL_QUEUE_ID,
+    property::TRANSACTION_PREPARED,
+    property::PRODUCER_GROUP,
+    property::TRANSACTION_ID,
+    property::TRANSACTION_CHECK_TIMES,
+    property::TRANSACTION_PREPARED_QUEUE_OFFSET,
+    property::CHECK_IMMUNITY_TIME_IN_SECONDS,
+    property::REPLY_TO_CLIENT,
+    property::PUSH_REPLY_TIME,
+    property::MSG_REGION,
+    property::TRACE_ON,
+    property::CLUSTER,
+    property::POP_CK,
+    property::DLQ_ORIGIN_TOPIC,
+    property::DLQ_ORIGIN_MESSAGE_ID,
+    property::TIMER_DELAY_SEC,
+    property::TIMER_DELAY_MS,
+    property::TIMER_DELIVER_MS,
+    property::TIMER_OUT_MS,
+    property::TIMER_ROLL_TIMES,
+    property::TIMER_DEL_UNIQKEY,
+    property::TIMER_DELAY_LEVEL,
+    "MIN_OFFSET",
+    "MAX_OFFSET",
+    "CONSUME_START_TIME",
+    "TIMER_ENQUEUE_MS",
+    "TIMER_DEQUEUE_MS",
+    "TIMER_ROLL_LABEL",
+    "1ST_POP_TIME",
+    "INNER_NUM",
+    "CORRELATION_ID",
+    "ARRIVE_TIME",
+    "TTL",
+    "__BORNHOST",
+];
 /// Messages that one broker is asked for, unless the query says otherwise.
 const MOST: u32 = 64;
 
@@ -194,6 +244,33 @@ impl Admin {
             }
         }
         Ok(None)
+    }
+
+    /// Sends a message again, as a new one: without its delay and what else it got on its way. A message that was
+    /// consumed without success, a dead letter, too, goes to the topic that it was sent to first.
+    ///
+    /// ```no_run
+    /// # async fn example(admin: apogee_client::Admin) -> Result<(), apogee_client::Error> {
+    /// let message = admin.message("7F00000100002A9F0000000000000000").await?;
+    /// println!("it is {} now", admin.send_again(&message).await?.message_id);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`crate::Producer::send`] has them.
+    pub async fn send_again(&self, message: &Received) -> Result<Sent, Error> {
+        let died = message.queue.topic.starts_with(names::DLQ_PREFIX);
+        let origin =
+            || message.property(property::DLQ_ORIGIN_TOPIC).or_else(|| message.property(property::RETRY_TOPIC));
+        let topic = died.then(origin).flatten().unwrap_or_else(|| message.topic());
+        let mut again = Message::new(topic, message.body.clone()).flag(message.flag);
+        for (name, value) in message.properties().filter(|(name, _)| !OF_ITS_WAY.contains(name)) {
+            again.set(name, value);
+        }
+        // Its body went through the codecs that its properties name already.
+        let producer = ProducerBuilder::new(self.shared.clone(), SENDERS.to_owned()).codecs(Codecs::default());
+        producer.build()?.send(again).await
     }
 
     /// Has the producer of a half message asked again whether it is to be committed. The message is named by the id of

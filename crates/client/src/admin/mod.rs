@@ -31,6 +31,7 @@ mod offset;
 mod page;
 mod route;
 mod topic;
+mod track;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -56,6 +57,7 @@ pub use message::Query;
 pub use offset::{CommittedOffset, GroupProgress, QueueOffset, QueueProgress, QueueTimes};
 pub use route::{QueueRange, TopicBroker, TopicRoute, TopicStats};
 pub use topic::{Permission, TopicConfig};
+pub use track::{Track, TrackState};
 
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
