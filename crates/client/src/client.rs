@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use apogee_base::clock::{Clock, SystemClock};
 use apogee_message::names;
+#[cfg(feature = "tls")]
+use apogee_net::Tls;
 use apogee_net::{Dial, Tcp};
 
 use crate::consumer::ConsumerBuilder;
@@ -31,6 +33,8 @@ pub struct Client {
 pub struct ClientBuilder {
     name_servers: String,
     settings: Settings,
+    #[cfg(feature = "tls")]
+    tls: Option<Tls>,
 }
 
 impl Client {
@@ -59,6 +63,8 @@ impl Client {
                 interceptors: Interceptors::default(),
                 namespace: String::new(),
             },
+            #[cfg(feature = "tls")]
+            tls: None,
         }
     }
 
@@ -141,6 +147,22 @@ impl ClientBuilder {
         self
     }
 
+    /// Secures all connections, those to name servers and those to brokers.
+    ///
+    /// ```no_run
+    /// # fn example() -> Result<(), apogee_client::Error> {
+    /// use apogee_client::{Client, Tls};
+    ///
+    /// let client = Client::builder("ns.example:9876").tls(Tls::new().roots("ca.pem")).build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
     /// How often routes are asked for anew, and heartbeats are sent (30 s). Brokers forget a client after 120 s.
     pub fn refresh(mut self, every: Duration) -> Self {
         self.settings.refresh = every;
@@ -182,8 +204,10 @@ impl ClientBuilder {
     /// Makes it; see [`Client::new`].
     ///
     /// # Errors
-    /// [`Error::NoNameServer`] when there is no address; when the namespace cannot be one.
-    pub fn build(self) -> Result<Client, Error> {
+    /// [`Error::NoNameServer`] when there is no address, [`Error::Tls`] when a file for TLS cannot be used; when the
+    /// namespace cannot be one.
+    #[cfg_attr(not(feature = "tls"), allow(unused_mut))]
+    pub fn build(mut self) -> Result<Client, Error> {
         let addresses = self.name_servers.split([';', ',']).map(str::trim).filter(|name| !name.is_empty());
         let addresses: Vec<_> = addresses.map(str::to_owned).collect();
         if addresses.is_empty() {
@@ -191,6 +215,10 @@ impl ClientBuilder {
         }
         if !self.settings.namespace.is_empty() {
             names::check_namespace(&self.settings.namespace)?;
+        }
+        #[cfg(feature = "tls")]
+        if let Some(tls) = self.tls {
+            self.settings.dial = Arc::new(tls.over(self.settings.dial)?);
         }
         Ok(Client { shared: Shared::new(addresses, self.settings) })
     }

@@ -37,6 +37,10 @@ pub enum Error {
     /// The broker of a queue has no master, or is not there at all.
     #[error("broker {0} has no master now")]
     NoMaster(String),
+    /// Connections cannot be secured.
+    #[cfg(feature = "tls")]
+    #[error(transparent)]
+    Tls(#[from] apogee_net::TlsError),
     /// A peer could not be reached.
     #[error(transparent)]
     Connect(#[from] ConnectError),

@@ -45,6 +45,8 @@ mod shared;
 pub use admin::Admin;
 pub use apogee_base::clock::Clock;
 pub use apogee_net::{Dial, Dialled, Dialling, Stream, Tcp};
+#[cfg(feature = "tls")]
+pub use apogee_net::{Tls, TlsError};
 pub use client::{Client, ClientBuilder};
 pub use codec::{Checksum, Codec, CodecContext, CodecError, Codecs, Compression, Encoded};
 #[cfg(feature = "encryption")]

@@ -223,7 +223,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<'_, S> {
                 continue;
             }
             if self.sending.is_empty() {
-                return Poll::Ready(Ok(()));
+                // What secures a stream may hold something that the kernel did not take.
+                return Pin::new(&mut self.stream).poll_flush(context);
             }
             let mut pieces = [IoSlice::new(&[]); PIECES];
             let count = self.sending.len().min(PIECES);

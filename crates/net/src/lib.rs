@@ -19,11 +19,15 @@ mod driver;
 mod outbound;
 mod server;
 mod spare;
+#[cfg(feature = "tls")]
+mod tls;
 mod workers;
 
 pub use conn::{CallError, Conn, ConnectError, connect, open};
 pub use dial::{Dial, Dialled, Dialling, Stream, Tcp};
 pub use server::{BindError, Server};
+#[cfg(feature = "tls")]
+pub use tls::{Tls, TlsError};
 pub use workers::Workers;
 
 /// What is behind a connection: it gets the requests, and answers through the [`Conn`].
