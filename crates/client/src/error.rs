@@ -158,6 +158,9 @@ pub enum Error {
     /// An administrator asks for what cannot be asked for.
     #[error("{0}")]
     Argument(String),
+    /// The threads of a client for programs without asynchronous code cannot be started.
+    #[error("the threads of the client cannot be started: {0}")]
+    Threads(#[source] std::io::Error),
     /// The client was closed.
     #[error("the client is closed")]
     Closed,

@@ -21,10 +21,11 @@
 //! # }
 //! ```
 //!
-//! Everything runs on the tokio runtime that the client was made on.
+//! Everything runs on the tokio runtime that the client was made on; for programs without one there is [`blocking`].
 
 pub mod admin;
 mod asked;
+pub mod blocking;
 mod client;
 mod codec;
 mod consumer;
