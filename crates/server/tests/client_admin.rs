@@ -3,13 +3,15 @@
 mod common;
 
 use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command as Process, Stdio};
 use std::time::{Duration, SystemTime};
 
 use apogee_client::admin::{
     ConsumeType, Counter, GroupConfig, MessageModel, Outcome, Permission, Query, RetryDelays, TopicConfig, TrackState,
 };
 use apogee_client::{Admin, Client, Error, From, Message, Producer, Queue};
-use common::Server;
+use common::{Server, binary};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -367,4 +369,93 @@ async fn members_tell_of_themselves_and_do_what_they_are_told() {
         assert!(error.contains("nobody"), "{error}");
     }
     works.abort();
+}
+
+/// A second broker of a server's cluster, killed when dropped.
+struct Second {
+    child: Child,
+    _folder: tempfile::TempDir,
+}
+
+impl Second {
+    fn start(server: &Server) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = format!("storePathRootDir={}", folder.path().display());
+        let mut process = Process::new(binary());
+        process.args(["broker", "-n", &server.namesrv.to_string()]);
+        for setting in ["listenPort=0", "brokerIP1=127.0.0.1", "bindAddress=127.0.0.1", "brokerName=second", &store] {
+            process.args(["--set", setting]);
+        }
+        let mut child = process.env("APOGEE_LOG", "error").stdout(Stdio::piped()).spawn().expect("it starts");
+        let mut ready = String::new();
+        BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut ready).expect("a line");
+        assert!(ready.contains("(second)"), "{ready}");
+        Self { child, _folder: folder }
+    }
+}
+
+impl Drop for Second {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test]
+async fn what_several_brokers_have_comes_together() {
+    let server = Server::start(&[]);
+    let second = Second::start(&server);
+    let client = client(&server);
+    let admin = client.admin();
+    let brokers = admin.brokers().await.expect("asked");
+    assert_eq!(brokers.len(), 2, "{brokers:?}");
+    let other = brokers.iter().find(|broker| broker.name == "second").expect("it is there").address.clone();
+    admin.put_topic(&TopicConfig::new("T", 1)).await.expect("created");
+    admin.broker(&*other).put_topic(&TopicConfig::new("T", 2)).await.expect("changed");
+    let configs = admin.topic_configs("T").await.expect("asked");
+    assert_eq!(configs.len(), 2, "{configs:?}");
+    for config in &configs {
+        assert_eq!(config.write_queues, if config.address == other { 2 } else { 1 });
+    }
+    admin.put_group(&GroupConfig::new("G")).await.expect("created");
+    let queues: Vec<_> = admin.topic_stats("T").await.expect("there").queues;
+    assert_eq!(queues.len(), 3, "{queues:?}");
+    let mut producers = Vec::new();
+    for range in &queues {
+        producers.push(send(&client, &range.queue, 4).await);
+    }
+    assert_eq!(admin.topic_stats("T").await.expect("there").messages(), 12);
+    let of_second = admin.broker(&*other).topic_stats("T").await.expect("there");
+    assert_eq!(of_second.messages(), 8);
+    let mut consumer = client.consumer("G").subscribe("T").from_first().join().await.expect("joined");
+    let members = admin.members("G").await.expect("asked");
+    assert_eq!(members.clients.iter().map(|member| &*member.id).collect::<Vec<_>>(), [client.id()]);
+    for _ in 0..12 {
+        let delivery = tokio::time::timeout(PATIENCE, consumer.next()).await.expect("in time").expect("not closed");
+        delivery.ack();
+    }
+    consumer.close(PATIENCE).await.expect("left");
+    let progress = admin.progress("G", Some("T")).await.expect("asked");
+    assert_eq!((progress.queues.len(), progress.lag()), (3, 0), "{progress:?}");
+    let moved = admin.reset("G", "T", From::First).await.expect("moved");
+    assert_eq!(moved.iter().map(|moved| moved.offset).collect::<Vec<_>>(), [0, 0, 0]);
+    assert_eq!(admin.progress("G", None).await.expect("asked").lag(), 12);
+    let by_key = Query::key("T", "2");
+    let found = async {
+        while admin.find(&by_key).await.expect("asked").len() < 3 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, found).await.expect("indexed");
+    // One that goes is not asked any more.
+    drop(second);
+    let gone = async {
+        while admin.brokers().await.expect("asked").len() > 1 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, gone).await.expect("noticed");
+    assert_eq!(admin.topic_stats("T").await.expect("there").messages(), 4);
+    let error = admin.broker(&*other).groups().await.expect_err("it is gone").to_string();
+    assert!(error.contains(&other), "{error}");
 }
