@@ -459,3 +459,36 @@ async fn what_several_brokers_have_comes_together() {
     let error = admin.broker(&*other).groups().await.expect_err("it is gone").to_string();
     assert!(error.contains(&other), "{error}");
 }
+
+#[tokio::test]
+async fn a_group_is_moved_by_a_broker_that_leaves_it_to_members() {
+    let server = Server::start(&["useServerSideResetOffset=false"]);
+    let client = client(&server);
+    let admin = client.admin();
+    let queue = one_queue(&admin, "T").await;
+    let _producer = send(&client, &queue, 6).await;
+    admin.put_group(&GroupConfig::new("G")).await.expect("created");
+    admin.set_offset("G", &queue, 5).await.expect("set");
+    // Nobody is there.
+    let moved = admin.reset("G", "T", From::Offset(3)).await.expect("moved");
+    assert_eq!((moved.len(), moved[0].offset), (1, 3));
+    assert_eq!(admin.offset("G", &queue).await.expect("asked"), Some(3));
+    let mut consumer = client.consumer("G").subscribe("T").join().await.expect("joined");
+    let mut next = async |offset: i64| {
+        let delivery = async {
+            loop {
+                let delivery = consumer.next().await.expect("not closed");
+                if delivery.offset == offset {
+                    return delivery.ack();
+                }
+                delivery.ack();
+            }
+        };
+        tokio::time::timeout(PATIENCE, delivery).await.unwrap_or_else(|_| panic!("{offset} did not come"));
+    };
+    next(3).await;
+    next(5).await;
+    // The member is told.
+    admin.reset("G", "T", From::First).await.expect("moved");
+    next(0).await;
+}
