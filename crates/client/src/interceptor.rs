@@ -6,7 +6,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use apogee_message::codecs;
+use tracing::Span;
+
+mod hooks;
+
+pub(crate) use hooks::{Consuming, Hooks, Sends};
 
 use crate::{Codecs, Error, Message, Received, Sent};
 
@@ -70,8 +74,8 @@ pub trait Interceptor: Send + Sync {
 
     /// A message's body cannot be decoded: nothing else is called for it. A consumer gives it back, so that it comes
     /// again and in the end goes to the dead letters, as it was sent; a reader returns the error.
-    fn not_decoded(&self, message: &Received, error: &Error) {
-        let _ = (message, error);
+    fn not_decoded(&self, message: &Received, context: &ConsumeContext<'_>, error: &Error) {
+        let _ = (message, context, error);
     }
 
     /// A message was consumed, or not.
@@ -131,6 +135,8 @@ pub struct SendContext<'c> {
     pub message_id: &'c str,
     /// How it is sent.
     pub kind: SendKind,
+    /// The span of the send; of a batch, of all.
+    pub span: &'c Span,
     kept: &'c mut Kept,
 }
 
@@ -142,6 +148,8 @@ pub struct ConsumeContext<'c> {
     pub client_id: &'c str,
     /// The group in whose name it is consumed.
     pub group: &'c str,
+    /// The span of the message's handling; none for readers.
+    pub span: &'c Span,
     kept: &'c mut Kept,
 }
 
@@ -235,142 +243,5 @@ impl Interceptors {
 impl fmt::Debug for Interceptors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} interceptors, codecs {:?}", self.list.len(), self.codecs)
-    }
-}
-
-/// The hooks of one producer, consumer or reader.
-#[derive(Debug)]
-pub(crate) struct Hooks {
-    client_id: String,
-    group: String,
-    interceptors: Interceptors,
-}
-
-impl Hooks {
-    pub fn new(client_id: &str, group: &str, interceptors: Interceptors) -> Arc<Self> {
-        Arc::new(Self { client_id: client_id.to_owned(), group: group.to_owned(), interceptors })
-    }
-
-    /// Whether a message that is consumed may become another.
-    pub fn may_change(&self, message: &Received) -> bool {
-        !self.interceptors.list.is_empty() || message.property(codecs::PROPERTY).is_some()
-    }
-
-    /// Whether bodies go through codecs.
-    pub fn has_codecs(&self) -> bool {
-        !self.interceptors.codecs.is_empty()
-    }
-
-    /// Undoes what a message's body went through.
-    pub fn decode(&self, message: &mut Received) -> Result<(), Error> {
-        self.interceptors.codecs.decode(message)
-    }
-
-    fn of_send<'c>(&'c self, message_id: &'c str, kind: SendKind, kept: &'c mut Kept) -> SendContext<'c> {
-        SendContext { client_id: &self.client_id, group: &self.group, message_id, kind, kept }
-    }
-
-    fn of_consume<'c>(&'c self, kept: &'c mut Kept) -> ConsumeContext<'c> {
-        ConsumeContext { client_id: &self.client_id, group: &self.group, kept }
-    }
-}
-
-/// Messages that are sent together, and whose end is told to the interceptors.
-pub(crate) struct Sends {
-    hooks: Arc<Hooks>,
-    kind: SendKind,
-    /// Empty when nobody wants to know.
-    messages: Vec<(Message, String, Kept)>,
-}
-
-impl Sends {
-    pub fn new(hooks: &Arc<Hooks>, kind: SendKind) -> Self {
-        Self { hooks: Arc::clone(hooks), kind, messages: Vec::new() }
-    }
-
-    /// Calls `before_send`, and sends the body through the codecs.
-    pub fn before(&mut self, message: &mut Message, message_id: &str) -> Result<Option<Kept>, Error> {
-        let interceptors = &self.hooks.interceptors;
-        if interceptors.list.is_empty() {
-            interceptors.codecs.encode(message)?;
-            return Ok(None);
-        }
-        let mut kept = Kept::default();
-        let mut context = self.hooks.of_send(message_id, self.kind, &mut kept);
-        let (passed, done) = interceptors.before(|interceptor| interceptor.before_send(message, &mut context));
-        let refused = |source| Error::Intercepted { topic: message.topic().to_owned(), source };
-        if let Err(error) = done.map_err(refused).and_then(|()| interceptors.codecs.encode(message)) {
-            let outcome = SendOutcome::Failed(&error);
-            interceptors.after(passed, |each| each.after_send(message, &mut context, outcome));
-            return Err(error);
-        }
-        Ok(Some(kept))
-    }
-
-    /// Waits for the end of a message whose `before_send` was called.
-    pub fn watch(&mut self, message: Message, message_id: &str, kept: Option<Kept>) {
-        self.messages.extend(kept.map(|kept| (message, message_id.to_owned(), kept)));
-    }
-
-    /// Calls `after_send` for each.
-    pub fn after(&mut self, outcome: SendOutcome<'_>) {
-        let interceptors = &self.hooks.interceptors;
-        for (message, id, mut kept) in self.messages.drain(..).rev() {
-            let mut context = self.hooks.of_send(&id, self.kind, &mut kept);
-            interceptors.after(interceptors.list.len(), |each| each.after_send(&message, &mut context, outcome));
-        }
-    }
-}
-
-impl Drop for Sends {
-    fn drop(&mut self) {
-        self.after(SendOutcome::Abandoned);
-    }
-}
-
-/// A message that is consumed, and whose end is told to the interceptors.
-#[derive(Debug)]
-pub(crate) struct Consuming {
-    hooks: Arc<Hooks>,
-    kept: Kept,
-}
-
-impl Hooks {
-    /// Decodes the body and calls `before_consume`. What it returns is told what became of the message; `None`: nobody wants to know.
-    pub fn before_consume(self: &Arc<Self>, message: &mut Received) -> Result<Option<Box<Consuming>>, Error> {
-        if let Err(error) = self.decode(message) {
-            self.interceptors.list.iter().for_each(|each| each.not_decoded(message, &error));
-            return Err(error);
-        }
-        if self.interceptors.list.is_empty() {
-            return Ok(None);
-        }
-        let mut kept = Kept::default();
-        let mut context = self.of_consume(&mut kept);
-        let (passed, done) = self.interceptors.before(|interceptor| interceptor.before_consume(message, &mut context));
-        if let Err(refusal) = done {
-            let error = Error::Intercepted { topic: message.topic().to_owned(), source: refusal };
-            let outcome = ConsumeOutcome::Failed(&error);
-            self.interceptors.after(passed, |each| each.after_consume(message, &mut context, outcome));
-            return Err(error);
-        }
-        Ok(Some(Box::new(Consuming { hooks: Arc::clone(self), kept })))
-    }
-
-    /// The same for a message that nobody settles.
-    pub fn read(self: &Arc<Self>, message: &mut Received) -> Result<(), Error> {
-        if let Some(consuming) = self.before_consume(message)? {
-            consuming.after(message, ConsumeOutcome::Read);
-        }
-        Ok(())
-    }
-}
-
-impl Consuming {
-    /// Calls `after_consume`.
-    pub fn after(mut self, message: &Received, outcome: ConsumeOutcome<'_>) {
-        let mut context = self.hooks.of_consume(&mut self.kept);
-        let interceptors = &self.hooks.interceptors;
-        interceptors.after(interceptors.list.len(), |each| each.after_consume(message, &mut context, outcome));
     }
 }

@@ -33,7 +33,11 @@ mod error;
 mod id;
 mod interceptor;
 mod message;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod offsets;
+#[cfg(feature = "opentelemetry")]
+mod opentelemetry;
 mod peers;
 mod pop;
 mod producer;
@@ -56,6 +60,10 @@ pub use consumer::{Allocate, Balance, Consumer, ConsumerBuilder, Delivery};
 pub use error::Error;
 pub use interceptor::{ConsumeContext, ConsumeOutcome, Interceptor, Refusal, SendContext, SendKind, SendOutcome};
 pub use message::{Message, Received};
+#[cfg(feature = "metrics")]
+pub use metrics::Metrics;
+#[cfg(feature = "opentelemetry")]
+pub use opentelemetry::OpenTelemetry;
 pub use pop::{PopConsumer, PopConsumerBuilder, PopDelivery};
 pub use producer::{Decision, Producer, ProducerBuilder, SendStatus, Sent, Transaction};
 pub use pull::From;

@@ -227,6 +227,8 @@ pub struct Received {
     pub(crate) physical_offset: i64,
     /// Bytes of the topic's name that are the namespace of who receives it.
     namespace: usize,
+    /// Where its queue ended when it was fetched; -1: not told.
+    pub(crate) queue_end: i64,
     properties: Bytes,
 }
 
@@ -257,6 +259,7 @@ impl Received {
             offset: record.queue_offset,
             physical_offset: record.physical_offset,
             namespace: 0,
+            queue_end: -1,
             flag: record.flag,
             reconsume_times: record.reconsume_times,
             born_timestamp: record.born_timestamp,
@@ -282,6 +285,7 @@ impl Received {
             offset: -1,
             physical_offset: -1,
             namespace: 0,
+            queue_end: -1,
             flag: header.flag,
             reconsume_times: header.reconsume_times.unwrap_or_default(),
             born_timestamp: header.born_timestamp,
@@ -315,8 +319,14 @@ impl Received {
             store_host: host,
             physical_offset: 0,
             namespace: 0,
+            queue_end: -1,
             properties: Bytes::new(),
         }
+    }
+
+    /// How many messages were behind it in its queue when it was fetched; `None` when that was not told, as by POP.
+    pub fn behind(&self) -> Option<u64> {
+        u64::try_from(self.queue_end - 1 - self.offset).ok()
     }
 
     /// The topic that it was sent to; one that comes again is in a queue of its group's retry topic meanwhile.

@@ -203,7 +203,8 @@ impl Puller {
         let mut messages = Vec::new();
         for read in record::iter(&answer.body) {
             let read = read.map_err(|error| Error::record(&address, error))?;
-            let (message, unreadable) = self.shared.received(&read, &answer.body, queue);
+            let (mut message, unreadable) = self.shared.received(&read, &answer.body, queue);
+            message.queue_end = header.max_offset;
             if self.filter.wants(&message) {
                 messages.push(PulledMessage { message, unreadable });
             }

@@ -214,7 +214,7 @@ async fn bodies_go_through_codecs_and_back() {
 struct Undecoded(Arc<Mutex<Vec<Received>>>);
 
 impl Interceptor for Undecoded {
-    fn not_decoded(&self, message: &Received, _: &Error) {
+    fn not_decoded(&self, message: &Received, _: &ConsumeContext<'_>, _: &Error) {
         self.0.lock().expect("no panic").push(message.clone());
     }
 }

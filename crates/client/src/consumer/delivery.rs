@@ -5,6 +5,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::Span;
+
 use super::Group;
 use super::held::Held;
 use crate::Received;
@@ -117,6 +119,11 @@ impl Delivery {
         if let Some(consuming) = self.consuming.take() {
             consuming.after(&self.message, outcome);
         }
+    }
+
+    /// The span of its handling, for what is traced beside [`crate::Consumer::run`], which enters it.
+    pub fn span(&self) -> Span {
+        self.consuming.as_ref().map_or_else(Span::none, |consuming| consuming.span().clone())
     }
 
     /// The message was consumed.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
+use tracing::Instrument;
 
 use crate::{Error, Queue, Received};
 
@@ -150,7 +151,8 @@ impl Consumer {
         // A place first: a message that waited for one would come again when this is dropped meanwhile.
         while let Ok(place) = Arc::clone(&places).acquire_owned().await {
             let Some(delivery) = self.next().await else { break };
-            let handled = handler(delivery.message().clone());
+            let span = delivery.span();
+            let handled = span.in_scope(|| handler(delivery.message().clone())).instrument(span.clone());
             let first = (delivery.queue.clone(), delivery.offset);
             self.work(place, handled, first, move |is_done| if is_done { delivery.ack() } else { delivery.retry() });
         }

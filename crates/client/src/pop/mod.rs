@@ -14,6 +14,7 @@ use apogee_wire::codes::{request, response};
 use apogee_wire::headers::{PeekMessageRequestHeader, RpcFields};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
+use tracing::{Instrument, Span};
 
 use crate::interceptor::{ConsumeOutcome, Consuming, Hooks, Interceptor, Interceptors};
 use crate::peers::refused;
@@ -322,7 +323,8 @@ impl PopConsumer {
         while let Ok(place) = Arc::clone(&places).acquire_owned().await {
             let Some(delivery) = self.next().await else { break };
             while self.handlers.try_join_next().is_some() {}
-            let handled = handler(delivery.message.clone());
+            let span = delivery.span();
+            let handled = span.in_scope(|| handler(delivery.message.clone())).instrument(span.clone());
             self.handlers.spawn(async move {
                 let _place = place;
                 match handled.await {
@@ -394,6 +396,11 @@ impl PopDelivery {
                 None
             }
         }
+    }
+
+    /// The span of its handling, for what is traced beside [`PopConsumer::run`], which enters it.
+    pub fn span(&self) -> Span {
+        self.consuming.as_ref().map_or_else(Span::none, |consuming| consuming.span().clone())
     }
 
     /// The message was consumed. The broker is told at once, and again while it does not answer.

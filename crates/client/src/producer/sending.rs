@@ -7,6 +7,7 @@ use apogee_wire::codes::response;
 use apogee_wire::headers::SendMessageResponseHeader;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use super::choice::Choice;
 use super::collect::Collected;
@@ -65,7 +66,7 @@ impl Sending {
         queue: Option<&Queue>,
     ) -> Result<Sent, Error> {
         let sent = match outgoing {
-            Ok(outgoing) => self.deliver(&outgoing, queue).await,
+            Ok(outgoing) => self.deliver(&outgoing, queue).instrument(sends.span()).await,
             Err(error) => Err(error),
         };
         sends.after(sent.as_ref().map_or_else(SendOutcome::Failed, SendOutcome::Sent));
