@@ -1,6 +1,6 @@
 //! Sends a value as JSON, compressed, encrypted and with a checksum, and reads it back; then without the key.
 //!
-//! `cargo run -p apogee-client --features encryption --example codecs -- 127.0.0.1:9876 Secrets`
+//! `cargo run -p apogee-client --example codecs -- 127.0.0.1:9876 Secrets`
 #![allow(clippy::print_stdout)] // What it shows.
 
 use apogee_client::{Checksum, Client, Codecs, Compression, Error, Key, KeyRing, Message};
