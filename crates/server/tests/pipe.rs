@@ -99,3 +99,53 @@ fn what_goes_wrong_is_told() {
     let error = refused(&["produce", "T", "/no/such/file"]);
     assert!(error.contains("/no/such/file"), "{error}");
 }
+
+#[test]
+fn a_group_goes_on_behind_what_was_printed() {
+    let server = Server::start(&[]);
+    let numbers: Vec<_> = (0..100).map(|number| number.to_string()).collect();
+    succeed(&server, &numbers.join("\n"), &["produce", "Shared", "--tag", "n"]);
+    let mut seen = Vec::new();
+    for (count, more) in [("40", &["--tag", "n || m"][..]), ("60", &["--tag", "n || m"])] {
+        let arguments = [&["consume", "Shared", "--group", "G", "--from", "first", "--count", count], more].concat();
+        let read = succeed(&server, "", &arguments);
+        assert_eq!(read.lines().count().to_string(), count);
+        seen.extend(read.lines().map(str::to_owned));
+    }
+    seen.sort_unstable_by_key(|number| number.parse::<u32>().expect("a number"));
+    assert_eq!(seen, numbers);
+}
+
+#[test]
+fn a_member_that_is_asked_to_end_commits_what_it_printed() {
+    let server = Server::start(&[]);
+    succeed(&server, "one\ntwo\nthree", &["produce", "Shared"]);
+    let mut process = Command::new(binary());
+    process.args(["consume", "Shared", "--group", "G", "--from", "first"]).stdout(Stdio::piped());
+    let mut child = process.env("NAMESRV_ADDR", server.namesrv.to_string()).spawn().expect("the binary runs");
+    let output = std::io::BufReader::new(child.stdout.take().expect("a pipe"));
+    let mut read: Vec<_> = std::io::BufRead::lines(output).take(3).map(|line| line.expect("text")).collect();
+    read.sort_unstable();
+    assert_eq!(read, ["one", "three", "two"]);
+    let asked = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("kill runs");
+    assert!(asked.success() && common::wait(&mut child).success());
+    succeed(&server, "four", &["produce", "Shared"]);
+    assert_eq!(succeed(&server, "", &["consume", "Shared", "--group", "G", "--count", "1"]), "four\n");
+}
+
+#[test]
+fn options_of_tls_are_used_and_what_is_wrong_with_them_is_told() {
+    let server = Server::start(&[]);
+    let fail = |arguments: &[&str]| {
+        let output = pipe(&server, "", &[&["consume", "T"], arguments].concat());
+        assert!(!output.status.success(), "{arguments:?}");
+        String::from_utf8(output.stderr).expect("text")
+    };
+    let error = fail(&["--tls", "--tls-unverified"]);
+    assert!(error.contains("TLS failed"), "a plain server: {error}");
+    let error = fail(&["--tls", "--tls-roots", "/nowhere/ca.pem"]);
+    assert!(error.starts_with("apogee: cannot read certificates from /nowhere/ca.pem"), "{error}");
+    let error = fail(&["--tls", "--tls-cert", "/nowhere/me.pem"]);
+    assert!(error.contains("--tls-key"), "{error}");
+    assert!(fail(&["--tls-unverified"]).contains("--tls"), "nothing is secured by it alone");
+}

@@ -1,9 +1,10 @@
 //! `apogee consume`: messages become lines.
 
 use std::io::{self, BufWriter, Write};
-use std::time::SystemTime;
+use std::pin::pin;
+use std::time::{Duration, SystemTime};
 
-use apogee_client::{From, Received};
+use apogee_client::{Client, Delivery, From, Received};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
@@ -15,6 +16,11 @@ const AFTER: &str = "\
 A format may have: %b the body, %t the topic, %B the broker, %q the queue, %o the offset, %i the id, %g the tag,
 %k the keys, %T when it was stored (milliseconds since 1970), %P{NAME} a property, %% a percent sign, \\n and \\t.";
 
+/// Messages that are printed before they are acknowledged, at most.
+const BATCH: u64 = 256;
+/// How long leaving a group may take.
+const PATIENCE: Duration = Duration::from_secs(3);
+
 /// Options of `apogee consume`.
 #[derive(Args, Debug)]
 #[command(after_help = AFTER)]
@@ -23,9 +29,14 @@ pub struct ConsumeArgs {
     topic: String,
     #[command(flatten)]
     cluster: Cluster,
-    /// Where to begin: first, last, an offset of each queue, a time (2026-01-31T12:00:00Z), or how long ago (10m).
-    #[arg(short, long, default_value = "last", value_parser = from)]
-    from: From,
+    /// Take part in this group: get its share of the messages, and commit what was printed. Without it, all messages are
+    /// read, and nothing is committed.
+    #[arg(short, long)]
+    group: Option<String>,
+    /// Where to begin: first, last, an offset of each queue, a time (2026-01-31T12:00:00Z), or how long ago (10m). With a
+    /// group, in queues that it was never in. [default: last]
+    #[arg(short, long, value_parser = from)]
+    from: Option<From>,
     /// End after so many messages; without it, whatever comes is printed as it comes.
     #[arg(short, long, value_name = "N")]
     count: Option<u64>,
@@ -59,7 +70,17 @@ fn from(text: &str) -> Result<From, String> {
 
 pub(super) async fn run(args: ConsumeArgs) -> Result<(), Failure> {
     let client = args.cluster.client()?;
-    let mut reader = client.reader(&*args.topic).from(args.from);
+    let printed = match &args.group {
+        Some(group) => consume(&client, group, &args).await,
+        None => read(&client, &args).await,
+    };
+    client.close().await;
+    printed
+}
+
+/// Reads all queues.
+async fn read(client: &Client, args: &ConsumeArgs) -> Result<(), Failure> {
+    let mut reader = client.reader(&*args.topic).from(args.from.unwrap_or(From::Last));
     if let Some(tags) = &args.tag {
         reader = reader.tags(tags);
     }
@@ -67,34 +88,104 @@ pub(super) async fn run(args: ConsumeArgs) -> Result<(), Failure> {
         reader = reader.sql(expression);
     }
     let mut reader = reader.open().await?;
-    let mut out = BufWriter::new(io::stdout());
-    let mut left = args.count.unwrap_or(u64::MAX);
-    while left > 0 {
+    let mut out = Output::new(args);
+    while out.left > 0 {
         let message = match reader.next_now() {
             Some(message) => message,
             // Nothing more is there: what was printed is to be seen.
             None => {
-                out.flush().map_err(Failure::output)?;
+                out.flush()?;
                 match reader.next().await {
                     Some(message) => message,
                     None => break,
                 }
             }
         }?;
-        let printed = if args.json {
-            serde_json::to_writer(&mut out, &object(&message))
-                .map_err(io::Error::from)
-                .and_then(|()| out.write_all(b"\n"))
-        } else {
-            args.format.write(&message, &mut out)
-        };
-        printed.map_err(Failure::output)?;
-        left -= 1;
+        out.print(&message)?;
     }
-    out.flush().map_err(Failure::output)?;
-    drop(reader);
-    client.close().await;
-    Ok(())
+    out.flush()
+}
+
+/// Takes part in a group: what was printed is acknowledged.
+async fn consume(client: &Client, group: &str, args: &ConsumeArgs) -> Result<(), Failure> {
+    let consumer = client.consumer(group).from(args.from.unwrap_or(From::Last));
+    let consumer = match (&args.tag, &args.sql) {
+        (Some(tags), _) => consumer.subscribe_tags(&*args.topic, tags),
+        (None, Some(expression)) => consumer.subscribe_sql(&*args.topic, expression),
+        (None, None) => consumer.subscribe(&*args.topic),
+    };
+    let mut consumer = consumer.join().await?;
+    let mut out = Output::new(args);
+    let printed = async {
+        let mut stop = pin!(stop());
+        while out.left > 0 {
+            let most = out.left.min(BATCH) as usize;
+            let batch = tokio::select! {
+                batch = consumer.next_batch(most) => batch,
+                () = &mut stop => break,
+            };
+            let Some(batch) = batch else { break };
+            for delivery in &batch {
+                out.print(delivery)?;
+            }
+            // Before they are acknowledged: what nobody saw comes again.
+            out.flush()?;
+            batch.into_iter().for_each(Delivery::ack);
+        }
+        Ok(())
+    };
+    let printed = printed.await;
+    // It commits, and others get its queues at once.
+    let left = consumer.close(PATIENCE).await;
+    printed.and(left.map_err(Failure::from))
+}
+
+/// Waits for Ctrl-C or a request to end.
+async fn stop() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+            return;
+        }
+    }
+    // One that cannot be heard ends the process by itself.
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Standard output, and how many messages it still takes.
+struct Output<'a> {
+    args: &'a ConsumeArgs,
+    out: BufWriter<io::Stdout>,
+    left: u64,
+}
+
+impl<'a> Output<'a> {
+    fn new(args: &'a ConsumeArgs) -> Self {
+        Self { args, out: BufWriter::new(io::stdout()), left: args.count.unwrap_or(u64::MAX) }
+    }
+
+    fn print(&mut self, message: &Received) -> Result<(), Failure> {
+        let printed = if self.args.json {
+            serde_json::to_writer(&mut self.out, &object(message))
+                .map_err(io::Error::from)
+                .and_then(|()| self.out.write_all(b"\n"))
+        } else {
+            self.args.format.write(message, &mut self.out)
+        };
+        self.left -= 1;
+        printed.map_err(Failure::output)
+    }
+
+    fn flush(&mut self) -> Result<(), Failure> {
+        self.out.flush().map_err(Failure::output)
+    }
 }
 
 fn object(message: &Received) -> Value {

@@ -2,9 +2,10 @@
 
 use std::future::Future;
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use apogee_client::{Client, Error};
+use apogee_client::{Client, Error, Tls};
 use clap::Args;
 
 mod consume;
@@ -19,11 +20,61 @@ struct Cluster {
     /// Name servers, separated by semicolons; the first that answers is asked.
     #[arg(short = 'n', long = "namesrvAddr", env = "NAMESRV_ADDR", default_value = "127.0.0.1:9876")]
     namesrv: String,
+    #[command(flatten)]
+    tls: TlsArgs,
+}
+
+/// How connections are secured.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "TLS")]
+struct TlsArgs {
+    /// Secure all connections; servers are verified by the system's root certificates.
+    #[arg(long)]
+    tls: bool,
+    /// Verify servers by the root certificates of this PEM file instead.
+    #[arg(long, value_name = "FILE", requires = "tls", conflicts_with = "tls_unverified")]
+    tls_roots: Option<PathBuf>,
+    /// Do not verify servers.
+    #[arg(long, requires = "tls")]
+    tls_unverified: bool,
+    /// The name that servers' certificates are for, where it is not the host's.
+    #[arg(long, value_name = "NAME", requires = "tls")]
+    tls_server_name: Option<String>,
+    /// PEM file with a certificate that tells servers who this is.
+    #[arg(long, value_name = "FILE", requires = "tls", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// PEM file with the certificate's private key.
+    #[arg(long, value_name = "FILE", requires = "tls", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
 }
 
 impl Cluster {
     fn client(&self) -> Result<Client, Failure> {
-        Ok(Client::new(&*self.namesrv)?)
+        let client = Client::builder(&*self.namesrv);
+        let client = match self.tls.tls {
+            true => client.tls(self.tls.tls()),
+            false => client,
+        };
+        Ok(client.build()?)
+    }
+}
+
+impl TlsArgs {
+    fn tls(&self) -> Tls {
+        let mut tls = Tls::new();
+        if let Some(file) = &self.tls_roots {
+            tls = tls.roots(file);
+        }
+        if self.tls_unverified {
+            tls = tls.unverified();
+        }
+        if let Some(name) = &self.tls_server_name {
+            tls = tls.server_name(name);
+        }
+        if let (Some(certificates), Some(key)) = (&self.tls_cert, &self.tls_key) {
+            tls = tls.identity(certificates, key);
+        }
+        tls
     }
 }
 
