@@ -183,7 +183,8 @@ impl Message {
     pub(crate) fn properties_text(&self, own: &[(&str, &str)]) -> Result<Vec<u8>, Error> {
         let given = self.properties.iter().map(|(name, value)| (&**name, &**value));
         let added = own.iter().copied().filter(|(name, _)| self.get(name).is_none());
-        let mut text = Vec::new();
+        let length = |(name, value): (&str, &str)| name.len() + value.len() + 2;
+        let mut text = Vec::with_capacity(given.clone().map(length).chain(own.iter().copied().map(length)).sum());
         for (name, value) in given.chain(added) {
             let has_separator = |text: &str| text.contains(['\u{1}', '\u{2}']);
             if name.is_empty() || has_separator(name) || has_separator(value) {

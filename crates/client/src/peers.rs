@@ -1,30 +1,41 @@
 //! Connections to brokers and name servers, one for each address, made when they are needed.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use apogee_net::{CallError, Conn, Dial, Limits, Service, connect};
 use apogee_wire::Command;
 use apogee_wire::codes::response;
+use apogee_wire::frame::FieldWriter;
 
 use crate::Error;
 
-/// A place for a connection: who comes while another makes it waits for that one.
-#[derive(Default)]
-struct Place {
-    conn: tokio::sync::Mutex<Option<Arc<Conn>>>,
-    /// How many answers have come.
-    answers: AtomicU64,
-}
-
 pub(crate) struct Peers {
-    places: Mutex<BTreeMap<String, Arc<Place>>>,
+    places: Mutex<BTreeMap<String, Place>>,
     dial: Arc<dyn Dial>,
     service: Arc<dyn Service>,
     limits: Limits,
     connect_timeout: Duration,
+}
+
+/// A place for the connection to an address.
+#[derive(Default)]
+struct Place {
+    link: Option<Arc<Link>>,
+    /// Who comes while another connects waits for that one.
+    connecting: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// A connection to a peer.
+pub(crate) struct Link {
+    /// Whose, as it was called.
+    pub address: String,
+    pub conn: Arc<Conn>,
+    /// How many answers have come.
+    answers: AtomicU64,
 }
 
 impl Peers {
@@ -34,46 +45,29 @@ impl Peers {
     }
 
     /// The connection to an address (`host:port`).
-    pub async fn conn(&self, address: &str) -> Result<Arc<Conn>, Error> {
-        self.connected(address, &self.place(address)).await
-    }
-
-    fn place(&self, address: &str) -> Arc<Place> {
-        let mut places = self.lock();
-        match places.get(address) {
-            Some(place) => Arc::clone(place),
-            None => Arc::clone(places.entry(address.to_owned()).or_default()),
+    pub async fn link(&self, address: &str) -> Result<Arc<Link>, Error> {
+        if let Some(link) = self.open(address) {
+            return Ok(link);
         }
-    }
-
-    async fn connected(&self, address: &str, place: &Place) -> Result<Arc<Conn>, Error> {
-        let mut conn = place.conn.lock().await;
-        if let Some(conn) = conn.as_ref().filter(|conn| conn.is_open()) {
-            return Ok(Arc::clone(conn));
+        let connecting = Arc::clone(&self.lock().entry(address.to_owned()).or_default().connecting);
+        let _connecting = connecting.lock().await;
+        if let Some(link) = self.open(address) {
+            return Ok(link);
         }
         let (service, limits) = (Arc::clone(&self.service), self.limits.clone());
-        Ok(Arc::clone(conn.insert(connect(&*self.dial, address, service, limits, self.connect_timeout).await?)))
+        let conn = connect(&*self.dial, address, service, limits, self.connect_timeout).await?;
+        let link = Arc::new(Link { address: address.to_owned(), conn, answers: AtomicU64::default() });
+        self.lock().entry(address.to_owned()).or_default().link = Some(Arc::clone(&link));
+        Ok(link)
+    }
+
+    fn open(&self, address: &str) -> Option<Arc<Link>> {
+        self.lock().get(address)?.link.as_ref().filter(|link| link.conn.is_open()).cloned()
     }
 
     /// Asks, whatever the answer says.
     pub async fn ask(&self, address: &str, request: Command, timeout: Duration) -> Result<Command, Error> {
-        let place = self.place(address);
-        let conn = self.connected(address, &place).await?;
-        let before = place.answers.load(Ordering::Relaxed);
-        match conn.call(request, timeout).await {
-            Ok(answer) => {
-                place.answers.fetch_add(1, Ordering::Relaxed);
-                Ok(answer)
-            }
-            Err(error) => {
-                // Not to this one, nor to any other: the peer may have gone without a word, and another
-                // connection may reach it.
-                if matches!(error, CallError::Timeout { .. }) && place.answers.load(Ordering::Relaxed) == before {
-                    conn.close("the peer answers nothing");
-                }
-                Err(error.into())
-            }
-        }
+        self.link(address).await?.ask(request, timeout).await
     }
 
     /// Asks; an answer that refuses is an error.
@@ -82,17 +76,49 @@ impl Peers {
     }
 
     /// Closes all connections.
-    pub async fn close(&self) {
-        let places: Vec<_> = std::mem::take(&mut *self.lock()).into_values().collect();
-        for place in places {
-            if let Some(conn) = place.conn.lock().await.take() {
-                conn.close("the client is closed");
-            }
+    pub fn close(&self) {
+        for link in std::mem::take(&mut *self.lock()).into_values().filter_map(|place| place.link) {
+            link.conn.close("the client is closed");
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Arc<Place>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Place>> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Link {
+    /// Asks, whatever the answer says.
+    pub async fn ask(&self, request: Command, timeout: Duration) -> Result<Command, Error> {
+        self.answered(self.conn.call(request, timeout)).await
+    }
+
+    /// Asks with the fields that `write` gives instead of the command's own.
+    pub async fn ask_with(
+        &self,
+        head: Command,
+        write: impl FnOnce(&mut FieldWriter<'_>),
+        timeout: Duration,
+    ) -> Result<Command, Error> {
+        self.answered(self.conn.call_with(head, write, timeout)).await
+    }
+
+    async fn answered(&self, call: impl Future<Output = Result<Command, CallError>>) -> Result<Command, Error> {
+        let before = self.answers.load(Ordering::Relaxed);
+        match call.await {
+            Ok(answer) => {
+                self.answers.fetch_add(1, Ordering::Relaxed);
+                Ok(answer)
+            }
+            Err(error) => {
+                // Not to this one, nor to any other: the peer may have gone without a word, and another
+                // connection may reach it.
+                if matches!(error, CallError::Timeout { .. }) && self.answers.load(Ordering::Relaxed) == before {
+                    self.conn.close("the peer answers nothing");
+                }
+                Err(error.into())
+            }
+        }
     }
 }
 

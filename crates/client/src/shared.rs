@@ -331,10 +331,10 @@ impl Shared {
         };
         for address in replies.as_ref().unwrap_or(&route).masters() {
             let introduced = async {
-                let conn = self.peers.conn(address).await?;
-                let known = conn.state(Introduced::default);
+                let link = self.peers.link(address).await?;
+                let known = link.conn.state(Introduced::default);
                 if let (false, Some(beat)) = (known.is_some_and(|known| known.0.load(Ordering::Relaxed)), self.beat()) {
-                    accepted(address, conn.call(beat, self.settings.timeout).await?)?;
+                    accepted(address, link.ask(beat, self.settings.timeout).await?)?;
                     known.inspect(|known| known.0.store(true, Ordering::Relaxed));
                 }
                 Ok::<_, Error>(())
@@ -388,7 +388,7 @@ impl Shared {
             self.say_goodbye(None, Some(&group)).await;
         }
         self.replies.close();
-        self.peers.close().await;
+        self.peers.close();
     }
 
     async fn say_goodbye(&self, producer_group: Option<&str>, consumer_group: Option<&str>) {

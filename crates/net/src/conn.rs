@@ -1,7 +1,6 @@
 //! The handle of a connection.
 
 use std::any::Any;
-use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -9,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
+use apogee_base::hash::QuickMap;
 use apogee_wire::Command;
 use apogee_wire::frame::FieldWriter;
 use bytes::Bytes;
@@ -37,7 +37,7 @@ pub struct Conn {
 #[derive(Default)]
 struct Calls {
     next_opaque: i32,
-    waiting: HashMap<i32, oneshot::Sender<Command>>,
+    waiting: QuickMap<i32, oneshot::Sender<Command>>,
     /// No answer can come any more.
     closed: bool,
 }
@@ -153,7 +153,7 @@ impl Conn {
         self.push(|outbound| outbound.push(command, command.body.len(), body.into_iter()));
     }
 
-    /// Queues a frame without a body whose fields are those that `write` gives, not the command's: no map of
+    /// Queues a frame whose fields are those that `write` gives, not the command's: no map of
     /// them is needed. `write` must not block, nor ask the connection for anything.
     pub fn reply_with(&self, head: &Command, write: impl FnOnce(&mut FieldWriter<'_>)) {
         self.push(|outbound| outbound.push_with(head, write));
@@ -186,28 +186,44 @@ impl Conn {
         self.reply(&request);
     }
 
+    /// The same with the fields that `write` gives instead of the command's, see [`Conn::reply_with`].
+    pub fn send_oneway_with(&self, head: Command, write: impl FnOnce(&mut FieldWriter<'_>)) {
+        let mut head = head.oneway();
+        head.opaque = self.lock_calls().next_opaque();
+        self.reply_with(&head, write);
+    }
+
     /// Sends a request and waits for the answer.
     pub async fn call(&self, mut request: Command, timeout: Duration) -> Result<Command, CallError> {
-        let (answer, answered) = oneshot::channel();
-        {
-            let mut calls = self.lock_calls();
-            if calls.closed {
-                return Err(CallError::Closed(self.peer));
-            }
-            if calls.waiting.len() >= self.limits.max_calls {
-                return Err(CallError::TooMany(calls.waiting.len(), self.peer));
-            }
-            request.opaque = calls.next_opaque();
-            calls.waiting.insert(request.opaque, answer);
-        }
-        // Dropped when the caller gives up: the entry must not stay behind.
-        let _forget = Forget { conn: self, opaque: request.opaque };
+        let called = self.begin_call(&mut request)?;
         self.reply(&request);
-        match tokio::time::timeout(timeout, answered).await {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(_)) => Err(CallError::Closed(self.peer)),
-            Err(_) => Err(CallError::Timeout { peer: self.peer, timeout }),
+        called.answer(timeout).await
+    }
+
+    /// The same with the fields that `write` gives instead of the command's, see [`Conn::reply_with`].
+    pub async fn call_with(
+        &self,
+        mut head: Command,
+        write: impl FnOnce(&mut FieldWriter<'_>),
+        timeout: Duration,
+    ) -> Result<Command, CallError> {
+        let called = self.begin_call(&mut head)?;
+        self.reply_with(&head, write);
+        called.answer(timeout).await
+    }
+
+    fn begin_call(&self, request: &mut Command) -> Result<Called<'_>, CallError> {
+        let (answer, answered) = oneshot::channel();
+        let mut calls = self.lock_calls();
+        if calls.closed {
+            return Err(CallError::Closed(self.peer));
         }
+        if calls.waiting.len() >= self.limits.max_calls {
+            return Err(CallError::TooMany(calls.waiting.len(), self.peer));
+        }
+        request.opaque = calls.next_opaque();
+        calls.waiting.insert(request.opaque, answer);
+        Ok(Called { conn: self, opaque: request.opaque, answered })
     }
 
     /// Closes the connection once what is queued has been sent, or soon if the peer doesn't take it.
@@ -288,15 +304,29 @@ impl Calls {
     }
 }
 
-/// Removes a call's entry however the call ends.
-struct Forget<'c> {
+/// A call that waits for its answer. Dropped when the caller gives up: the entry must not stay behind.
+struct Called<'c> {
     conn: &'c Conn,
     opaque: i32,
+    answered: oneshot::Receiver<Command>,
 }
 
-impl Drop for Forget<'_> {
+impl Called<'_> {
+    async fn answer(mut self, timeout: Duration) -> Result<Command, CallError> {
+        match tokio::time::timeout(timeout, &mut self.answered).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(_)) => Err(CallError::Closed(self.conn.peer)),
+            Err(_) => Err(CallError::Timeout { peer: self.conn.peer, timeout }),
+        }
+    }
+}
+
+impl Drop for Called<'_> {
     fn drop(&mut self) {
-        self.conn.lock_calls().waiting.remove(&self.opaque);
+        // With its answer, its entry went.
+        if !self.answered.is_terminated() {
+            self.conn.lock_calls().waiting.remove(&self.opaque);
+        }
     }
 }
 

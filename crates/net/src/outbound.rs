@@ -31,22 +31,26 @@ impl Outbound {
         let start = self.tail.len();
         frame::encode_head(head, length, &mut self.tail);
         let head_length = self.tail.len() - start;
-        for slice in body {
-            if slice.len() <= COPY_UP_TO {
-                self.tail.extend_from_slice(&slice);
-            } else {
-                self.cut();
-                self.pieces.push_back(slice);
-            }
-        }
+        body.for_each(|slice| self.push_slice(&slice));
         head_length + length
     }
 
-    /// Queues a frame without a body, with the fields that `write` gives; returns its length in bytes.
+    /// Queues a frame with the fields that `write` gives; returns its length in bytes.
     pub(crate) fn push_with(&mut self, head: &Command, write: impl FnOnce(&mut FieldWriter<'_>)) -> usize {
         let start = self.tail.len();
-        frame::encode_head_with(head, 0, &mut self.tail, write);
-        self.tail.len() - start
+        frame::encode_head_with(head, head.body.len(), &mut self.tail, write);
+        let head_length = self.tail.len() - start;
+        self.push_slice(&head.body);
+        head_length + head.body.len()
+    }
+
+    fn push_slice(&mut self, slice: &Bytes) {
+        if slice.len() <= COPY_UP_TO {
+            self.tail.extend_from_slice(slice);
+        } else {
+            self.cut();
+            self.pieces.push_back(slice.clone());
+        }
     }
 
     /// Moves everything queued behind what is being sent. Returns what is to be done. The task that asks is

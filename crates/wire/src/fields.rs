@@ -34,6 +34,24 @@ struct Entry {
     value: (u32, u32),
 }
 
+/// What takes the fields of a header: [`Fields`] to keep them, [`crate::frame::FieldWriter`] to send them at once.
+pub trait PutField {
+    /// A field that is a text.
+    fn text(&mut self, name: &str, value: &str);
+    /// A field that is a number.
+    fn number(&mut self, name: &str, value: i64);
+}
+
+impl PutField for Fields {
+    fn text(&mut self, name: &str, value: &str) {
+        self.set_str(name, value);
+    }
+
+    fn number(&mut self, name: &str, value: i64) {
+        self.set_number(name, value);
+    }
+}
+
 impl Fields {
     /// Removes all fields and keeps the memory.
     pub fn clear(&mut self) {

@@ -4,6 +4,7 @@ use apogee_message::batch::{self, BatchMessage};
 use apogee_message::names::{AUTO_CREATE_TOPIC, property};
 use apogee_wire::Command;
 use apogee_wire::codes::request;
+use apogee_wire::fields::PutField;
 use apogee_wire::headers::{RpcFields, SendMessageRequestHeader};
 use bytes::Bytes;
 
@@ -118,7 +119,18 @@ impl Sending {
         Err(Error::message(topic, format!("it is {length} bytes long, over the limit of {limit} (max_message_size)")))
     }
 
-    pub(super) fn request(&self, message: &Outgoing, queue: &Queue) -> Command {
+    /// A request without its header.
+    pub(super) fn head(&self, message: &Outgoing) -> Command {
+        let code = match message.kind {
+            Kind::Single => request::SEND_MESSAGE_V2,
+            Kind::Batch => request::SEND_BATCH_MESSAGE,
+            Kind::Reply => request::SEND_REPLY_MESSAGE_V2,
+        };
+        self.shared.own(Command::request(code).with_body(message.body.clone()))
+    }
+
+    /// Its header.
+    pub(super) fn write(&self, message: &Outgoing, queue: &Queue, fields: &mut impl PutField) {
         let header = SendMessageRequestHeader {
             producer_group: &self.group,
             topic: &message.topic,
@@ -136,14 +148,7 @@ impl Sending {
             broker_name: Some(&queue.broker),
             rpc: RpcFields::default(),
         };
-        let code = match message.kind {
-            Kind::Single => request::SEND_MESSAGE_V2,
-            Kind::Batch => request::SEND_BATCH_MESSAGE,
-            Kind::Reply => request::SEND_REPLY_MESSAGE_V2,
-        };
-        let mut command = Command::request(code).with_body(message.body.clone());
-        header.encode_v2(&mut command.fields);
-        self.shared.own(command)
+        header.encode_v2(fields);
     }
 }
 

@@ -15,7 +15,7 @@ use super::outgoing::Outgoing;
 use super::transaction::Check;
 use super::{SendStatus, Sent, Settings};
 use crate::interceptor::{Hooks, SendKind, SendOutcome, Sends};
-use crate::peers::refused;
+use crate::peers::{Link, refused};
 use crate::route::Route;
 use crate::shared::Shared;
 use crate::{Error, Message, Queue};
@@ -90,56 +90,73 @@ impl Sending {
         let mut last = None;
         let mut failed: Option<(Arc<Route>, Arc<str>)> = None;
         for _ in 0..=self.settings.retries {
-            let attempt = async {
-                // It may have moved.
-                if let Some((route, _)) = &failed {
-                    self.shared.refresh(&message.topic, route).await;
-                }
-                let route = self.shared.route_to_send(&message.topic).await?;
-                let queue = match queue {
-                    Some(queue) => queue.clone(),
-                    None => self.choice.choose(&route, message, failed.as_ref().map(|(_, broker)| &**broker))?,
-                };
-                failed = Some((Arc::clone(&route), Arc::clone(&queue.broker)));
-                self.attempt(&route, queue, message, deadline).await
+            // What is known already needs no time-out: asking has one of its own.
+            let way = tokio::time::timeout_at(deadline, self.way(message, queue, &mut failed)).await;
+            let sent = match way {
+                Ok(Ok(way)) => self.attempt(way, message, deadline).await,
+                Ok(Err(error)) => Err(error),
+                Err(_) => Err(Error::Timeout(self.settings.timeout, "it gave no answer".to_owned())),
             };
-            let error = match tokio::time::timeout_at(deadline, attempt).await {
-                Ok(Ok(sent)) => return Ok(sent),
-                Ok(Err(error)) => error,
-                Err(_) => {
-                    if let Some((_, broker)) = &failed {
-                        self.choice.failed(broker);
-                    }
-                    let last = last.map_or_else(|| "it gave no answer".to_owned(), |last: Error| last.to_string());
-                    return Err(Error::Timeout(self.settings.timeout, last));
-                }
+            let error = match sent {
+                Ok(sent) => return Ok(sent),
+                Err(error) => error,
             };
+            if let Some((_, broker)) = failed.as_ref().filter(|_| error.is_of_one_broker()) {
+                self.choice.failed(broker);
+            }
+            if Instant::now() >= deadline {
+                return Err(Error::Timeout(self.settings.timeout, last.unwrap_or(error).to_string()));
+            }
             if !error.is_of_one_broker() || self.shared.is_closed() {
                 return Err(error);
             }
             tracing::debug!(topic = message.topic, %error, "a send failed");
-            if let Some((_, broker)) = &failed {
-                self.choice.failed(broker);
-            }
             last = Some(error);
         }
         Err(last.unwrap_or(Error::Closed))
     }
 
-    async fn attempt(&self, route: &Route, queue: Queue, message: &Outgoing, deadline: Instant) -> Result<Sent, Error> {
+    /// Where a message goes. `failed` is where the attempt before it went, and then where this one goes.
+    async fn way(
+        &self,
+        message: &Outgoing,
+        queue: Option<&Queue>,
+        failed: &mut Option<(Arc<Route>, Arc<str>)>,
+    ) -> Result<(Queue, Arc<Link>), Error> {
+        // It may have moved.
+        if let Some((route, _)) = failed {
+            self.shared.refresh(&message.topic, route).await;
+        }
+        let route = self.shared.route_to_send(&message.topic).await?;
+        let queue = match queue {
+            Some(queue) => queue.clone(),
+            None => self.choice.choose(&route, message, failed.as_ref().map(|(_, broker)| &**broker))?,
+        };
+        let (route, _) = failed.insert((route, Arc::clone(&queue.broker)));
         let address = route.master(&queue.broker).ok_or_else(|| Error::NoMaster(queue.broker.to_string()))?;
+        let link = self.shared.peers.link(address).await?;
+        Ok((queue, link))
+    }
+
+    async fn attempt(
+        &self,
+        (queue, link): (Queue, Arc<Link>),
+        message: &Outgoing,
+        deadline: Instant,
+    ) -> Result<Sent, Error> {
         let begun = Instant::now();
         let left = deadline.saturating_duration_since(begun);
-        let answer = self.shared.peers.ask(address, self.request(message, &queue), left).await?;
+        let answer = link.ask_with(self.head(message), |fields| self.write(message, &queue, fields), left).await?;
         let status = match answer.code {
             response::SUCCESS => SendStatus::Ok,
             response::FLUSH_DISK_TIMEOUT => SendStatus::FlushTimeout,
             response::FLUSH_SLAVE_TIMEOUT => SendStatus::ReplicaTimeout,
             response::SLAVE_NOT_AVAILABLE => SendStatus::NoReplica,
-            code => return Err(refused(address, code, answer)),
+            code => return Err(refused(&link.address, code, answer)),
         };
         self.choice.answered(&queue.broker, begun.elapsed());
-        let header: SendMessageResponseHeader<'_> = answer.header().map_err(|error| Error::header(address, &error))?;
+        let header: SendMessageResponseHeader<'_> =
+            answer.header().map_err(|error| Error::header(&link.address, &error))?;
         Ok(Sent {
             message_id: message.message_id.clone(),
             offset_id: header.msg_id.to_owned(),
@@ -156,7 +173,8 @@ impl Sending {
         let route = self.shared.route_to_send(&message.topic).await?;
         let queue = self.choice.choose(&route, message, None)?;
         let address = route.master(&queue.broker).ok_or_else(|| Error::NoMaster(queue.broker.to_string()))?;
-        self.shared.peers.conn(address).await?.send_oneway(self.request(message, &queue));
+        let link = self.shared.peers.link(address).await?;
+        link.conn.send_oneway_with(self.head(message), |fields| self.write(message, &queue, fields));
         Ok(())
     }
 

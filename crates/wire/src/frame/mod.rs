@@ -10,6 +10,7 @@ use std::cell::RefCell;
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::command::{Command, Encoding};
+use crate::fields::PutField;
 
 mod binary;
 mod json;
@@ -134,10 +135,9 @@ pub struct FieldWriter<'o> {
     is_first: bool,
 }
 
-impl FieldWriter<'_> {
-    /// A field that is a text.
+impl PutField for FieldWriter<'_> {
     #[inline]
-    pub fn text(&mut self, name: &str, value: &str) {
+    fn text(&mut self, name: &str, value: &str) {
         match self.encoding {
             Encoding::Json => json::field(name, value, self.is_first, self.out),
             Encoding::Binary => binary::field(name, value, self.out),
@@ -145,9 +145,8 @@ impl FieldWriter<'_> {
         self.is_first = false;
     }
 
-    /// A field that is a number.
     #[inline]
-    pub fn number(&mut self, name: &str, value: i64) {
+    fn number(&mut self, name: &str, value: i64) {
         self.text(name, itoa::Buffer::new().format(value));
     }
 }

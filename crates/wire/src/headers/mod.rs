@@ -5,7 +5,7 @@
 //! what a peer may leave out. `headers!` derives the struct, its decoder and its encoder.
 //! A second name after a slash is the one-letter form of `SEND_MESSAGE_V2`.
 
-use crate::fields::{Fields, Name};
+use crate::fields::{Fields, Name, PutField};
 
 mod auth;
 mod broker;
@@ -67,25 +67,25 @@ pub trait DecodeHeader<'a>: Sized {
 trait Scalar<'a>: Sized {
     const EXPECTED: &'static str;
     fn parse(text: &'a str) -> Option<Self>;
-    fn write(&self, fields: &mut Fields, name: &str);
+    fn write(&self, fields: &mut impl PutField, name: &str);
 }
 
 macro_rules! scalars {
-    ($($ty:ty: $expected:literal, $set:ident, $value:expr);+) => {$(
+    ($($ty:ty: $expected:literal, $put:ident, $value:expr);+) => {$(
         impl<'a> Scalar<'a> for $ty {
             const EXPECTED: &'static str = $expected;
             fn parse(text: &'a str) -> Option<Self> {
                 text.parse().or_else(|_| text.trim().parse()).ok()
             }
-            fn write(&self, fields: &mut Fields, name: &str) {
-                fields.$set(name, $value(*self));
+            fn write(&self, fields: &mut impl PutField, name: &str) {
+                fields.$put(name, $value(*self));
             }
         }
         impl<'a> Field<'a> for $ty {
             fn read(fields: &'a Fields, name: Name<'static>) -> Result<Self, HeaderError> {
                 required(fields, name)
             }
-            fn write(&self, fields: &mut Fields, name: &'static str) {
+            fn write(&self, fields: &mut impl PutField, name: &'static str) {
                 Scalar::write(self, fields, name);
             }
         }
@@ -93,9 +93,9 @@ macro_rules! scalars {
 }
 
 scalars! {
-    i32: "a 32-bit integer", set_number, i64::from;
-    i64: "a 64-bit integer", set_number, i64::from;
-    Boundary: "LOWER or UPPER", set, std::convert::identity
+    i32: "a 32-bit integer", number, i64::from;
+    i64: "a 64-bit integer", number, i64::from;
+    Boundary: "LOWER or UPPER", text, Boundary::text
 }
 
 impl<'a> Scalar<'a> for bool {
@@ -104,8 +104,8 @@ impl<'a> Scalar<'a> for bool {
     fn parse(text: &'a str) -> Option<Self> {
         Some(text.eq_ignore_ascii_case("true"))
     }
-    fn write(&self, fields: &mut Fields, name: &str) {
-        fields.set(name, self);
+    fn write(&self, fields: &mut impl PutField, name: &str) {
+        fields.text(name, if *self { "true" } else { "false" });
     }
 }
 
@@ -113,7 +113,7 @@ impl<'a> Field<'a> for bool {
     fn read(fields: &'a Fields, name: Name<'static>) -> Result<Self, HeaderError> {
         required(fields, name)
     }
-    fn write(&self, fields: &mut Fields, name: &'static str) {
+    fn write(&self, fields: &mut impl PutField, name: &'static str) {
         Scalar::write(self, fields, name);
     }
 }
@@ -123,8 +123,8 @@ impl<'a> Scalar<'a> for &'a str {
     fn parse(text: &'a str) -> Option<Self> {
         Some(text)
     }
-    fn write(&self, fields: &mut Fields, name: &str) {
-        fields.set_str(name, self);
+    fn write(&self, fields: &mut impl PutField, name: &str) {
+        fields.text(name, self);
     }
 }
 
@@ -132,7 +132,7 @@ impl<'a> Field<'a> for &'a str {
     fn read(fields: &'a Fields, name: Name<'static>) -> Result<Self, HeaderError> {
         required(fields, name)
     }
-    fn write(&self, fields: &mut Fields, name: &'static str) {
+    fn write(&self, fields: &mut impl PutField, name: &'static str) {
         Scalar::write(self, fields, name);
     }
 }
@@ -141,7 +141,7 @@ impl<'a, T: Scalar<'a>> Field<'a> for Option<T> {
     fn read(fields: &'a Fields, name: Name<'static>) -> Result<Self, HeaderError> {
         fields.value_of(&name).map(|text| parse(text, name.text)).transpose()
     }
-    fn write(&self, fields: &mut Fields, name: &'static str) {
+    fn write(&self, fields: &mut impl PutField, name: &'static str) {
         if let Some(value) = self {
             Scalar::write(value, fields, name);
         }
@@ -151,7 +151,7 @@ impl<'a, T: Scalar<'a>> Field<'a> for Option<T> {
 /// One row of a header: a required value, an optional one, or a group of common fields.
 trait Field<'a>: Sized {
     fn read(fields: &'a Fields, name: Name<'static>) -> Result<Self, HeaderError>;
-    fn write(&self, fields: &mut Fields, name: &'static str);
+    fn write(&self, fields: &mut impl PutField, name: &'static str);
 }
 
 fn required<'a, T: Scalar<'a>>(fields: &'a Fields, name: Name<'static>) -> Result<T, HeaderError> {
@@ -189,12 +189,18 @@ impl std::str::FromStr for Boundary {
     }
 }
 
-impl std::fmt::Display for Boundary {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
+impl Boundary {
+    fn text(self) -> &'static str {
+        match self {
             Self::Lower => "LOWER",
             Self::Upper => "UPPER",
-        })
+        }
+    }
+}
+
+impl std::fmt::Display for Boundary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.text())
     }
 }
 
@@ -223,7 +229,7 @@ impl<'a> Field<'a> for RpcFields<'a> {
             oneway: Field::read(fields, const { Name::of("oway") })?,
         })
     }
-    fn write(&self, fields: &mut Fields, _: &'static str) {
+    fn write(&self, fields: &mut impl PutField, _: &'static str) {
         Field::write(&self.logical, fields, "lo");
         Field::write(&self.namespace, fields, "ns");
         Field::write(&self.namespaced, fields, "nsd");
@@ -285,7 +291,7 @@ macro_rules! letters {
             }
 
             /// Writes the one-letter form (upstream `SendMessageRequestHeaderV2`).
-            pub fn encode_v2(&self, fields: &mut $crate::fields::Fields) {
+            pub fn encode_v2(&self, fields: &mut impl $crate::fields::PutField) {
                 $($crate::headers::Field::write(&self.$field, fields, $letter);)+
             }
         }

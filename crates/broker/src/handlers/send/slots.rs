@@ -9,6 +9,7 @@ use apogee_message::record::Draft;
 use apogee_net::Conn;
 use apogee_store::{Append, Appended};
 use apogee_wire::codes::response;
+use apogee_wire::fields::PutField;
 use apogee_wire::{Command, Encoding};
 use bytes::BytesMut;
 
