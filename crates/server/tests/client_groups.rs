@@ -106,13 +106,16 @@ async fn a_message_that_fails_in_order_holds_up_its_queue_and_ends_among_the_dea
         assert_eq!(body(&delivery), expected);
         delivery.ack();
     }
-    let mut dead = loop {
-        match client.reader("%DLQ%G").from_first().open().await {
-            Ok(reader) => break reader,
-            Err(Error::NoTopic(_)) => tokio::time::sleep(Duration::from_millis(100)).await,
-            Err(error) => panic!("{error}"),
+    let open = async {
+        loop {
+            match client.reader("%DLQ%G").from_first().open().await {
+                Ok(reader) => break reader,
+                Err(Error::NoTopic(_)) => tokio::time::sleep(Duration::from_millis(100)).await,
+                Err(error) => panic!("{error}"),
+            }
         }
     };
+    let mut dead = tokio::time::timeout(PATIENCE, open).await.expect("there are dead letters");
     let letter = tokio::time::timeout(PATIENCE, dead.next()).await.expect("in time").expect("one").expect("read");
     assert_eq!((body(&letter), letter.tag()), (1, None));
     consumer.close(PATIENCE).await.expect("left");
@@ -300,4 +303,21 @@ async fn queues_are_shared_as_the_group_has_it() {
     for _ in 0..4 {
         next(&mut stand_by).await.ack();
     }
+}
+
+#[tokio::test]
+async fn a_consumer_ends_with_its_client() {
+    let server = Server::start(&[]);
+    let client = client(&server);
+    send(&client, "T", 0..1).await;
+    let mut waiting = client.consumer("G").subscribe("T").from_first().orderly().join().await.expect("joined");
+    let mut running = client.consumer("H").subscribe("T").from_first().join().await.expect("joined");
+    next(&mut waiting).await.ack();
+    let closed = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        client.close().await;
+    };
+    let ended = async { tokio::join!(waiting.next(), running.run(1, |_| async { Ok::<_, Error>(()) }), closed) };
+    let (none, (), ()) = tokio::time::timeout(PATIENCE, ended).await.expect("they end");
+    assert!(none.is_none());
 }
