@@ -17,6 +17,7 @@ use crate::producer::ProducerBuilder;
 use crate::pull_consumer::PullConsumerBuilder;
 use crate::reader::ReaderBuilder;
 use crate::shared::{Settings, Shared};
+use crate::trace::{self, Tracer};
 use crate::{Admin, Codecs, Error, Producer};
 
 /// The connections of a process to a cluster, its routes and heartbeats; cheap to clone.
@@ -33,6 +34,8 @@ pub struct Client {
 pub struct ClientBuilder {
     name_servers: String,
     settings: Settings,
+    /// Where traces go.
+    traces: Option<String>,
     #[cfg(feature = "tls")]
     tls: Option<Tls>,
 }
@@ -62,7 +65,9 @@ impl Client {
                 refresh: Duration::from_secs(30),
                 interceptors: Interceptors::default(),
                 namespace: String::new(),
+                tracer: None,
             },
+            traces: None,
             #[cfg(feature = "tls")]
             tls: None,
         }
@@ -201,6 +206,32 @@ impl ClientBuilder {
         self
     }
 
+    /// Tells what becomes of each message that is sent or consumed to the topic `RMQ_SYS_TRACE_TOPIC`, where tools such as
+    /// `queryMsgTraceById` find it (upstream `enableTrace`). The broker must have that topic (`traceTopicEnable`).
+    ///
+    /// Records are sent together, once a second, and by [`Client::close`]. They are for looking into things, and hold
+    /// nothing up: what cannot be sent is lost, and logged. Nothing is told of failed and one-way sends, as upstream.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), apogee_client::Error> {
+    /// use apogee_client::{Client, Message};
+    ///
+    /// let client = Client::builder("127.0.0.1:9876").trace().build()?;
+    /// client.producer("orders")?.send(Message::new("Orders", "one book").key("order-1")).await?;
+    /// client.close().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn trace(self) -> Self {
+        self.trace_to(names::TRACE_TOPIC)
+    }
+
+    /// The same to another topic (upstream `customizedTraceTopic`), which is in the client's namespace.
+    pub fn trace_to(mut self, topic: impl Into<String>) -> Self {
+        self.traces = Some(topic.into());
+        self
+    }
+
     /// Makes it; see [`Client::new`].
     ///
     /// # Errors
@@ -220,7 +251,23 @@ impl ClientBuilder {
         if let Some(tls) = self.tls {
             self.settings.dial = Arc::new(tls.over(self.settings.dial)?);
         }
-        Ok(Client { shared: Shared::new(addresses, self.settings) })
+        let traces = match self.traces {
+            Some(topic) => {
+                names::check_topic(&topic)?;
+                let settings = &mut self.settings;
+                let (tracer, words) = Tracer::new(&topic, &settings.namespace, Arc::clone(&settings.clock));
+                // Behind all others: it sees what they made of a message.
+                settings.interceptors.push(tracer.clone());
+                settings.tracer = Some(tracer);
+                Some((words, topic))
+            }
+            None => None,
+        };
+        let shared = Shared::new(addresses, self.settings);
+        if let Some((words, topic)) = traces {
+            tokio::spawn(trace::collect(Arc::downgrade(&shared), words, topic));
+        }
+        Ok(Client { shared })
     }
 }
 

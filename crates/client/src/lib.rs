@@ -46,6 +46,7 @@ mod pull_consumer;
 mod reader;
 mod route;
 mod shared;
+mod trace;
 
 pub use admin::Admin;
 pub use apogee_base::clock::Clock;

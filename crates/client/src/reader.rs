@@ -15,7 +15,7 @@ use crate::shared::Shared;
 use crate::{Codecs, Error, Queue, Received};
 
 /// Group of tools that read: every broker knows it.
-const TOOLS: &str = "TOOLS_CONSUMER";
+pub(crate) const TOOLS: &str = "TOOLS_CONSUMER";
 /// How often it is looked whether the topic has got more queues.
 const LOOK: Duration = Duration::from_secs(10);
 

@@ -23,6 +23,7 @@ use crate::interceptor::Interceptors;
 use crate::peers::{Peers, accepted, refused};
 use crate::producer::{Replies, Sending};
 use crate::route::Route;
+use crate::trace::Tracer;
 use crate::{Error, Queue, Received};
 
 /// Queues that a topic gets when it is created by the first message sent to it, at most (upstream
@@ -40,6 +41,8 @@ pub(crate) struct Settings {
     pub interceptors: Interceptors,
     /// Of topics and groups; may be empty.
     pub namespace: String,
+    /// Tells what becomes of messages.
+    pub tracer: Option<Tracer>,
 }
 
 pub(crate) struct Shared {
@@ -373,6 +376,9 @@ impl Shared {
     }
 
     pub async fn close(&self) {
+        if let (Some(tracer), false) = (&self.settings.tracer, self.is_closed()) {
+            tracer.flush(self.settings.timeout).await;
+        }
         if self.closed.send_replace(true) {
             return;
         }

@@ -29,6 +29,11 @@ pub(super) struct Choice {
 }
 
 impl Choice {
+    /// The first message goes to the queue in that place.
+    pub fn beginning_at(first: usize) -> Self {
+        Self { next: AtomicUsize::new(first), ..Self::default() }
+    }
+
     /// The queue of the message's sharding key, or the next one, of a broker that did not fail lately.
     pub fn choose(&self, route: &Route, message: &Outgoing, failed: Option<&str>) -> Result<Queue, Error> {
         let queues = &route.writable;

@@ -189,7 +189,8 @@ impl Sending {
                 for (member, offset) in members.into_iter().zip(sent.offset..) {
                     let offset_id = offset_ids.next().unwrap_or_default().to_owned();
                     let (message_id, queue) = (member.message_id, sent.queue.clone());
-                    let sent = Sent { message_id, offset_id, queue, offset, status: sent.status, recall_handle: None };
+                    let (status, traced) = (sent.status, sent.traced.clone());
+                    let sent = Sent { message_id, offset_id, queue, offset, status, recall_handle: None, traced };
                     // Who does not wait any more does not want to know.
                     let _ = member.tell.send(Ok(sent));
                 }

@@ -25,6 +25,7 @@ pub use transaction::{Decision, Transaction};
 
 use crate::interceptor::{Hooks, Interceptor, Interceptors, SendKind, SendOutcome, Sends};
 use crate::shared::Shared;
+use crate::trace::Traced;
 use crate::{Codecs, Error, Message, Queue};
 
 /// Sends messages of a group; cheap to clone, and used from as many tasks as there are.
@@ -41,6 +42,8 @@ pub struct ProducerBuilder {
     settings: Settings,
     interceptors: Interceptors,
     check: Option<Check>,
+    /// Whose turn it is first, among the queues of a topic.
+    first: usize,
 }
 
 #[derive(Clone)]
@@ -70,6 +73,8 @@ pub struct Sent {
     pub status: SendStatus,
     /// By which a message with a time of its own can be recalled.
     pub recall_handle: Option<String>,
+    /// What the tracer wants to know.
+    pub(crate) traced: Option<Box<Traced>>,
 }
 
 /// How safe a message is that the broker has.
@@ -85,6 +90,9 @@ pub enum SendStatus {
     NoReplica,
 }
 
+/// The group of those who send traces.
+const TRACE_GROUP: &str = "_INNER_TRACE_PRODUCER";
+
 impl ProducerBuilder {
     pub(crate) fn new(shared: Arc<Shared>, group: String) -> Self {
         let settings = Settings {
@@ -97,7 +105,13 @@ impl ProducerBuilder {
             collect: None,
         };
         let interceptors = shared.settings.interceptors.clone();
-        Self { shared, group, settings, interceptors, check: None }
+        Self { shared, group, settings, interceptors, check: None, first: 0 }
+    }
+
+    /// One that sends traces: nothing is told of those.
+    pub(crate) fn of_traces(shared: Arc<Shared>, first: usize) -> Self {
+        let builder = Self::new(shared, TRACE_GROUP.to_owned());
+        Self { interceptors: Interceptors::default(), first, ..builder }
     }
 
     /// How long a send may take, all attempts together (3 s).
@@ -194,7 +208,7 @@ impl ProducerBuilder {
             group: self.group,
             settings: self.settings,
             check: self.check,
-            choice: Choice::default(),
+            choice: Choice::beginning_at(self.first),
             room,
             collected: Collected::default(),
             is_introduced: AtomicBool::default(),

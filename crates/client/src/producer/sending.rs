@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use apogee_message::names::property;
 use apogee_wire::codes::response;
 use apogee_wire::headers::SendMessageResponseHeader;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
@@ -18,6 +19,7 @@ use crate::interceptor::{Hooks, SendKind, SendOutcome, Sends};
 use crate::peers::{Link, refused};
 use crate::route::Route;
 use crate::shared::Shared;
+use crate::trace::Traced;
 use crate::{Error, Message, Queue};
 
 pub(crate) struct Sending {
@@ -164,6 +166,10 @@ impl Sending {
             offset: header.queue_offset,
             status,
             recall_handle: header.recall_handle.map(str::to_owned),
+            traced: self.shared.settings.tracer.as_ref().and_then(|_| {
+                let field = |name| answer.fields.get(name);
+                Traced::of(&link.address, field(property::MSG_REGION), field(property::TRACE_ON))
+            }),
         })
     }
 
