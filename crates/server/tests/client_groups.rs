@@ -321,3 +321,33 @@ async fn a_consumer_ends_with_its_client() {
     let (none, (), ()) = tokio::time::timeout(PATIENCE, ended).await.expect("they end");
     assert!(none.is_none());
 }
+
+#[tokio::test]
+async fn an_orderly_consumer_lives_through_a_restart_of_the_broker() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::start_in(&folder.path().join("data"), &[]);
+    let (namesrv, broker) = (server.namesrv, server.broker);
+    let client = client(&server);
+    let queue = queue(&client, "T").await;
+    send_to(&client, &queue, 1..5).await;
+    let consumer = client.consumer("G").subscribe("T").from_first().orderly();
+    let mut consumer = consumer.commit_every(Duration::from_millis(50)).join().await.expect("joined");
+    for expected in 0..3 {
+        let delivery = next(&mut consumer).await;
+        assert_eq!(body(&delivery), expected);
+        delivery.ack();
+    }
+    let at_work = next(&mut consumer).await;
+    server.kill();
+    let _server = Server::start_in_place_of(namesrv, broker, &folder.path().join("data"));
+    at_work.ack();
+    let delivery = next(&mut consumer).await;
+    assert_eq!(body(&delivery), 4);
+    delivery.ack();
+    let producer = client.producer_builder("P").timeout(PATIENCE).build().expect("a producer");
+    producer.send_to(&queue, Message::new("T", "5")).await.expect("sent");
+    let delivery = next(&mut consumer).await;
+    assert_eq!(body(&delivery), 5);
+    delivery.ack();
+    consumer.close(PATIENCE).await.expect("left");
+}
