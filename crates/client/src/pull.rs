@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use apogee_message::record;
+use apogee_message::tag::java_hash;
 use apogee_wire::Command;
+use apogee_wire::bodies::SubscriptionData;
 use apogee_wire::codes::{request, response};
 use apogee_wire::headers::{
     Boundary, GetMaxOffsetRequestHeader, GetMaxOffsetResponseHeader, GetMinOffsetRequestHeader,
@@ -67,6 +69,19 @@ impl Filter {
         let is_choice = self.kind == "TAG" && !matches!(self.expression.trim(), "" | "*");
         let tags = if is_choice { &*self.expression } else { "" };
         tags.split("||").map(str::trim).filter(|tag| !tag.is_empty())
+    }
+
+    /// What a broker is told of it for a topic; it keeps the highest version.
+    pub fn subscription(&self, topic: &str, version: i64) -> SubscriptionData {
+        SubscriptionData {
+            topic: topic.to_owned(),
+            sub_string: Some(self.expression.clone()),
+            expression_type: Some(self.kind.to_owned()),
+            tags_set: self.wanted().map(str::to_owned).collect(),
+            code_set: self.wanted().map(java_hash).collect(),
+            sub_version: version,
+            ..SubscriptionData::default()
+        }
     }
 
     /// Brokers compare hashes of tags: others may have the same.

@@ -21,6 +21,7 @@ use crate::consumer::Group;
 use crate::id::{MessageIds, client_id, local_ip};
 use crate::interceptor::Interceptors;
 use crate::peers::{Peers, accepted, refused};
+use crate::pop::Poppers;
 use crate::producer::{Replies, Sending};
 use crate::route::Route;
 use crate::trace::Tracer;
@@ -59,6 +60,8 @@ pub(crate) struct Shared {
     asking: tokio::sync::Mutex<()>,
     producers: Mutex<BTreeMap<String, Vec<Weak<Sending>>>>,
     consumers: Mutex<BTreeMap<String, Weak<Group>>>,
+    /// Consumers by POP.
+    pub poppers: Poppers,
     closed: watch::Sender<bool>,
     /// Those who wait for replies.
     pub replies: Replies,
@@ -84,6 +87,7 @@ impl Shared {
             asking: tokio::sync::Mutex::default(),
             producers: Mutex::default(),
             consumers: Mutex::default(),
+            poppers: Poppers::default(),
             closed: watch::Sender::default(),
             replies: Replies::default(),
         });
@@ -303,6 +307,13 @@ impl Shared {
         }
     }
 
+    /// A group may have lost a member that consumed by POP.
+    pub async fn pop_member_left(&self, group: &str) {
+        if !self.is_closed() && !self.poppers.data().contains_key(group) {
+            self.say_goodbye(None, Some(group)).await;
+        }
+    }
+
     /// The member of a group.
     pub fn consumer_of(&self, group: &str) -> Option<Arc<Group>> {
         self.lock_consumers().get(group).and_then(Weak::upgrade)
@@ -356,7 +367,8 @@ impl Shared {
         let consumers: Vec<_> = {
             let mut consumers = self.lock_consumers();
             consumers.retain(|_, group| group.upgrade().is_some_and(|group| !group.has_left()));
-            consumers.values().filter_map(Weak::upgrade).map(|group| group.data()).collect()
+            let members = consumers.values().filter_map(Weak::upgrade).map(|group| group.data());
+            members.chain(self.poppers.data().into_values()).collect()
         };
         if producers.is_empty() && consumers.is_empty() {
             return None;
@@ -391,6 +403,9 @@ impl Shared {
             if let Some(member) = member.upgrade() {
                 member.forget();
             }
+            self.say_goodbye(None, Some(&group)).await;
+        }
+        for group in self.poppers.data().into_keys() {
             self.say_goodbye(None, Some(&group)).await;
         }
         self.replies.close();

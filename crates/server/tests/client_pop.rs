@@ -93,6 +93,9 @@ async fn a_message_that_is_worked_on_stays_invisible() {
     let builder = client.pop_consumer("G").subscribe_tags("T", "even").from_first();
     let builder = builder.invisible_time(Duration::from_secs(2));
     let (mut first, mut second) = (builder.clone().open().await.expect("open"), builder.open().await.expect("open"));
+    let connections = client.admin().members("G").await.expect("asked");
+    let subscribed = format!("{connections:?}");
+    assert!(subscribed.contains("even") && subscribed.contains(client.id()), "{subscribed}");
     let held = next(&mut first).await;
     next(&mut first).await.ack();
     nothing_comes(&mut second, Duration::from_secs(9)).await;
@@ -106,6 +109,8 @@ async fn a_message_that_is_worked_on_stays_invisible() {
         held.ack();
     });
     tokio::join!(first.close(PATIENCE), second.close(PATIENCE), waits);
+    let left = client.admin().members("G").await;
+    assert!(!format!("{left:?}").contains(client.id()), "{left:?}");
     assert!(began.elapsed() >= Duration::from_secs(1) && began.elapsed() < Duration::from_secs(5));
 }
 

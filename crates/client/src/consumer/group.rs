@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use apogee_message::names::retry_topic;
-use apogee_message::tag::java_hash;
 use apogee_wire::Command;
 use apogee_wire::bodies::{
     Body, CheckClientRequestBody, ConsumeFromWhere, ConsumeType, ConsumerData, MessageModel, SubscriptionData,
@@ -131,15 +130,7 @@ impl Subscription {
     }
 
     pub fn data(&self, version: i64) -> SubscriptionData {
-        SubscriptionData {
-            topic: self.topic.clone(),
-            sub_string: Some(self.filter.expression.clone()),
-            expression_type: Some(self.filter.kind.to_owned()),
-            tags_set: self.filter.wanted().map(str::to_owned).collect(),
-            code_set: self.filter.wanted().map(java_hash).collect(),
-            sub_version: version,
-            ..SubscriptionData::default()
-        }
+        self.filter.subscription(&self.topic, version)
     }
 }
 

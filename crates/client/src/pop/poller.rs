@@ -41,6 +41,9 @@ pub(super) struct Popping {
     pub keeper: mpsc::UnboundedSender<Word>,
     /// Numbers of deliveries.
     pub ids: AtomicU64,
+    pub subscriptions: Vec<(String, Filter)>,
+    /// When it was opened, in milliseconds since 1970: brokers keep the newest subscriptions.
+    pub version: i64,
 }
 
 /// Polls all brokers of a topic, those included that it gets later.
