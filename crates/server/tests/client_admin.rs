@@ -8,7 +8,8 @@ use std::process::{Child, Command as Process, Stdio};
 use std::time::{Duration, SystemTime};
 
 use apogee_client::admin::{
-    ConsumeType, Counter, GroupConfig, MessageModel, Outcome, Permission, Query, RetryDelays, TopicConfig, TrackState,
+    Access, ConsumeType, Counter, GroupConfig, GroupMode, MessageModel, Outcome, Permission, Query, RequestMode,
+    RetryDelays, Rule, TopicConfig, TrackState, User,
 };
 use apogee_client::{Admin, Client, Error, From, Message, Producer, Queue};
 use common::{Server, binary};
@@ -491,4 +492,69 @@ async fn a_group_is_moved_by_a_broker_that_leaves_it_to_members() {
     // The member is told.
     admin.reset("G", "T", From::First).await.expect("moved");
     next(0).await;
+}
+
+/// Our broker knows nothing of these yet: against Apache's only (`APOGEE_TEST_SERVER=apache`).
+#[tokio::test]
+async fn groups_are_told_how_to_read() {
+    if std::env::var("APOGEE_TEST_SERVER").as_deref() != Ok("apache") {
+        return;
+    }
+    let server = Server::start(&[]);
+    let client = client(&server);
+    let admin = client.admin();
+    one_queue(&admin, "T").await;
+    let mode = GroupMode { group: "G".into(), topic: "T".into(), mode: RequestMode::Pop, shared_by: 2 };
+    admin.set_request_mode(&mode).await.expect("set");
+    assert_eq!(admin.request_modes().await.expect("asked")[0].value, mode);
+    let message = Message::new("T", "later").delay(Duration::from_secs(600));
+    client.producer("P").expect("a producer").send(message).await.expect("sent");
+    let waiting = async {
+        while admin.waiting_for_their_time().await.expect("asked").get("T") != Some(&1) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.expect("it waits");
+    admin.set_cold_read_limit("G", 4096).await.expect("set");
+    let reads = &admin.cold_reads().await.expect("asked")[0];
+    assert!(reads.limits["G"] == 4096 && reads.limit > 0, "{reads:?}");
+    admin.remove_cold_read_limit("G").await.expect("removed");
+    assert!(admin.cold_reads().await.expect("asked")[0].limits.is_empty());
+}
+
+/// Our broker keeps no users yet: against Apache's only (`APOGEE_TEST_SERVER=apache`).
+#[tokio::test]
+async fn users_get_rules() {
+    if std::env::var("APOGEE_TEST_SERVER").as_deref() != Ok("apache") {
+        return;
+    }
+    let server = Server::start(&[
+        "authenticationProvider=org.apache.rocketmq.auth.authentication.provider.DefaultAuthenticationProvider",
+        "authenticationMetadataProvider=org.apache.rocketmq.auth.authentication.provider.LocalAuthenticationMetadataProvider",
+        "authorizationProvider=org.apache.rocketmq.auth.authorization.provider.DefaultAuthorizationProvider",
+        "authorizationMetadataProvider=org.apache.rocketmq.auth.authorization.provider.LocalAuthorizationMetadataProvider",
+    ]);
+    let admin = client(&server).admin();
+    let users = async || admin.users().await.expect("asked").into_iter().map(|user| user.value).collect::<Vec<_>>();
+    let accesses = async || admin.accesses().await.expect("asked").into_iter().map(|one| one.value).collect::<Vec<_>>();
+    let (alice, bob) = (User::new("alice"), User { is_super: true, is_enabled: false, ..User::new("bob") });
+    admin.put_user(&alice, None).await.expect_err("no password");
+    admin.put_user(&alice, Some("secret-1")).await.expect("created");
+    admin.put_user(&bob, Some("secret-2")).await.expect("created");
+    assert_eq!(users().await, [alice.clone(), bob.clone()]);
+    let alice = User { is_enabled: false, ..alice };
+    admin.put_user(&alice, None).await.expect("changed");
+    assert_eq!(users().await, [alice, bob]);
+    let access = Access::new("User:alice").rule(Rule::allow("Topic:T", ["Pub", "Sub"]).from("10.0.0.0/8"));
+    admin.put_access(&access).await.expect("created");
+    assert_eq!(accesses().await, [access.clone()]);
+    let more = Access::new("User:alice").rule(Rule::deny("Group:G", ["Sub"]));
+    admin.put_access(&more).await.expect("changed");
+    assert_eq!(accesses().await[0].rules.len(), 2);
+    admin.delete_access("User:alice", Some("Topic:T")).await.expect("removed");
+    assert_eq!(accesses().await, [more]);
+    admin.delete_access("User:alice", None).await.expect("removed");
+    admin.delete_user("alice").await.expect("removed");
+    admin.delete_user("bob").await.expect("removed");
+    assert!(users().await.is_empty() && accesses().await.is_empty());
 }

@@ -21,6 +21,7 @@
 //! # }
 //! ```
 
+mod access;
 mod broker;
 mod client;
 mod cluster;
@@ -32,6 +33,7 @@ mod page;
 mod route;
 mod topic;
 mod track;
+mod tuning;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -46,6 +48,7 @@ use crate::peers::accepted;
 use crate::shared::Shared;
 use crate::{Error, Queue};
 
+pub use access::{Access, Rule, User};
 pub use broker::{BrokerState, Counter, QueueUnit, QueueUnits, Rate, Rates, Replica, Replication};
 pub use client::{
     ClientInfo, ConsumeFromWhere, ConsumeType, Consumed, GroupMembers, MemberQueue, MemberRates, MemberState,
@@ -58,6 +61,7 @@ pub use offset::{CommittedOffset, GroupProgress, QueueOffset, QueueProgress, Que
 pub use route::{QueueRange, TopicBroker, TopicRoute, TopicStats};
 pub use topic::{Permission, TopicConfig};
 pub use track::{Track, TrackState};
+pub use tuning::{ColdReader, ColdReads, GroupMode, RequestMode};
 
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(5);

@@ -8,6 +8,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 pub use crate::json::BodyError;
 
+mod auth;
 mod broker;
 mod connection;
 mod enums;
@@ -25,6 +26,7 @@ mod running;
 mod stats;
 mod topic;
 
+pub use auth::*;
 pub use broker::*;
 pub use connection::*;
 pub use enums::*;

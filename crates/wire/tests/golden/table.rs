@@ -28,7 +28,7 @@ pub enum Kind {
     Bytes,
     /// JSON or compressed.
     Registration,
-    /// To be declared by a later issue: auth, controller, lite topics, pop acknowledgements.
+    /// To be declared by a later issue: controller, lite topics, pop acknowledgements.
     Later,
 }
 
@@ -210,16 +210,16 @@ rows! {
     REMOVE_COLD_DATA_FLOW_CTR_CONFIG: -, -, Text, Absent;
     GET_COLD_DATA_FLOW_CTR_INFO: -, -, Absent, Json ColdDataFlowCtrInfo;
     SET_COMMITLOG_READ_MODE: -, -, Absent, Absent;
-    AUTH_CREATE_USER: CreateUserRequestHeader, -, Later, Absent;
-    AUTH_UPDATE_USER: UpdateUserRequestHeader, -, Later, Absent;
+    AUTH_CREATE_USER: CreateUserRequestHeader, -, Json UserInfo, Absent;
+    AUTH_UPDATE_USER: UpdateUserRequestHeader, -, Json UserInfo, Absent;
     AUTH_DELETE_USER: DeleteUserRequestHeader, -, Absent, Absent;
-    AUTH_GET_USER: GetUserRequestHeader, -, Absent, Later;
-    AUTH_LIST_USER: ListUsersRequestHeader, -, Absent, Later;
-    AUTH_CREATE_ACL: CreateAclRequestHeader, -, Later, Absent;
-    AUTH_UPDATE_ACL: UpdateAclRequestHeader, -, Later, Absent;
+    AUTH_GET_USER: GetUserRequestHeader, -, Absent, Json UserInfo;
+    AUTH_LIST_USER: ListUsersRequestHeader, -, Absent, Json UserInfoList;
+    AUTH_CREATE_ACL: CreateAclRequestHeader, -, Json AclInfo, Absent;
+    AUTH_UPDATE_ACL: UpdateAclRequestHeader, -, Json AclInfo, Absent;
     AUTH_DELETE_ACL: DeleteAclRequestHeader, -, Absent, Absent;
-    AUTH_GET_ACL: GetAclRequestHeader, -, Absent, Later;
-    AUTH_LIST_ACL: ListAclsRequestHeader, -, Absent, Later;
+    AUTH_GET_ACL: GetAclRequestHeader, -, Absent, Json AclInfo;
+    AUTH_LIST_ACL: ListAclsRequestHeader, -, Absent, Json AclInfoList;
     SWITCH_TIMER_ENGINE: -, -, Absent, Absent;
     POP_MESSAGE: PopMessageRequestHeader, PopMessageResponseHeader, Absent, Messages;
     ACK_MESSAGE: AckMessageRequestHeader, -, Absent, Absent;
