@@ -24,6 +24,7 @@ public final class Main {
         AdminGroupScenarios.add(suite);
         AdminMessageScenarios.add(suite);
         AdminClusterScenarios.add(suite);
+        RustScenarios.add(suite);
         RestartScenarios.add(suite);
         int exit = 1;
         try {
