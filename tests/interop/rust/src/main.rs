@@ -21,6 +21,9 @@ enum Task {
         topic: String,
         #[arg(long)]
         compression: Option<Kind>,
+        /// Tells the trace topic of them.
+        #[arg(long)]
+        trace: bool,
         /// One message for each.
         bodies: Vec<String>,
     },
@@ -35,6 +38,9 @@ enum Task {
         /// Gives back what comes for the first time.
         #[arg(long)]
         fail_first: bool,
+        /// Tells the trace topic of what it consumes.
+        #[arg(long)]
+        trace: bool,
     },
     /// Sends messages of a transaction and ends none; whatever it is asked about, it commits, and prints 'checked BODY'.
     Transact { namesrv: String, group: String, topic: String, bodies: Vec<String> },
@@ -56,9 +62,11 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 #[tokio::main]
 async fn main() -> Result<()> {
     match Task::parse() {
-        Task::Produce { namesrv, topic, compression, bodies } => produce(&namesrv, &topic, compression, bodies).await,
-        Task::Consume { namesrv, group, topic, orderly, fail_first } => {
-            consume(&namesrv, &group, &topic, orderly, fail_first).await
+        Task::Produce { namesrv, topic, compression, trace, bodies } => {
+            produce(client(&namesrv, trace)?, &topic, compression, bodies).await
+        }
+        Task::Consume { namesrv, group, topic, orderly, fail_first, trace } => {
+            consume(client(&namesrv, trace)?, &group, &topic, orderly, fail_first).await
         }
         Task::Transact { namesrv, group, topic, bodies } => transact(&namesrv, &group, &topic, bodies).await,
         Task::Ask { namesrv, topic, body } => ask(&namesrv, &topic, body).await,
@@ -67,8 +75,9 @@ async fn main() -> Result<()> {
 }
 
 /// Routes are asked for every second, so that new retry topics are seen soon.
-fn client(namesrv: &str) -> Result<Client> {
-    Ok(Client::builder(namesrv).refresh(Duration::from_secs(1)).build()?)
+fn client(namesrv: &str, trace: bool) -> Result<Client> {
+    let builder = Client::builder(namesrv).refresh(Duration::from_secs(1));
+    Ok(if trace { builder.trace() } else { builder }.build()?)
 }
 
 /// Waits until nobody has anything more for this program to do.
@@ -81,8 +90,7 @@ fn text(message: &Received) -> String {
     String::from_utf8_lossy(&message.body).into_owned()
 }
 
-async fn produce(namesrv: &str, topic: &str, compression: Option<Kind>, bodies: Vec<String>) -> Result<()> {
-    let client = client(namesrv)?;
+async fn produce(client: Client, topic: &str, compression: Option<Kind>, bodies: Vec<String>) -> Result<()> {
     let mut producer = client.producer_builder(format!("P-{topic}"));
     if let Some(kind) = compression {
         let compression = match kind {
@@ -101,17 +109,16 @@ async fn produce(namesrv: &str, topic: &str, compression: Option<Kind>, bodies: 
     Ok(())
 }
 
-async fn join(namesrv: &str, group: &str, topic: &str, orderly: bool) -> Result<(Client, Consumer)> {
-    let client = client(namesrv)?;
+async fn join(client: &Client, group: &str, topic: &str, orderly: bool) -> Result<Consumer> {
     let consumer = client.consumer(group).subscribe(topic).from_first();
     let consumer = if orderly { consumer.orderly() } else { consumer };
     let consumer = consumer.join().await?;
     println!("joined {}", client.id());
-    Ok((client, consumer))
+    Ok(consumer)
 }
 
-async fn consume(namesrv: &str, group: &str, topic: &str, orderly: bool, fail_first: bool) -> Result<()> {
-    let (client, mut consumer) = join(namesrv, group, topic, orderly).await?;
+async fn consume(client: Client, group: &str, topic: &str, orderly: bool, fail_first: bool) -> Result<()> {
+    let mut consumer = join(&client, group, topic, orderly).await?;
     let took = async {
         while let Some(delivery) = consumer.next().await {
             let (queue, offset, times) = (delivery.queue.id, delivery.offset, delivery.reconsume_times);
@@ -134,7 +141,7 @@ async fn consume(namesrv: &str, group: &str, topic: &str, orderly: bool, fail_fi
 }
 
 async fn transact(namesrv: &str, group: &str, topic: &str, bodies: Vec<String>) -> Result<()> {
-    let client = client(namesrv)?;
+    let client = client(namesrv, false)?;
     let check = |message: &Received| {
         println!("checked {}", text(message));
         Decision::Commit
@@ -152,7 +159,7 @@ async fn transact(namesrv: &str, group: &str, topic: &str, bodies: Vec<String>) 
 }
 
 async fn ask(namesrv: &str, topic: &str, body: String) -> Result<()> {
-    let client = client(namesrv)?;
+    let client = client(namesrv, false)?;
     let producer = client.producer(format!("P-{topic}"))?;
     println!("reply {}", text(&producer.request(Message::new(topic, body), PATIENCE).await?));
     client.close().await;
@@ -160,7 +167,8 @@ async fn ask(namesrv: &str, topic: &str, body: String) -> Result<()> {
 }
 
 async fn reply(namesrv: &str, group: &str, topic: &str) -> Result<()> {
-    let (client, mut consumer) = join(namesrv, group, topic, false).await?;
+    let client = client(namesrv, false)?;
+    let mut consumer = join(&client, group, topic, false).await?;
     let producer = client.producer("Repliers")?;
     let replied = async {
         while let Some(delivery) = consumer.next().await {

@@ -16,6 +16,8 @@ import org.apache.rocketmq.client.consumer.listener.MessageListenerOrderly;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.LocalTransactionState;
 import org.apache.rocketmq.client.producer.selector.SelectMessageQueueByHash;
+import org.apache.rocketmq.client.trace.TraceContext;
+import org.apache.rocketmq.client.trace.TraceType;
 import org.apache.rocketmq.client.utils.MessageUtil;
 import org.apache.rocketmq.common.compression.CompressionType;
 import org.apache.rocketmq.common.message.Message;
@@ -34,6 +36,7 @@ final class RustScenarios {
         suite.add("rust.retried-by-the-other", RustScenarios::retried);
         suite.add("rust.transactions-of-the-other", RustScenarios::transactions);
         suite.add("rust.requests-and-replies", RustScenarios::requests);
+        suite.add("rust.traced", RustScenarios::traced);
         suite.add("rust.orderly-in-one-group", RustScenarios::orderly);
         suite.addAlone("rust.one-group", RustScenarios::oneGroup);
     }
@@ -155,6 +158,26 @@ final class RustScenarios {
         Env.equal("what Rust was told", List.of("reply RUST ASKS"), RustClient.run("ask", env.namesrv, topic, "rust asks"));
         consumer.shutdown();
         producer.shutdown();
+    }
+
+    /** What Rust sent and consumed is told as the Java client tells it. */
+    private static void traced(Env env) throws Exception {
+        String topic = env.topic("rust-traced", 1);
+        String id;
+        try (RustClient rust = new RustClient("consume", env.namesrv, "C-" + topic, topic, "--trace")) {
+            id = RustClient.run("produce", env.namesrv, topic, "traced", "--trace").get(0).substring("sent ".length());
+            rust.await("got", 1);
+        }
+        Env.await("three records of " + id, 25_000, () -> TraceScenarios.traces(env, id).size() == 3);
+        Map<TraceType, TraceContext> traces = TraceScenarios.traces(env, id);
+        TraceContext sent = traces.get(TraceType.Pub);
+        Env.equal("producer, topic, tag and key", List.of("P-" + topic, topic, "Blue", "a-key"), List.of(sent.getGroupName(),
+            sent.getTraceBeans().get(0).getTopic(), sent.getTraceBeans().get(0).getTags(), sent.getTraceBeans().get(0).getKeys()));
+        Env.equal("where it was stored", env.broker, sent.getTraceBeans().get(0).getStoreHost());
+        Env.check(sent.isSuccess(), "the trace does not say that it was sent");
+        Env.equal("consumer", "C-" + topic, traces.get(TraceType.SubBefore).getGroupName());
+        Env.check(traces.get(TraceType.SubAfter).isSuccess(), "the trace does not say that it was consumed");
+        Env.contains("queryMsgTraceById", Admin.run(env, "queryMsgTraceById", "-i", id), "P-" + topic, "C-" + topic);
     }
 
     /** Each queue's messages come in order, whoever has it. */

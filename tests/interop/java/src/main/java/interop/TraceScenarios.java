@@ -24,7 +24,7 @@ final class TraceScenarios {
     }
 
     /** What the trace topic says of a message, by kind. */
-    private static Map<TraceType, TraceContext> traces(Env env, String id) throws Exception {
+    static Map<TraceType, TraceContext> traces(Env env, String id) throws Exception {
         Map<TraceType, TraceContext> found = new EnumMap<>(TraceType.class);
         try {
             long now = System.currentTimeMillis();
