@@ -57,8 +57,29 @@ impl Balance {
         Self::Custom(Arc::new(allocate))
     }
 
-    /// The part of one member. `members` and `queues` are in order; who is no member gets nothing.
-    pub(crate) fn part_of(&self, member: &str, members: &[String], queues: &[Queue]) -> Vec<Queue> {
+    /// The part of one member. `members` and `queues` are in order; who is no member gets nothing. It is public so that
+    /// strategies of one's own can stand on others, such as one that prefers what is near (upstream
+    /// `MACHINE_ROOM_NEARBY`):
+    ///
+    /// ```
+    /// use apogee_client::{Balance, Queue};
+    ///
+    /// # fn room_of(name: &str) -> &str { name.split('@').next().unwrap_or_default() }
+    /// let nearby = Balance::by(|member, members, queues| {
+    ///     let near: Vec<_> = members.iter().filter(|other| room_of(other) == room_of(member)).cloned().collect();
+    ///     let (ours, others): (Vec<Queue>, _) =
+    ///         queues.iter().cloned().partition(|queue| room_of(&queue.broker) == room_of(member));
+    ///     // All share the queues of rooms that have no member.
+    ///     let has_member = |queue: &Queue| members.iter().any(|other| room_of(other) == room_of(&queue.broker));
+    ///     let free: Vec<_> = others.into_iter().filter(|queue| !has_member(queue)).collect();
+    ///     [Balance::Average.part_of(member, &near, &ours), Balance::Average.part_of(member, members, &free)].concat()
+    /// });
+    /// let members = ["east@1".to_owned(), "east@2".to_owned()];
+    /// let queues: Vec<_> =
+    ///     ["east", "west"].map(|room| Queue { topic: "T".into(), broker: format!("{room}@b").into(), id: 0 }).into();
+    /// assert_eq!(nearby.part_of("east@1", &members, &queues).len(), 2);
+    /// ```
+    pub fn part_of(&self, member: &str, members: &[String], queues: &[Queue]) -> Vec<Queue> {
         let Some(place) = members.iter().position(|other| other == member) else { return Vec::new() };
         match self {
             Self::Average => {

@@ -44,6 +44,8 @@ pub(crate) struct Held {
     bounds: Bounds,
     ready: Arc<Ready>,
     state: Mutex<State>,
+    /// Of one that is no queue of the group's: who asked for its message to be consumed.
+    asked: Option<Mutex<Option<oneshot::Sender<CMResult>>>>,
     /// There is room for more.
     has_room: Notify,
     /// Nobody works on a message any more.
@@ -75,8 +77,6 @@ struct State {
     is_given_up: bool,
     last_taken: Option<Instant>,
     last_pulled: Option<Instant>,
-    /// Who asked for its message to be consumed, whatever the group's offsets.
-    asked: Option<oneshot::Sender<CMResult>>,
 }
 
 /// A message that is not settled.
@@ -117,7 +117,6 @@ impl Held {
             is_given_up: false,
             last_taken: None,
             last_pulled: None,
-            asked: None,
         };
         Self {
             queue,
@@ -125,6 +124,7 @@ impl Held {
             bounds,
             ready: Arc::clone(ready),
             state: Mutex::new(state),
+            asked: None,
             has_room: Notify::new(),
             is_at_rest: Notify::new(),
         }
@@ -132,15 +132,17 @@ impl Held {
 
     /// One that is no queue of the group's, but a message whose end is told.
     pub fn asked(mut self, who: oneshot::Sender<CMResult>) -> Self {
-        self.state.get_mut().unwrap_or_else(PoisonError::into_inner).asked = Some(who);
+        self.asked = Some(Mutex::new(Some(who)));
         self
     }
 
     /// Tells who asked for a message what became of it; whether somebody did.
     pub fn told(&self, is_consumed: bool) -> bool {
-        let who = self.lock().asked.take();
+        let Some(asked) = &self.asked else { return false };
+        let who = asked.lock().unwrap_or_else(PoisonError::into_inner).take();
         // Nobody may wait any more.
-        who.map(|who| who.send(asked::result(is_consumed))).is_some()
+        let _ = who.map(|who| who.send(asked::result(is_consumed)));
+        true
     }
 
     /// Notes what a pull brought, and where the next one begins. Who asks for messages gets them.
