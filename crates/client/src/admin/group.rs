@@ -271,7 +271,8 @@ impl Admin {
         Ok(())
     }
 
-    /// Removes a group from each broker, with its offsets or without. A group that is not there is no error.
+    /// Removes a group from each broker, with its offsets or without. A group that is not there is no error. Its topics
+    /// stay, `%RETRY%` and `%DLQ%` with its name: see [`Admin::delete_topic`].
     ///
     /// # Errors
     /// When the name is none, or a broker refuses or doesn't answer.

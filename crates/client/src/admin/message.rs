@@ -258,12 +258,16 @@ impl Admin {
     /// ```
     ///
     /// # Errors
-    /// As [`crate::Producer::send`] has them.
+    /// As [`crate::Producer::send`] has them, and when the client has a namespace that the topic is not in.
     pub async fn send_again(&self, message: &Received) -> Result<Sent, Error> {
         let died = message.queue.topic.starts_with(names::DLQ_PREFIX);
         let origin =
             || message.property(property::DLQ_ORIGIN_TOPIC).or_else(|| message.property(property::RETRY_TOPIC));
-        let topic = died.then(origin).flatten().unwrap_or_else(|| message.topic());
+        let topic = died.then(origin).flatten().unwrap_or_else(|| message.full_topic());
+        if self.shared.topic(topic)? != topic {
+            let reason = "is not in the namespace of this client, which cannot send to it";
+            return Err(Error::Argument(format!("topic {topic} {reason}")));
+        }
         let mut again = Message::new(topic, message.body.clone()).flag(message.flag);
         for (name, value) in message.properties().filter(|(name, _)| !OF_ITS_WAY.contains(name)) {
             again.set(name, value);

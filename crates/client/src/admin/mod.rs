@@ -4,6 +4,8 @@
 //! [`Admin`] is for all brokers of all clusters unless it is told otherwise. What one broker says of itself comes
 //! as [`At`]; what is spread over several, such as the queues of a topic, comes as one.
 //!
+//! Topics and groups have their full names here, whatever the client's namespace: see [`crate::Client::qualified`].
+//!
 //! What is changed on several brokers is changed one after the other, and ends with the first that fails. All
 //! changes may be made again: those who have them already do nothing.
 //!
@@ -34,6 +36,7 @@ mod route;
 mod topic;
 mod track;
 mod tuning;
+mod unit;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -49,7 +52,7 @@ use crate::shared::Shared;
 use crate::{Error, Queue};
 
 pub use access::{Access, Rule, User};
-pub use broker::{BrokerState, Counter, QueueUnit, QueueUnits, Rate, Rates, Replica, Replication};
+pub use broker::{BrokerState, Counter, Rate, Rates, Replica, Replication};
 pub use client::{
     ClientInfo, ConsumeFromWhere, ConsumeType, Consumed, GroupMembers, MemberQueue, MemberRates, MemberState,
     MessageModel, Outcome, ProducerInfo, Subscription,
@@ -62,6 +65,7 @@ pub use route::{QueueRange, TopicBroker, TopicRoute, TopicStats};
 pub use topic::{Permission, TopicConfig};
 pub use track::{Track, TrackState};
 pub use tuning::{ColdReader, ColdReads, GroupMode, RequestMode};
+pub use unit::{QueueUnit, QueueUnits};
 
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
