@@ -16,7 +16,7 @@ async fn main() -> Result<(), Error> {
     let producer = client.producer("scholars")?;
     // So that there is the topic to subscribe to.
     producer.send(Message::new(&*topic, "a message that wants no reply")).await?;
-    let mut consumer = client.consumer("scholars").subscribe(&*topic).join().await?;
+    let mut consumer = client.consumer("scholars").subscribe(&*topic).from_first().join().await?;
     let answers = producer.clone();
     let answering = consumer.run(4, |message| {
         let producer = answers.clone();

@@ -11,6 +11,9 @@ use apogee_wire::Command;
 use apogee_wire::codes::response;
 use apogee_wire::frame::FieldWriter;
 
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
+
 use crate::Error;
 
 pub(crate) struct Peers {
@@ -36,11 +39,19 @@ pub(crate) struct Link {
     pub conn: Arc<Conn>,
     /// How many answers have come.
     answers: AtomicU64,
+    /// Places for messages that wait for their answer: who sends more waits.
+    places: Semaphore,
 }
+
+/// Requests to a peer that may wait for their answer. Each queue that is consumed has one, a pull.
+const MOST_CALLS: usize = 16 << 10;
+/// Of these, messages that are sent.
+const MOST_SENDS: usize = 1 << 10;
 
 impl Peers {
     /// Requests of peers go to `service`.
-    pub fn new(dial: Arc<dyn Dial>, service: Arc<dyn Service>, limits: Limits, connect_timeout: Duration) -> Self {
+    pub fn new(dial: Arc<dyn Dial>, service: Arc<dyn Service>, connect_timeout: Duration) -> Self {
+        let limits = Limits { max_calls: MOST_CALLS, ..Limits::default() };
         Self { places: Mutex::default(), dial, service, limits, connect_timeout }
     }
 
@@ -56,7 +67,12 @@ impl Peers {
         }
         let (service, limits) = (Arc::clone(&self.service), self.limits.clone());
         let conn = connect(&*self.dial, address, service, limits, self.connect_timeout).await?;
-        let link = Arc::new(Link { address: address.to_owned(), conn, answers: AtomicU64::default() });
+        let link = Arc::new(Link {
+            address: address.to_owned(),
+            conn,
+            answers: AtomicU64::default(),
+            places: Semaphore::new(MOST_SENDS),
+        });
         self.lock().entry(address.to_owned()).or_default().link = Some(Arc::clone(&link));
         Ok(link)
     }
@@ -88,6 +104,14 @@ impl Peers {
 }
 
 impl Link {
+    /// A place for a message that waits for its answer; `None` when there is none in time.
+    pub async fn place(&self, deadline: Instant) -> Option<SemaphorePermit<'_>> {
+        if let Ok(place) = self.places.try_acquire() {
+            return Some(place);
+        }
+        tokio::time::timeout_at(deadline, self.places.acquire()).await.ok()?.ok()
+    }
+
     /// Asks, whatever the answer says.
     pub async fn ask(&self, request: Command, timeout: Duration) -> Result<Command, Error> {
         self.answered(self.conn.call(request, timeout)).await

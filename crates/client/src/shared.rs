@@ -8,7 +8,7 @@ use std::time::Duration;
 use apogee_base::clock::Clock;
 use apogee_message::names::{self, AUTO_CREATE_TOPIC, reply_topic};
 use apogee_message::record::Record;
-use apogee_net::{Dial, Limits};
+use apogee_net::Dial;
 use apogee_wire::bodies::{Body, HeartbeatData, ProducerData, TopicRouteData};
 use apogee_wire::codes::{request, response};
 use apogee_wire::headers::{GetRouteInfoRequestHeader, UnregisterClientRequestHeader};
@@ -77,7 +77,6 @@ impl Shared {
             peers: Peers::new(
                 Arc::clone(&settings.dial),
                 Arc::new(Asked(Weak::clone(shared))),
-                Limits::default(),
                 settings.connect_timeout,
             ),
             settings,

@@ -166,3 +166,16 @@ async fn a_message_that_is_refused_does_not_spoil_its_batch() {
     client.close().await;
     assert!(matches!(send("late".to_owned()).await, Err(Error::Closed)));
 }
+
+#[tokio::test]
+async fn who_sends_more_than_can_be_under_way_waits_and_nothing_fails() {
+    let server = Server::start(&[]);
+    let client = client(&server);
+    let producer = client.producer_builder("P").timeout(PATIENCE).build().expect("a producer");
+    let sends = (0..5_000).map(|number: i32| {
+        let producer = producer.clone();
+        async move { producer.send(Message::new("T", number.to_string())).await.expect("sent").message_id }
+    });
+    let ids = tokio::task::JoinSet::from_iter(sends).join_all().await;
+    assert_eq!(ids.into_iter().collect::<std::collections::BTreeSet<_>>().len(), 5_000);
+}

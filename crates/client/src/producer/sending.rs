@@ -146,6 +146,10 @@ impl Sending {
         message: &Outgoing,
         deadline: Instant,
     ) -> Result<Sent, Error> {
+        let Some(_place) = link.place(deadline).await else {
+            let reason = format!("too many messages to {} wait for their answers", link.address);
+            return Err(Error::Timeout(self.settings.timeout, reason));
+        };
         let begun = Instant::now();
         let left = deadline.saturating_duration_since(begun);
         let answer = link.ask_with(self.head(message), |fields| self.write(message, &queue, fields), left).await?;
