@@ -139,6 +139,10 @@ async fn a_pull_by_hand_does_not_wait_and_tells_where_to_go_on() {
     let bodies: Vec<_> = pull.messages.iter().flatten().map(body).collect();
     assert!(!bodies.is_empty() && ["1", "3"].starts_with(&bodies.iter().map(|body| &**body).collect::<Vec<_>>()));
     assert_eq!((pull.min_offset, pull.max_offset), (0, first + 5));
+    let bounds = [From::First, From::Last, From::Time(std::time::SystemTime::UNIX_EPOCH)];
+    for (from, offset) in bounds.into_iter().zip([0, first + 5, 0]) {
+        assert_eq!(consumer.offset(&queues[0], from).await.expect("asked"), offset, "{from:?}");
+    }
     let end = tokio::time::timeout(Duration::from_secs(5), consumer.pull(&queues[0], first + 5, 3)).await;
     let end = end.expect("at once").expect("pulled");
     assert!(end.messages.is_empty() && end.next_offset == first + 5, "{end:?}");

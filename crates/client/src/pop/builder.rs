@@ -50,6 +50,7 @@ impl PopConsumerBuilder {
             invisible_time: Duration::from_secs(60),
             batch: MOST,
             max_open: 3 * MOST,
+            max_open_bytes: 16 << 20,
             max_reconsume_times: 16,
             in_order: false,
         };
@@ -100,6 +101,13 @@ impl PopConsumerBuilder {
     /// Messages of a topic that one broker has handed out and that are not settled (96).
     pub fn max_open_messages(mut self, messages: u32) -> Self {
         self.settings.max_open = messages.clamp(1, 1 << 20);
+        self
+    }
+
+    /// Bytes of bodies of a topic that one broker has handed out and that are not settled (16 MiB). What one pop brings
+    /// may go beyond.
+    pub fn max_open_bytes(mut self, bytes: usize) -> Self {
+        self.settings.max_open_bytes = bytes.max(1);
         self
     }
 

@@ -14,10 +14,11 @@ use apogee_wire::headers::{
 };
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::receipt::Receipt;
+use super::room::Taken;
 use crate::shared::Shared;
 use crate::{Error, Queue, Received};
 
@@ -63,11 +64,11 @@ pub(super) struct Held {
     is_busy: bool,
     settled: Option<Settled>,
     /// The room that it takes.
-    _place: OwnedSemaphorePermit,
+    _taken: Taken,
 }
 
 impl Held {
-    pub fn new(message: &Received, receipt: Receipt, invisible_time: Duration, place: OwnedSemaphorePermit) -> Self {
+    pub fn new(message: &Received, receipt: Receipt, invisible_time: Duration, taken: Taken) -> Self {
         Self {
             topic: message.full_topic().into(),
             receipt,
@@ -76,7 +77,7 @@ impl Held {
             message_id: message.message_id().into_owned(),
             is_busy: false,
             settled: None,
-            _place: place,
+            _taken: taken,
         }
     }
 }
@@ -100,7 +101,7 @@ impl Keeper {
         let keeper = Arc::new(self);
         let (mut held, mut asking) = (HashMap::new(), JoinSet::new());
         let (mut heard, mut settled, mut is_over) = (Vec::new(), Vec::new(), false);
-        let mut look = tokio::time::interval((keeper.invisible_time / 4).max(LOOK));
+        let mut look = tokio::time::interval((keeper.invisible_time / 8).max(LOOK));
         while !is_over || !asking.is_empty() {
             tokio::select! {
                 count = words.recv_many(&mut heard, AT_ONCE), if !is_over => {

@@ -18,6 +18,7 @@ mod keeper;
 mod members;
 mod poller;
 mod receipt;
+mod room;
 
 pub use builder::PopConsumerBuilder;
 pub use delivery::PopDelivery;
@@ -30,6 +31,7 @@ struct Settings {
     invisible_time: Duration,
     batch: u32,
     max_open: u32,
+    max_open_bytes: usize,
     max_reconsume_times: i32,
     in_order: bool,
 }

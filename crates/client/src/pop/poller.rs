@@ -9,11 +9,12 @@ use apogee_message::record;
 use apogee_wire::Command;
 use apogee_wire::codes::{request, response};
 use apogee_wire::headers::{PopMessageRequestHeader, PopMessageResponseHeader, RpcFields};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::keeper::{Held, Word};
 use super::receipt::{Popped, Receipt};
+use super::room::Room;
 use super::{PopDelivery, Settings};
 use crate::peers::refused;
 use crate::pull::{Filter, PulledMessage};
@@ -67,11 +68,11 @@ pub(super) async fn poll_all(popping: Arc<Popping>, topic: String, filter: Filte
 
 /// Polls one broker until the client is closed.
 async fn poll(popping: Arc<Popping>, queue: Queue, filter: Filter) {
-    let places = Arc::new(Semaphore::new(popping.settings.max_open as usize));
+    let room = Room::new(popping.settings.max_open, popping.settings.max_open_bytes);
     let batch = popping.settings.batch.min(popping.settings.max_open);
     while !popping.shared.is_closed() {
         // Places first: no more is taken than there is room for.
-        let Ok(mut room) = Arc::clone(&places).acquire_many_owned(batch).await else { return };
+        let Some(mut places) = room.places(batch).await else { return };
         let began = Instant::now();
         let popped = match popping.pop(&queue, &filter, batch).await {
             Ok(popped) => popped,
@@ -96,8 +97,8 @@ async fn poll(popping: Arc<Popping>, queue: Queue, filter: Filter) {
             tokio::time::sleep(REST).await;
         }
         for (PulledMessage { message, unreadable }, receipt) in popped {
-            let Some(place) = room.split(1) else { break };
-            let held = Held::new(&message, receipt, popping.settings.invisible_time, place);
+            let Some(taken) = room.take(&mut places, message.body.len()) else { break };
+            let held = Held::new(&message, receipt, popping.settings.invisible_time, taken);
             let delivery = PopDelivery::new(message, &popping, held);
             match unreadable {
                 _ if !filter.wants(&delivery) => delivery.ack(),

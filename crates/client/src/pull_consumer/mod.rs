@@ -291,6 +291,15 @@ impl PullConsumer {
         self.assignment.set_paused(queues, false);
     }
 
+    /// The offset at which a queue begins, ends, or has a time; any queue, assigned or not (upstream `minOffset`,
+    /// `maxOffset`, `offsetForTimestamp`).
+    ///
+    /// # Errors
+    /// When the broker gives no answer.
+    pub async fn offset(&self, queue: &Queue, from: From) -> Result<i64, Error> {
+        self.puller.first_offset(queue, from).await
+    }
+
     /// The offset behind the last message of a queue that was handed out.
     ///
     /// # Errors
