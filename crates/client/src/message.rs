@@ -230,6 +230,8 @@ pub struct Received {
     namespace: usize,
     /// Where its queue ended when it was fetched; -1: not told.
     pub(crate) queue_end: i64,
+    /// The body before codecs were undone.
+    undecoded: Option<Bytes>,
     properties: Bytes,
 }
 
@@ -261,6 +263,7 @@ impl Received {
             physical_offset: record.physical_offset,
             namespace: 0,
             queue_end: -1,
+            undecoded: None,
             flag: record.flag,
             reconsume_times: record.reconsume_times,
             born_timestamp: record.born_timestamp,
@@ -287,6 +290,7 @@ impl Received {
             physical_offset: -1,
             namespace: 0,
             queue_end: -1,
+            undecoded: None,
             flag: header.flag,
             reconsume_times: header.reconsume_times.unwrap_or_default(),
             born_timestamp: header.born_timestamp,
@@ -321,8 +325,19 @@ impl Received {
             physical_offset: 0,
             namespace: 0,
             queue_end: -1,
+            undecoded: None,
             properties: Bytes::new(),
         }
+    }
+
+    /// The body as it was sent, where codecs were undone.
+    pub(crate) fn undecoded(&self) -> Option<&Bytes> {
+        self.undecoded.as_ref()
+    }
+
+    /// Codecs were undone.
+    pub(crate) fn decoded(&mut self, body: Bytes) {
+        self.undecoded = Some(std::mem::replace(&mut self.body, body));
     }
 
     /// How many messages were behind it in its queue when it was fetched; `None` when that was not told, as by POP.

@@ -253,7 +253,12 @@ async fn who_lacks_a_key_or_a_codec_is_told_and_the_message_is_not_lost() {
         } => dead,
         () = tokio::time::sleep(PATIENCE) => panic!("it comes to nobody"),
     };
-    assert_eq!(read(&mut dead).await.expect("decoded").body, "secret");
+    let mut letter = read(&mut dead).await.expect("decoded");
+    assert_eq!(letter.body, "secret");
+    // It is decoded already, and sent again as it was sent.
+    Codecs::new().encrypt(Arc::clone(&mine)).decode(&mut letter).expect("nothing to do");
+    client.admin().send_again(&letter).await.expect("sent");
+    assert_eq!(bodies(client.reader("T").codecs(Codecs::new().encrypt(mine)), 2).await, ["secret", "secret"]);
     consumer.close(PATIENCE).await.expect("left");
 
     let plain = client.producer("P").expect("a producer");
@@ -265,6 +270,11 @@ async fn who_lacks_a_key_or_a_codec_is_told_and_the_message_is_not_lost() {
     // What it went through before cannot be told beside what it goes through.
     let again = client.producer_builder("P").codecs(other("k", 1)).build().expect("a producer");
     assert!(matches!(again.send(foreign).await, Err(Error::Message { .. })));
+    // So many that it could only be meant to take long.
+    let endless = vec!["crc32c:00000000"; 17].join(",");
+    plain.send(Message::new("Endless", "x").property("CODECS", endless)).await.expect("sent");
+    let mut reader = client.reader("Endless").from_first().open().await.expect("open");
+    assert!(matches!(read(&mut reader).await, Err(Error::Codec { source: CodecError::TooManySteps, .. })));
     // Damaged on its way.
     plain.send(Message::new("Damaged", "x").property("CODECS", "crc32c:00000000")).await.expect("sent");
     let mut reader = client.reader("Damaged").from_first().open().await.expect("open");

@@ -268,11 +268,12 @@ impl Admin {
             let reason = "is not in the namespace of this client, which cannot send to it";
             return Err(Error::Argument(format!("topic {topic} {reason}")));
         }
-        let mut again = Message::new(topic, message.body.clone()).flag(message.flag);
+        // Its body went through the codecs that its properties name already.
+        let body = message.undecoded().unwrap_or(&message.body);
+        let mut again = Message::new(topic, body.clone()).flag(message.flag);
         for (name, value) in message.properties().filter(|(name, _)| !OF_ITS_WAY.contains(name)) {
             again.set(name, value);
         }
-        // Its body went through the codecs that its properties name already.
         let producer = ProducerBuilder::new(self.shared.clone(), SENDERS.to_owned()).codecs(Codecs::default());
         producer.build()?.send(again).await
     }

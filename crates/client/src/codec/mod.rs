@@ -90,6 +90,9 @@ impl Encoded {
     }
 }
 
+/// Steps that a body may have gone through: each may make it large, or take long.
+const MOST_STEPS: usize = 16;
+
 /// Why a body could not be decoded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -120,6 +123,9 @@ pub enum CodecError {
     /// It is not what a compression makes.
     #[error(transparent)]
     Compression(#[from] CompressionError),
+    /// It went through more codecs than is sensible.
+    #[error("it went through more than {MOST_STEPS} codecs")]
+    TooManySteps,
     /// It is something else than what is wanted.
     #[error("the body is {found}, not {wanted}")]
     OtherSchema {
@@ -233,15 +239,36 @@ impl Codecs {
         Ok(())
     }
 
-    /// Undoes what the message's body went through. When that fails, the body stays as it came.
-    pub(crate) fn decode(&self, message: &mut Received) -> Result<(), Error> {
-        let Some(told) = message.property(codecs::PROPERTY) else { return Ok(()) };
-        message.body = self.decoded(message, told).map_err(|source| Error::codec(message, source))?;
+    /// Undoes what the body of a message went through, for one that came in another way than by a consumer or reader,
+    /// as from [`crate::Admin`]. Nothing happens to one that is decoded already. When it fails, the body stays as it came.
+    ///
+    /// ```no_run
+    /// # async fn example(client: apogee_client::Client) -> Result<(), apogee_client::Error> {
+    /// use apogee_client::Codecs;
+    ///
+    /// let mut message = client.admin().message("7F00000100002A9F0000000000000000").await?;
+    /// Codecs::new().decode(&mut message)?;
+    /// println!("{:?}", message.body);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Codec`] when a codec or a key is missing, or the body is damaged.
+    pub fn decode(&self, message: &mut Received) -> Result<(), Error> {
+        let Some(told) = message.property(codecs::PROPERTY).filter(|_| message.undecoded().is_none()) else {
+            return Ok(());
+        };
+        let body = self.decoded(message, told).map_err(|source| Error::codec(message, source))?;
+        message.decoded(body);
         Ok(())
     }
 
     fn decoded(&self, message: &Received, told: &str) -> Result<Bytes, CodecError> {
         let mut body = message.body.clone();
+        if steps(told).nth(MOST_STEPS).is_some() {
+            return Err(CodecError::TooManySteps);
+        }
         for step in steps(told) {
             let context = CodecContext { topic: message.topic(), before: step.before };
             let own = self.0.iter().rev().find(|codec| codec.name() == step.name);
