@@ -197,3 +197,27 @@ async fn what_an_interceptor_refuses_is_an_error_of_its_own_and_what_follows_is_
     assert_eq!(came, ["kind", "1", "2", "kind", "4", "5", "kind", "7", "8", "kind"]);
     nothing_comes(&mut consumer).await;
 }
+
+#[tokio::test]
+async fn a_consumer_goes_on_when_its_broker_comes_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let server = Server::start_in(&data, &[]);
+    let (namesrv, broker) = (server.namesrv, server.broker);
+    let client = Client::new(namesrv.to_string()).expect("an address");
+    let producer = client.producer_builder("P").timeout(PATIENCE).build().expect("a producer");
+    producer.send(Message::new("T", "before")).await.expect("sent");
+    let mut consumer = client.pull_consumer("G").from_first().build().expect("a consumer");
+    consumer.assign(consumer.queues("T").await.expect("a route")).await.expect("assigned");
+    assert_eq!(take(&mut consumer, 1).await, ["before"]);
+    server.kill();
+    assert!(consumer.commit().await.is_err());
+    let _server = Server::start_in_place_of(namesrv, broker, &data);
+    producer.send(Message::new("T", "after")).await.expect("sent");
+    assert_eq!(take(&mut consumer, 1).await, ["after"]);
+    consumer.commit().await.expect("committed");
+    for queue in consumer.assigned() {
+        let (position, committed) = (consumer.position(&queue), consumer.committed(&queue).await.expect("asked"));
+        assert_eq!(position.expect("assigned"), committed.unwrap_or(0));
+    }
+}
