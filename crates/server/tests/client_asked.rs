@@ -23,7 +23,7 @@ fn client(server: &Server) -> Client {
 
 /// Sends so many messages to the topic `T`; the ids of their places.
 async fn send(client: &Client, count: usize) -> Vec<String> {
-    let producer = client.producer("P").expect("a producer");
+    let producer = client.producer_builder("P").timeout(PATIENCE).build().expect("a producer");
     let mut ids = Vec::new();
     for body in 0..count {
         ids.push(producer.send(Message::new("T", body.to_string())).await.expect("sent").offset_id);

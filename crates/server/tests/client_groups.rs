@@ -7,15 +7,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use apogee_client::{Balance, Client, Consumer, Delivery, Error, Message, Queue};
+use apogee_client::{Balance, Client, Consumer, Delivery, Error, Message, Producer, Queue};
 use common::{PATIENCE, Server};
 
 fn client(server: &Server) -> Client {
     Client::new(server.namesrv.to_string()).expect("an address")
 }
 
+/// As patient as the tests are.
+fn producer(client: &Client) -> Producer {
+    client.producer_builder("P").timeout(PATIENCE).build().expect("a producer")
+}
+
 async fn send(client: &Client, topic: &str, bodies: impl Iterator<Item = usize>) {
-    let producer = client.producer("P").expect("a producer");
+    let producer = producer(client);
     for body in bodies {
         producer.send(Message::new(topic, body.to_string())).await.expect("sent");
     }
@@ -23,7 +28,7 @@ async fn send(client: &Client, topic: &str, bodies: impl Iterator<Item = usize>)
 
 /// Sends to one queue.
 async fn send_to(client: &Client, queue: &Queue, bodies: impl Iterator<Item = usize>) {
-    let producer = client.producer("P").expect("a producer");
+    let producer = producer(client);
     for body in bodies {
         producer.send_to(queue, Message::new(&*queue.topic, body.to_string())).await.expect("sent");
     }
@@ -39,8 +44,7 @@ async fn next(consumer: &mut Consumer) -> Delivery {
 
 /// A topic's queue, which is there after a message was sent to the topic.
 async fn queue(client: &Client, topic: &str) -> Queue {
-    let sent = client.producer("P").expect("a producer").send(Message::new(topic, "0")).await.expect("sent");
-    sent.queue
+    producer(client).send(Message::new(topic, "0")).await.expect("sent").queue
 }
 
 #[tokio::test]
@@ -344,8 +348,7 @@ async fn an_orderly_consumer_lives_through_a_restart_of_the_broker() {
     let delivery = next(&mut consumer).await;
     assert_eq!(body(&delivery), 4);
     delivery.ack();
-    let producer = client.producer_builder("P").timeout(PATIENCE).build().expect("a producer");
-    producer.send_to(&queue, Message::new("T", "5")).await.expect("sent");
+    producer(&client).send_to(&queue, Message::new("T", "5")).await.expect("sent");
     let delivery = next(&mut consumer).await;
     assert_eq!(body(&delivery), 5);
     delivery.ack();
