@@ -206,6 +206,15 @@ impl Admin {
 
     /// The settings of each master, by name.
     ///
+    /// ```no_run
+    /// # async fn example(admin: apogee_client::Admin) -> Result<(), apogee_client::Error> {
+    /// for broker in admin.broker_settings().await? {
+    ///     println!("{}: {:?}", broker.address, broker.get("flushDiskType"));
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// When one refuses or doesn't answer.
     pub async fn broker_settings(&self) -> Result<Vec<At<BTreeMap<String, String>>>, Error> {
@@ -294,6 +303,13 @@ impl Admin {
     }
 
     /// Has each master remove files of its log that are old enough, whatever the hour. They go after the answer.
+    ///
+    /// ```no_run
+    /// # async fn example(admin: apogee_client::Admin) -> Result<(), apogee_client::Error> {
+    /// admin.broker("127.0.0.1:10911").remove_expired_log().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// When one refuses or doesn't answer.

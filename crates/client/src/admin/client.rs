@@ -280,6 +280,15 @@ impl Admin {
     /// What a group wants of a topic; `None` when brokers don't know. Apache's broker tells what members wanted that
     /// are gone.
     ///
+    /// ```no_run
+    /// # async fn example(admin: apogee_client::Admin) -> Result<(), apogee_client::Error> {
+    /// if let Some(subscription) = admin.subscription("billing", "Orders").await? {
+    ///     println!("{} {}", subscription.kind, subscription.expression);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// When a name is none, or a broker refuses or doesn't answer.
     pub async fn subscription(&self, group: &str, topic: &str) -> Result<Option<Subscription>, Error> {
@@ -340,6 +349,15 @@ impl Admin {
     }
 
     /// Offsets as the members of a group have them, by id of the client. Brokers wait for members that don't answer.
+    ///
+    /// ```no_run
+    /// # async fn example(admin: apogee_client::Admin) -> Result<(), apogee_client::Error> {
+    /// for (client, offsets) in admin.member_offsets("billing", "Orders").await? {
+    ///     println!("{client}: {offsets:?}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::NoTopic`] when no broker has the topic, and when a broker refuses or doesn't answer.

@@ -176,6 +176,13 @@ impl RetryDelays {
 impl Admin {
     /// Names of all groups that the brokers have.
     ///
+    /// ```no_run
+    /// # async fn example(admin: apogee_client::Admin) -> Result<(), apogee_client::Error> {
+    /// println!("{} groups", admin.groups().await?.len());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// When a broker doesn't answer.
     pub async fn groups(&self) -> Result<BTreeSet<String>, Error> {
@@ -216,6 +223,14 @@ impl Admin {
     }
 
     /// All groups as each broker has them.
+    ///
+    /// ```no_run
+    /// # async fn example(admin: apogee_client::Admin) -> Result<(), apogee_client::Error> {
+    /// let stopped = admin.all_group_configs().await?.into_iter().filter(|group| !group.may_consume);
+    /// println!("{:?}", stopped.map(|group| group.value.name).collect::<Vec<_>>());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// When a broker doesn't answer.
@@ -274,6 +289,14 @@ impl Admin {
     /// Removes a group from each broker, with its offsets or without. A group that is not there is no error. Its topics
     /// stay, `%RETRY%` and `%DLQ%` with its name: see [`Admin::delete_topic`].
     ///
+    /// ```no_run
+    /// # async fn example(admin: apogee_client::Admin) -> Result<(), apogee_client::Error> {
+    /// admin.delete_group("billing", true).await?;
+    /// admin.delete_topic("%RETRY%billing").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// When the name is none, or a broker refuses or doesn't answer.
     pub async fn delete_group(&self, group: &str, with_offsets: bool) -> Result<(), Error> {
@@ -296,6 +319,14 @@ impl Admin {
     }
 
     /// Lets a group read a topic, or forbids it, on each broker.
+    ///
+    /// ```no_run
+    /// # async fn example(admin: apogee_client::Admin) -> Result<(), apogee_client::Error> {
+    /// admin.set_may_read("billing", "Orders", false).await?;
+    /// assert!(!admin.may_read("billing", "Orders").await?[0].value);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// When a name is none, or a broker refuses or doesn't answer.

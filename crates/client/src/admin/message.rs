@@ -206,6 +206,16 @@ impl Admin {
 
     /// The message at an offset of a queue; `None` when there is none.
     ///
+    /// ```no_run
+    /// # async fn example(admin: apogee_client::Admin) -> Result<(), apogee_client::Error> {
+    /// let queue = admin.topic_stats("Orders").await?.queues.remove(0);
+    /// if let Some(last) = admin.message_at(&queue.queue, queue.end - 1).await? {
+    ///     println!("{:?}", last.body);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// When the broker refuses or doesn't answer.
     pub async fn message_at(&self, queue: &Queue, offset: i64) -> Result<Option<Received>, Error> {
@@ -280,6 +290,13 @@ impl Admin {
 
     /// Has the producer of a half message asked again whether it is to be committed. The message is named by the id of
     /// its place, in the topic of half messages.
+    ///
+    /// ```no_run
+    /// # async fn example(admin: apogee_client::Admin) -> Result<(), apogee_client::Error> {
+    /// admin.check_again("RMQ_SYS_TRANS_HALF_TOPIC", "7F00000100002A9F0000000000000000").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// When the id is none, or the broker refuses or doesn't answer.

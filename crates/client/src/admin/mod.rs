@@ -121,11 +121,27 @@ impl Admin {
     }
 
     /// Only for the brokers of a cluster.
+    ///
+    /// ```no_run
+    /// # async fn example(admin: apogee_client::Admin) -> Result<(), apogee_client::Error> {
+    /// let names: Vec<_> = admin.cluster("DefaultCluster").brokers().await?.into_iter().map(|broker| broker.name).collect();
+    /// println!("{names:?}");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn cluster(&self, name: impl Into<String>) -> Self {
         Self { scope: Scope::Cluster(name.into()), ..self.clone() }
     }
 
     /// Only for the broker at an address (`host:port`), whether or not name servers know it.
+    ///
+    /// ```no_run
+    /// # async fn example(admin: apogee_client::Admin) -> Result<(), apogee_client::Error> {
+    /// let state = admin.broker("127.0.0.1:10911").broker_states().await?.remove(0);
+    /// println!("{}", state.version);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn broker(&self, address: impl Into<String>) -> Self {
         Self { scope: Scope::Broker(address.into()), ..self.clone() }
     }

@@ -45,6 +45,15 @@ impl Admin {
 
     /// All values of a namespace, by key.
     ///
+    /// ```no_run
+    /// # async fn example(admin: apogee_client::Admin) -> Result<(), apogee_client::Error> {
+    /// for (topic, queues) in admin.values("ORDER_TOPIC_CONFIG").await? {
+    ///     println!("{topic}: {queues}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// When no name server answers.
     pub async fn values(&self, namespace: &str) -> Result<BTreeMap<String, String>, Error> {
@@ -77,6 +86,15 @@ impl Admin {
 
     /// The settings of each name server, by name.
     ///
+    /// ```no_run
+    /// # async fn example(admin: apogee_client::Admin) -> Result<(), apogee_client::Error> {
+    /// for name_server in admin.name_server_settings().await? {
+    ///     println!("{}: {:?}", name_server.address, name_server.get("listenPort"));
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// When one refuses or doesn't answer.
     pub async fn name_server_settings(&self) -> Result<Vec<At<BTreeMap<String, String>>>, Error> {
@@ -85,6 +103,13 @@ impl Admin {
     }
 
     /// Changes settings of all name servers.
+    ///
+    /// ```no_run
+    /// # async fn example(admin: apogee_client::Admin) -> Result<(), apogee_client::Error> {
+    /// admin.set_name_server_settings(&[("orderMessageEnable", "true")]).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// When a name or value is none, or one refuses or doesn't answer.

@@ -170,6 +170,15 @@ impl Admin {
 
     /// How far all groups are, by name.
     ///
+    /// ```no_run
+    /// # async fn example(admin: apogee_client::Admin) -> Result<(), apogee_client::Error> {
+    /// for (group, progress) in admin.all_progress().await? {
+    ///     println!("{group} is {} behind", progress.lag());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// When a broker refuses or doesn't answer.
     pub async fn all_progress(&self) -> Result<BTreeMap<String, GroupProgress>, Error> {
@@ -211,6 +220,15 @@ impl Admin {
     }
 
     /// Topics that a group has offsets in.
+    ///
+    /// ```no_run
+    /// # async fn example(admin: apogee_client::Admin) -> Result<(), apogee_client::Error> {
+    /// for topic in admin.topics_of("billing").await? {
+    ///     println!("{topic}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// When a broker refuses or doesn't answer.
@@ -272,6 +290,16 @@ impl Admin {
     /// Says where a group is in a queue. Members that are there go on where they are, and overwrite it with their
     /// next commit; a reset that no member has heard of yet comes first. [`Admin::reset`] moves a group whatever it does.
     ///
+    /// ```no_run
+    /// # async fn example(admin: apogee_client::Admin) -> Result<(), apogee_client::Error> {
+    /// let queue = admin.topic_stats("Orders").await?.queues.remove(0).queue;
+    /// if admin.offset("billing", &queue).await?.is_none() {
+    ///     admin.set_offset("billing", &queue, 0).await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// When a name is none, or the broker refuses or doesn't answer.
     pub async fn set_offset(&self, group: &str, queue: &Queue, offset: i64) -> Result<(), Error> {
@@ -288,6 +316,20 @@ impl Admin {
     }
 
     /// The offset of a place in a queue.
+    ///
+    /// ```no_run
+    /// use std::time::{Duration, SystemTime};
+    /// use apogee_client::From;
+    ///
+    /// # async fn example(admin: apogee_client::Admin) -> Result<(), apogee_client::Error> {
+    /// let an_hour_ago = SystemTime::now() - Duration::from_secs(3_600);
+    /// for range in admin.topic_stats("Orders").await?.queues {
+    ///     let first = admin.find_offset(&range.queue, From::Time(an_hour_ago)).await?;
+    ///     println!("{}: {} messages in the last hour", range.queue, range.end - first);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// When the broker refuses or doesn't answer.
@@ -311,6 +353,16 @@ impl Admin {
     }
 
     /// Moves a group in one queue; see [`Admin::reset`].
+    ///
+    /// ```no_run
+    /// use apogee_client::From;
+    ///
+    /// # async fn example(admin: apogee_client::Admin) -> Result<(), apogee_client::Error> {
+    /// let queue = admin.topic_stats("Orders").await?.queues.remove(0).queue;
+    /// admin.reset_queue("billing", &queue, From::Last).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// See [`Admin::reset`]; an offset that the queue doesn't have is refused, too.

@@ -146,6 +146,15 @@ impl Admin {
 
     /// Names of the topics that belong to the system; those of clusters and brokers among them, which have topics.
     ///
+    /// ```no_run
+    /// # async fn example(admin: apogee_client::Admin) -> Result<(), apogee_client::Error> {
+    /// let system = admin.system_topics().await?;
+    /// let of_users = admin.topics().await?.into_iter().filter(|topic| !system.contains(topic));
+    /// println!("{}", of_users.count());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// When somebody doesn't answer.
     pub async fn system_topics(&self) -> Result<BTreeSet<String>, Error> {
@@ -216,6 +225,15 @@ impl Admin {
     }
 
     /// The groups that consume a topic: members that are there subscribe to it, or it has offsets of theirs.
+    ///
+    /// ```no_run
+    /// # async fn example(admin: apogee_client::Admin) -> Result<(), apogee_client::Error> {
+    /// for group in admin.groups_of("Orders").await? {
+    ///     println!("{group} is {} behind", admin.progress(&group, Some("Orders")).await?.lag());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::NoTopic`] when no broker has it, and when one refuses or doesn't answer.

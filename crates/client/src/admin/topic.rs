@@ -164,6 +164,15 @@ impl Admin {
 
     /// All topics as each broker has them.
     ///
+    /// ```no_run
+    /// # async fn example(admin: apogee_client::Admin) -> Result<(), apogee_client::Error> {
+    /// for topic in admin.all_topic_configs().await? {
+    ///     println!("{} at {}: {} queues", topic.name, topic.address, topic.write_queues);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// When a broker doesn't answer.
     pub async fn all_topic_configs(&self) -> Result<Vec<At<TopicConfig>>, Error> {
@@ -233,6 +242,16 @@ impl Admin {
 
     /// Changes what may be done with a topic, and nothing else of it, on each broker that has it.
     ///
+    /// ```no_run
+    /// use apogee_client::admin::Permission;
+    ///
+    /// # async fn example(admin: apogee_client::Admin) -> Result<(), apogee_client::Error> {
+    /// // Nobody can send to it any more, and what is there is still consumed.
+    /// admin.set_topic_permission("Orders", Permission::READ).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::NoTopic`] when no broker has it, and when one refuses or doesn't answer.
     pub async fn set_topic_permission(&self, topic: &str, permission: Permission) -> Result<(), Error> {
@@ -248,6 +267,13 @@ impl Admin {
 
     /// Removes a topic with its messages from each broker, and from the name servers. A topic that is not there is
     /// no error.
+    ///
+    /// ```no_run
+    /// # async fn example(admin: apogee_client::Admin) -> Result<(), apogee_client::Error> {
+    /// admin.cluster("DefaultCluster").delete_topic("Orders").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// When somebody refuses or doesn't answer.

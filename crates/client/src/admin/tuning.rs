@@ -118,6 +118,15 @@ impl Admin {
 
     /// How many messages wait for a time of their own, by topic, all brokers together.
     ///
+    /// ```no_run
+    /// # async fn example(admin: apogee_client::Admin) -> Result<(), apogee_client::Error> {
+    /// for (topic, messages) in admin.waiting_for_their_time().await? {
+    ///     println!("{topic}: {messages}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// When a broker refuses or doesn't answer.
     pub async fn waiting_for_their_time(&self) -> Result<BTreeMap<String, i64>, Error> {
