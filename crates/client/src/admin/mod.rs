@@ -32,6 +32,7 @@ mod message;
 mod namesrv;
 mod offset;
 mod page;
+mod progress;
 mod route;
 mod topic;
 mod track;
@@ -60,7 +61,8 @@ pub use client::{
 pub use cluster::Broker;
 pub use group::{GroupConfig, RetryDelays};
 pub use message::Query;
-pub use offset::{CommittedOffset, GroupProgress, QueueOffset, QueueProgress, QueueTimes};
+pub use offset::{CommittedOffset, QueueOffset};
+pub use progress::{GroupProgress, QueueProgress, QueueTimes};
 pub use route::{QueueRange, TopicBroker, TopicRoute, TopicStats};
 pub use topic::{Permission, TopicConfig};
 pub use track::{Track, TrackState};
