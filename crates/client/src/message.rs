@@ -118,10 +118,12 @@ impl Message {
                 Error::message(request.topic(), reason)
             })
         };
+        // In this order: what was not sent as a request has no id, whatever else it has.
+        let (id, requester) = (given(property::CORRELATION_ID)?, given(property::REPLY_TO_CLIENT)?);
         let message = Self::new(names::reply_topic(given(property::CLUSTER)?), body)
             .with(property::MESSAGE_TYPE, names::REPLY)
-            .with(property::CORRELATION_ID, given(property::CORRELATION_ID)?)
-            .with(property::REPLY_TO_CLIENT, given(property::REPLY_TO_CLIENT)?);
+            .with(property::CORRELATION_ID, id)
+            .with(property::REPLY_TO_CLIENT, requester);
         Ok(match request.property(property::REPLY_TTL) {
             Some(ttl) => message.with(property::REPLY_TTL, ttl),
             None => message,

@@ -50,7 +50,8 @@ async fn a_recalled_message_does_not_come() {
 async fn a_request_gets_its_reply() {
     let server = Server::start(&[]);
     let (asking, answering) = (client(&server), client(&server));
-    let producer = asking.producer("P").expect("a producer");
+    // It collects, but no requests.
+    let producer = asking.producer_builder("P").collect(10_000, Duration::from_millis(20)).build().expect("a producer");
     producer.send(Message::new("T", "not a request")).await.expect("sent");
     let mut consumer = answering.consumer("G").subscribe("T").from_first().join().await.expect("joined");
     let replier = answering.producer("R").expect("a producer");

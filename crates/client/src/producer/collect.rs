@@ -111,9 +111,11 @@ impl Collected {
     }
 }
 
-/// Whether a message may travel with others.
+/// Whether a message may travel with others. Apache's broker does not tell those of a batch the cluster, without which a
+/// request cannot be answered.
 fn is_sociable(message: &Message) -> bool {
-    !message.is_delayed() && !message.is_reply() && !message.topic().starts_with(RETRY_PREFIX)
+    let is_request = message.get(property::REPLY_TO_CLIENT).is_some();
+    !message.is_delayed() && !message.is_reply() && !is_request && !message.topic().starts_with(RETRY_PREFIX)
 }
 
 impl Sending {
@@ -182,6 +184,9 @@ impl Sending {
         let Batch { body, members, room: _room, .. } = batch;
         let born_timestamp = self.shared.now_ms();
         let outgoing = Outgoing { topic, body: body.into(), born_timestamp, kind: Kind::Batch, ..Outgoing::default() };
+        if members.len() == 1 {
+            return self.send_singly(&outgoing, queue.as_ref(), members).await;
+        }
         let deadline = Instant::now() + self.settings.timeout;
         match self.transmit(&outgoing, queue.as_ref(), deadline).await {
             Ok(sent) => {
@@ -196,18 +201,9 @@ impl Sending {
                 }
             }
             // One of them may be the reason: the others shall not suffer from it.
-            Err(error) if members.len() > 1 && may_be_of_one_message(&error) => {
+            Err(error) if may_be_of_one_message(&error) => {
                 tracing::debug!(topic = outgoing.topic, %error, "a batch was refused: its messages are sent one by one");
-                for (message, member) in batch::split(outgoing.body.clone()).zip(members) {
-                    let sent = match single(&outgoing, message) {
-                        Ok(message) => {
-                            self.transmit(&message, queue.as_ref(), Instant::now() + self.settings.timeout).await
-                        }
-                        Err(error) => Err(error),
-                    };
-                    let message_id = member.message_id;
-                    let _ = member.tell.send(sent.map(|sent| Sent { message_id, ..sent }));
-                }
+                self.send_singly(&outgoing, queue.as_ref(), members).await;
             }
             Err(error) => {
                 let error = Arc::new(error);
@@ -215,6 +211,19 @@ impl Sending {
                     let _ = member.tell.send(Err(Error::Batch(Arc::clone(&error))));
                 }
             }
+        }
+    }
+
+    /// Sends the messages of a batch one after the other.
+    async fn send_singly(&self, batch: &Outgoing, queue: Option<&Queue>, members: Vec<Member>) {
+        for (message, member) in batch::split(batch.body.clone()).zip(members) {
+            let deadline = Instant::now() + self.settings.timeout;
+            let sent = match single(batch, message) {
+                Ok(message) => self.transmit(&message, queue, deadline).await,
+                Err(error) => Err(error),
+            };
+            let message_id = member.message_id;
+            let _ = member.tell.send(sent.map(|sent| Sent { message_id, ..sent }));
         }
     }
 }

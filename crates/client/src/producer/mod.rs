@@ -156,7 +156,7 @@ impl ProducerBuilder {
     /// 10 ms). Each sender gets the place of its own message, or the error. This helps those who send from many tasks;
     /// one that waits for each answer just waits longer.
     ///
-    /// By themselves go delayed messages, replies, transactions, what is sent one way, and bodies that are long enough to be
+    /// By themselves go delayed messages, requests, replies, transactions, what is sent one way, and bodies that are long enough to be
     /// compressed. When a broker refuses a batch, its messages are sent one by one, so that one does not spoil it for
     /// others. A message whose sender stops waiting is sent all the same.
     ///
