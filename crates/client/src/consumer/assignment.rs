@@ -149,11 +149,13 @@ impl Group {
             // Who takes longer works beside the next one.
             let _ = tokio::time::timeout(RELEASE, held.at_rest()).await;
         }
-        held.give_up();
         let queue = &held.queue;
+        let committing = self.committing.lock().await;
+        held.move_to(offset);
         if let Err(error) = self.offsets.set(self, queue, offset).await {
             tracing::warn!(group = &*self.name, %queue, offset, %error, "a queue goes on where it was: its offset is not set");
         }
+        drop(committing);
         self.unlock(std::slice::from_ref(held)).await;
         self.let_go(held);
         self.changed.notify_one();

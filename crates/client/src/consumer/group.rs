@@ -100,6 +100,8 @@ pub(crate) struct Group {
     pub(super) subscriptions: Vec<Subscription>,
     pub(super) settings: Settings,
     pub(super) offsets: Offsets,
+    /// One commits at a time: what was reached before must not come after what was reached later.
+    pub(super) committing: tokio::sync::Mutex<()>,
     pub(super) hooks: Arc<Hooks>,
     pub(super) figures: Figures,
     /// Places for messages that it is asked to consume.
@@ -157,6 +159,7 @@ impl Group {
             subscriptions,
             settings,
             offsets,
+            committing: tokio::sync::Mutex::default(),
             hooks,
             figures,
             asked: Arc::new(Semaphore::new(AT_ONCE)),
@@ -234,6 +237,7 @@ impl Group {
 
     /// Commits how far the group is in some queues; the last error, if any.
     pub(super) async fn commit(&self, queues: &[Arc<Held>]) -> Result<(), Error> {
+        let _committing = self.committing.lock().await;
         let reached: Vec<_> = queues.iter().filter_map(|held| Some((Arc::clone(held), held.to_commit()?))).collect();
         self.offsets.commit(self, &reached).await
     }

@@ -326,6 +326,14 @@ impl Held {
         self.lock().is_given_up = true;
     }
 
+    /// The group goes on with this offset, whatever is open: the queue begins anew elsewhere.
+    pub fn move_to(&self, offset: i64) {
+        self.give_up();
+        let mut state = self.lock();
+        state.open.clear();
+        (state.next, state.committed) = (offset, offset);
+    }
+
     pub fn is_given_up(&self) -> bool {
         self.lock().is_given_up
     }

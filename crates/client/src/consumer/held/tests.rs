@@ -53,6 +53,16 @@ fn only_what_is_before_the_first_open_message_is_committed() {
     assert_eq!(held.to_commit(), Some(30));
 }
 
+#[test]
+fn what_was_reached_means_nothing_once_the_group_goes_on_elsewhere() {
+    let (held, _) = held(Order::Free, 5, -1);
+    held.fetched(messages(&[5, 6]), 7);
+    held.settle(5);
+    held.move_to(2);
+    held.settle(6);
+    assert_eq!((held.to_commit(), held.reached()), (None, 2));
+}
+
 #[tokio::test(start_paused = true)]
 async fn messages_are_given_out_once_as_many_as_are_wanted() {
     let (held, ready) = held(Order::Free, 0, 0);
