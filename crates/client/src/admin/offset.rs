@@ -9,7 +9,7 @@ use apogee_wire::headers::{
     ResetOffsetRequestHeader, RpcFields, UpdateConsumerOffsetRequestHeader,
 };
 
-use super::{Admin, body, milliseconds};
+use super::{Admin, body, milliseconds, queue_of};
 use crate::peers::{accepted, refused};
 use crate::pull::{Filter, Puller};
 use crate::route::MASTER;
@@ -165,10 +165,51 @@ impl Admin {
     /// [`Error::NoTopic`] when no broker has the topic, and when a broker does not know the group, refuses or doesn't
     /// answer.
     pub async fn reset(&self, group: &str, topic: &str, to: From) -> Result<Vec<QueueOffset>, Error> {
+        names::check_group(group)?;
+        let timestamp = match to {
+            From::First => 0,
+            // As brokers understand it.
+            From::Last => -1,
+            From::Time(time) => milliseconds(time),
+            From::Offset(_) => {
+                let mut moved = Vec::new();
+                for range in self.topic_stats(topic).await?.queues {
+                    moved.push(self.reset_queue(group, &range.queue, to).await?);
+                }
+                return Ok(moved);
+            }
+        };
+        let header = ResetOffsetRequestHeader {
+            group,
+            topic,
+            queue_id: Some(-1),
+            offset: None,
+            timestamp,
+            is_force: true,
+            rpc: RpcFields::default(),
+        };
+        let question = Command::request(request::INVOKE_BROKER_TO_RESET_OFFSET).with_header(&header);
         let mut moved = Vec::new();
-        for range in self.topic_stats(topic).await?.queues {
-            moved.push(self.reset_queue(group, &range.queue, to).await?);
+        for address in self.readers_of(topic).await? {
+            let answer = self.ask(&address, &question).await?;
+            match answer.code {
+                response::SUCCESS => {
+                    let told: ResetOffsetBody = body(&address, &answer)?;
+                    let told = told.offset_table.into_iter();
+                    moved.extend(told.map(|(queue, offset)| QueueOffset { queue: queue_of(queue), offset }));
+                }
+                // The broker would tell the members, and there are none.
+                response::CONSUMER_NOT_ONLINE => {
+                    for range in self.broker(&*address).topic_stats(topic).await?.queues {
+                        let offset = self.find_offset(&range.queue, to).await?;
+                        self.set_offset(group, &range.queue, offset).await?;
+                        moved.push(QueueOffset { queue: range.queue, offset });
+                    }
+                }
+                code => return Err(refused(&address, code, answer)),
+            }
         }
+        moved.sort_unstable();
         Ok(moved)
     }
 
@@ -185,7 +226,8 @@ impl Admin {
     /// ```
     ///
     /// # Errors
-    /// See [`Admin::reset`]; an offset that the queue doesn't have is refused, too.
+    /// See [`Admin::reset`]; an offset that the queue doesn't have is refused, too. A broker that leaves moving to the
+    /// members (`useServerSideResetOffset=false`) may be unable to move a single queue while there are any.
     pub async fn reset_queue(&self, group: &str, queue: &Queue, to: From) -> Result<QueueOffset, Error> {
         names::check_group(group)?;
         let offset = self.find_offset(queue, to).await?;
@@ -194,8 +236,10 @@ impl Admin {
             topic: &queue.topic,
             queue_id: Some(queue.id),
             offset: Some(offset),
-            timestamp: if let From::Time(time) = to { milliseconds(time) } else { -1 },
-            is_force: true,
+            // Apache's broker, when it leaves it to the members, looks at the time only, and moves all queues: to the
+            // end, but never forward, changes nothing.
+            timestamp: self.shared.now_ms(),
+            is_force: false,
             rpc: RpcFields::default(),
         };
         let question = Command::request(request::INVOKE_BROKER_TO_RESET_OFFSET).with_header(&header);
@@ -204,7 +248,13 @@ impl Admin {
             response::SUCCESS => {
                 let moved: ResetOffsetBody = body(&address, &answer)?;
                 let told = moved.offset_table.into_iter().find(|(moved, _)| moved.queue_id == queue.id);
-                Ok(QueueOffset { queue: queue.clone(), offset: told.map_or(offset, |(_, offset)| offset) })
+                if told.is_some_and(|(_, told)| told != offset) {
+                    return Err(Error::Argument(format!(
+                        "broker {address} leaves moving group {group} to its members, which cannot move queue {queue} to \
+                         {offset}: move the whole topic to a time, or stop them first"
+                    )));
+                }
+                Ok(QueueOffset { queue: queue.clone(), offset })
             }
             // The broker would tell the members, and there are none.
             response::CONSUMER_NOT_ONLINE => {
