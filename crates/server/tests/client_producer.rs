@@ -170,7 +170,8 @@ async fn a_message_that_is_refused_does_not_spoil_its_batch() {
 
 #[tokio::test]
 async fn who_sends_more_than_can_be_under_way_waits_and_nothing_fails() {
-    let server = Server::start(&[]);
+    // Apache's broker refuses what it does not come to within that time.
+    let server = Server::start(&["waitTimeMillsInSendQueue=20000"]);
     let client = client(&server);
     let producer = client.producer_builder("P").timeout(PATIENCE).build().expect("a producer");
     let sends = (0..5_000).map(|number: i32| {
