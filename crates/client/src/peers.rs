@@ -117,14 +117,14 @@ impl Link {
         self.answered(self.conn.call(request, timeout)).await
     }
 
-    /// Asks with the fields that `write` gives instead of the command's own.
-    pub async fn ask_with(
-        &self,
+    /// Asks at once, with the fields that `write` gives instead of the command's own.
+    pub fn ask_with<'l, W: FnOnce(&mut FieldWriter<'_>)>(
+        &'l self,
         head: Command,
-        write: impl FnOnce(&mut FieldWriter<'_>),
+        write: W,
         timeout: Duration,
-    ) -> Result<Command, Error> {
-        self.answered(self.conn.call_with(head, write, timeout)).await
+    ) -> impl Future<Output = Result<Command, Error>> + use<'l, W> {
+        self.answered(self.conn.call_with(head, write, timeout))
     }
 
     async fn answered(&self, call: impl Future<Output = Result<Command, CallError>>) -> Result<Command, Error> {

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -193,23 +194,26 @@ impl Conn {
         self.reply_with(&head, write);
     }
 
-    /// Sends a request and waits for the answer.
-    pub async fn call(&self, mut request: Command, timeout: Duration) -> Result<Command, CallError> {
-        let called = self.begin_call(&mut request)?;
-        self.reply(&request);
-        called.answer(timeout).await
+    /// Sends a request, at once; the answer is waited for.
+    pub fn call(
+        &self,
+        mut request: Command,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<Command, CallError>> + use<'_> {
+        let called = self.begin_call(&mut request).inspect(|_| self.reply(&request));
+        // The request is not carried along in what waits.
+        async move { called?.answer(timeout).await }
     }
 
     /// The same with the fields that `write` gives instead of the command's, see [`Conn::reply_with`].
-    pub async fn call_with(
-        &self,
+    pub fn call_with<'c, W: FnOnce(&mut FieldWriter<'_>)>(
+        &'c self,
         mut head: Command,
-        write: impl FnOnce(&mut FieldWriter<'_>),
+        write: W,
         timeout: Duration,
-    ) -> Result<Command, CallError> {
-        let called = self.begin_call(&mut head)?;
-        self.reply_with(&head, write);
-        called.answer(timeout).await
+    ) -> impl Future<Output = Result<Command, CallError>> + use<'c, W> {
+        let called = self.begin_call(&mut head).inspect(|_| self.reply_with(&head, write));
+        async move { called?.answer(timeout).await }
     }
 
     fn begin_call(&self, request: &mut Command) -> Result<Called<'_>, CallError> {

@@ -126,7 +126,7 @@ impl Sending {
             Kind::Batch => request::SEND_BATCH_MESSAGE,
             Kind::Reply => request::SEND_REPLY_MESSAGE_V2,
         };
-        self.shared.own(Command::request(code).with_body(message.body.clone()))
+        self.shared.own_binary(Command::request(code).with_body(message.body.clone()))
     }
 
     /// Its header.
