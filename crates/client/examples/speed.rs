@@ -14,8 +14,15 @@ use tokio::task::JoinSet;
 const BODY: usize = 1_024;
 const UNDER_WAY: u64 = 256;
 
+type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> Outcome {
+    // In a task, as in a server: the main thread is none of the runtime's own, and would have to be woken each time.
+    tokio::spawn(run()).await?
+}
+
+async fn run() -> Outcome {
     let words: Vec<_> = std::env::args().skip(1).collect();
     let [namesrv, topic, mode, messages, warm_up] = &words[..] else {
         return Err("usage: speed NAMESRV TOPIC sync|async|consume MESSAGES WARM_UP".into());
