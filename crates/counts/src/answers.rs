@@ -3,6 +3,7 @@
 use std::hint::black_box;
 
 use apogee_wire::codes::response::SUCCESS;
+use apogee_wire::fields::PutField;
 use apogee_wire::headers::PullMessageResponseHeader;
 use apogee_wire::{Command, frame};
 use bytes::BytesMut;

@@ -243,6 +243,8 @@ async fn what_cannot_be_is_told_at_once() {
     let producer = client.producer("P").expect("a producer");
     let error = producer.send(Message::new("Absent", "b")).await.expect_err("no topic").to_string();
     assert!(error.contains("topic Absent does not exist"), "{error}");
+    let error = producer.send(Message::new("T", "")).await.expect_err("empty").to_string();
+    assert_eq!(error, "the message for topic T cannot be sent: its body is empty, which not all brokers take");
     let error = producer.send(Message::new("T", vec![0; 5 << 20])).await.expect_err("too long").to_string();
     assert!(error.contains("over the limit of 4194304"), "{error}");
     let nobody = Client::new("127.0.0.1:1; 127.0.0.1:2").expect("addresses");

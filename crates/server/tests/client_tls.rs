@@ -132,16 +132,8 @@ async fn only_who_is_trusted_is_talked_to() {
 
 #[tokio::test]
 async fn a_server_that_does_not_speak_it_is_an_error_and_no_hang() {
-    // Whoever speaks something else; Apache's servers would speak TLS, too.
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("an address").to_string();
-    std::thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
-            let _ = std::io::Write::write_all(&mut stream, b"HTTP/1.1 400 Bad Request\r\n\r\n");
-            // Open until the other side closes it.
-            let _ = std::io::copy(&mut stream, &mut std::io::sink());
-        }
-    });
+    // Not one of the servers: Apache's speak TLS on the same ports.
+    let address = common::stranger().to_string();
     let client = Client::builder(&*address).tls(Tls::new().unverified());
     let client = client.connect_timeout(Duration::from_millis(500)).build().expect("a client");
     let reader = tokio::time::timeout(PATIENCE, client.reader("T").open()).await.expect("no hang");

@@ -19,7 +19,7 @@ const MAX_LENGTH: u64 = 4 << 20;
 pub struct ProduceArgs {
     /// The topic.
     topic: String,
-    /// Files to send, each as one message; without any, each line of standard input is one.
+    /// Files to send, each as one message; without any, each line of standard input is one, empty ones aside.
     files: Vec<PathBuf>,
     #[command(flatten)]
     cluster: Cluster,
@@ -126,7 +126,7 @@ fn read(file: &Path) -> Result<Vec<u8>, Failure> {
     std::fs::read(file).map_err(failed)
 }
 
-/// The lines of standard input, without their ends. Read by a thread: it cannot be waited for otherwise.
+/// The lines of standard input that are not empty, without their ends. Read by a thread: it cannot be waited for otherwise.
 fn lines() -> mpsc::Receiver<Result<Vec<u8>, Failure>> {
     let (sender, lines) = mpsc::channel(1024);
     std::thread::spawn(move || {
@@ -139,6 +139,9 @@ fn lines() -> mpsc::Receiver<Result<Vec<u8>, Failure>> {
                 Ok(_) => {
                     line.pop_if(|byte| *byte == b'\n');
                     line.pop_if(|byte| *byte == b'\r');
+                    if line.is_empty() {
+                        continue;
+                    }
                     if line.len() as u64 > MAX_LENGTH {
                         Err(Failure::Usage(format!("a line is over {MAX_LENGTH} bytes long")))
                     } else {

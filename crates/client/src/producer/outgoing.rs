@@ -112,6 +112,7 @@ impl Sending {
     }
 
     pub(super) fn check_size(&self, topic: &str, length: usize) -> Result<(), Error> {
+        check_not_empty(topic, length)?;
         let limit = self.settings.max_size;
         if length <= limit {
             return Ok(());
@@ -152,6 +153,11 @@ impl Sending {
     }
 }
 
+/// Apache's broker fails over an empty body, and the Java client sends none.
+fn check_not_empty(topic: &str, length: usize) -> Result<(), Error> {
+    if length == 0 { Err(Error::message(topic, "its body is empty, which not all brokers take")) } else { Ok(()) }
+}
+
 /// A message of a batch as it travels.
 pub(super) fn encode_member(message: &Message, topic: &str, id: &str) -> Result<BatchMessage, Error> {
     if message.topic() != topic {
@@ -163,6 +169,7 @@ pub(super) fn encode_member(message: &Message, topic: &str, id: &str) -> Result<
     if message.is_reply() {
         return Err(Error::message(topic, "replies cannot be sent as a batch"));
     }
+    check_not_empty(topic, message.body().len())?;
     let properties = message.properties_text(&[(property::UNIQ_KEY, id), (property::WAIT, "true")])?;
     Ok(BatchMessage { flag: message.user_flag(), body: message.body().clone(), properties: properties.into() })
 }
