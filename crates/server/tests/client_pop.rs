@@ -60,7 +60,7 @@ async fn what_is_acknowledged_does_not_come_again_and_the_rest_does() {
     }
     let (_server, client) = with_messages(100).await;
     let builder = client.pop_consumer("G").subscribe("T").from_first().invisible_time(Duration::from_secs(3));
-    let mut first = builder.clone().open().await.expect("open");
+    let (mut first, mut second) = (builder.clone().open().await.expect("open"), builder.open().await.expect("open"));
     let mut seen = BTreeMap::new();
     while seen.len() < 100 {
         let delivery = tokio::select! { one = next(&mut first) => one, other = next(&mut second) => other };
@@ -92,7 +92,7 @@ async fn a_message_that_is_worked_on_stays_invisible() {
     let (_server, client) = with_messages(3).await;
     let builder = client.pop_consumer("G").subscribe_tags("T", "even").from_first();
     let builder = builder.invisible_time(Duration::from_secs(2));
-    let (mut first, mut second) = (builder.clone().open().await.expect("open"), builder.open().await.expect("open"));
+    let mut first = builder.clone().open().await.expect("open");
     let connections = client.admin().members("G").await.expect("asked");
     let subscribed = format!("{connections:?}");
     assert!(subscribed.contains("even") && subscribed.contains(client.id()), "{subscribed}");
