@@ -1,6 +1,6 @@
 //! A cluster in memory: a name server and brokers that know what consumers of a group need, and may fail at any time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -44,8 +44,9 @@ pub struct Cluster {
 
 struct State {
     rng: Rng,
-    /// Nothing goes wrong any more.
+    /// Nothing goes wrong any more, but what is said here of the next calls.
     is_calm: bool,
+    next_calls: VecDeque<Line>,
     nodes: BTreeMap<SocketAddr, Node>,
     /// Bodies that a consumer acknowledged.
     acknowledged: BTreeSet<Bytes>,
@@ -74,7 +75,13 @@ impl Cluster {
             node.queues.extend((0..QUEUES).map(|id| ((TOPIC.to_owned(), id), Vec::new())));
         }
         nodes.insert(NAME, Node::default());
-        let state = State { rng: Rng::new(seed), is_calm: false, nodes, acknowledged: BTreeSet::new() };
+        let state = State {
+            rng: Rng::new(seed),
+            is_calm: false,
+            next_calls: VecDeque::new(),
+            nodes,
+            acknowledged: BTreeSet::new(),
+        };
         Arc::new(Self { state: Mutex::new(state), changed: Notify::new() })
     }
 
@@ -149,9 +156,17 @@ impl Cluster {
         behind
     }
 
+    /// What those find who call next, whomever.
+    pub fn next_calls(&self, lines: impl IntoIterator<Item = Line>) {
+        self.lock().next_calls.extend(lines);
+    }
+
     /// What somebody finds who calls a node.
     pub fn line(&self, address: SocketAddr) -> Line {
         let mut state = self.lock();
+        if let Some(line) = state.next_calls.pop_front() {
+            return line;
+        }
         if state.nodes.get(&address).is_none_or(|node| node.is_down) {
             return Line::Refused;
         }

@@ -21,7 +21,7 @@ use apogee_base::clock::ManualClock;
 use apogee_client::{Client, Consumer, Error, Message, Producer};
 use bytes::Bytes;
 use cluster::{BROKERS, Cluster, GROUP, NAME, TOPIC};
-use network::Network;
+use network::{Line, Network};
 use tokio::time::Instant;
 
 /// How long a send may take.
@@ -44,6 +44,24 @@ fn nothing_is_lost_in_a_storm() {
     let fails = |seed: &u64| std::panic::catch_unwind(|| run(*seed)).is_err();
     let failed: Vec<u64> = seeds(30).filter(fails).collect();
     assert!(failed.is_empty(), "{} seeds failed: {failed:?}", failed.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_answers_nothing_is_given_up() {
+    let cluster = Cluster::new(0);
+    cluster.calm();
+    // The name server's first one, and after it that of the first broker.
+    cluster.next_calls([Line::Nonsense(Vec::new()), Line::Node, Line::Nonsense(Vec::new())]);
+    let client = Client::builder(NAME.to_string()).dial(Network(Arc::clone(&cluster))).build().expect("an address");
+    let producer = client.producer_builder("P").timeout(SEND).build().expect("a producer");
+    for silent in [NAME, BROKERS[0]] {
+        let error = producer.send(Message::new(TOPIC, "lost")).await.expect_err("no answer").to_string();
+        assert!(error.contains(&silent.to_string()), "{error}");
+    }
+    // To each of the brokers.
+    for _ in 0..4 {
+        producer.send(Message::new(TOPIC, "sent")).await.expect("another connection is made");
+    }
 }
 
 fn run(seed: u64) {
