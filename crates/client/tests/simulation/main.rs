@@ -14,6 +14,7 @@ mod faults;
 mod network;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -41,7 +42,18 @@ fn seeds(usual: u64) -> std::ops::Range<u64> {
 
 #[test]
 fn nothing_is_lost_in_a_storm() {
-    let fails = |seed: &u64| std::panic::catch_unwind(|| run(*seed)).is_err();
+    // A panic in a task, the cluster's or the client's, ends that task and nothing else: they are counted.
+    static PANICS: AtomicUsize = AtomicUsize::new(0);
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        PANICS.fetch_add(1, Ordering::SeqCst);
+        print(panic);
+    }));
+    let fails = |seed: &u64| {
+        let before = PANICS.load(Ordering::SeqCst);
+        let ended = std::panic::catch_unwind(|| run(*seed));
+        ended.is_err() || PANICS.load(Ordering::SeqCst) > before
+    };
     let failed: Vec<u64> = seeds(30).filter(fails).collect();
     assert!(failed.is_empty(), "{} seeds failed: {failed:?}", failed.len());
 }
