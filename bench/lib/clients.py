@@ -112,5 +112,5 @@ def fill(rust: list[str], namesrv: str, modes: list[str]) -> None:
     """Sends what is to be consumed."""
     if "consume" in modes:
         messages, warm_up = MODES["consume"]
-        # Sixteen sends in flight do not share this evenly: some more, so that nobody waits for the last ones.
+        # They are shared among the senders, and what is left over is not sent: some more, so that nobody waits for those.
         measure([*rust, namesrv, "SpeedRead", "async", str(messages + warm_up + 10_000), "0"])
