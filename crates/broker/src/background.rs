@@ -64,12 +64,12 @@ pub(crate) async fn keep_house(broker: Arc<Broker>) {
             }),
             _ = offsets.tick() => Some(|broker| {
                 if let Err(error) = broker.offsets.save(broker.now()) {
-                    tracing::error!(%error, "consumer offsets cannot be saved; trying again");
+                    tracing::error!(%error, "consumer offsets cannot be saved; trying again: see whether the disk is full or failed");
                 }
             }),
             _ = delays.tick() => Some(|broker| {
                 if let Err(error) = broker.save_delays() {
-                    tracing::error!(%error, "offsets of delayed messages cannot be saved; trying again");
+                    tracing::error!(%error, "offsets of delayed messages cannot be saved; trying again: see whether the disk is full or failed");
                 }
             }),
             _ = clients.tick() => {
@@ -122,11 +122,12 @@ pub(crate) fn start_threads(broker: &Arc<Broker>) -> io::Result<Vec<thread::Join
             }
             thread::sleep(GATHER);
             if let Err(error) = broker.store.index_step() {
-                tracing::error!(%error, "messages cannot be indexed: they will not be found by key");
+                tracing::error!(%error, "messages cannot be indexed, and will not be found by key: see to the disk, then restart");
             }
         })?,
         spawn("schedule", |broker| {
-            let sleep = broker.schedule.step(&broker.store, broker.now());
+            let tell = |topic: &str, bytes| broker.count_delivery(topic, bytes);
+            let sleep = broker.schedule.step_telling(&broker.store, broker.now(), tell);
             broker.schedule.bell.sleep_at_least(TOGETHER, sleep);
         })?,
         spawn("timer", |broker| {
@@ -177,7 +178,7 @@ fn flush_queues(broker: &Broker) {
         let last = round + 1 == rounds || broker.store.checkpoint_is_urgent();
         let done = if last { broker.store.checkpoint_step() } else { broker.store.queues_step() };
         if let Err(error) = done {
-            tracing::error!(%error, "consume queues cannot be written; trying again");
+            tracing::error!(%error, "consume queues cannot be written; trying again: see whether the disk is full or failed");
         }
         if last {
             return;

@@ -1,11 +1,11 @@
 //! Settings changed by remote request, kept beside the broker's tables.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use apogee_base::disk::{self, Disk};
-use apogee_base::settings::{Change, Effect, Known, Live, SettingError, Settings, properties};
+use apogee_base::settings::remote::{Asked, ChangeRefused, moment};
+use apogee_base::settings::{Change, Live, Settings, properties};
 use apogee_wire::bodies::DataVersion;
 
 use crate::persist::PersistError;
@@ -14,14 +14,8 @@ use crate::settings::BrokerSettings;
 /// Why settings cannot be changed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigError {
-    #[error("Can not update config in black list. `{0}` can only be changed in the configuration file, by a restart.")]
-    Closed(String),
-    #[error("`{0}` takes effect at the start only: set it in the configuration file and restart the broker")]
-    AtStart(String),
-    #[error("the request's body is no text of key=value lines")]
-    NoText,
     #[error(transparent)]
-    Setting(#[from] SettingError),
+    ChangeRefused(#[from] ChangeRefused),
     #[error(transparent)]
     File(#[from] PersistError),
 }
@@ -45,7 +39,7 @@ impl KeptSettings {
     ) -> Result<Self, PersistError> {
         let kept = Self { disk, path, version: Mutex::new(DataVersion::new(now_ms)) };
         for entry in properties::parse(&kept.read()?) {
-            let set = match moment(&entry.key) {
+            let set = match moment::<BrokerSettings>(&entry.key) {
                 Some(Change::Live) => settings.set(&entry.key, &entry.value).map_err(|error| error.to_string()),
                 _ => Err("it is not one that is changed by remote request".to_owned()),
             };
@@ -67,35 +61,18 @@ impl KeptSettings {
         live: &Live<BrokerSettings>,
         body: &[u8],
         now_ms: i64,
-    ) -> Result<BTreeMap<String, String>, ConfigError> {
+    ) -> Result<Asked<BrokerSettings>, ConfigError> {
         let mut version = self.version.lock().unwrap_or_else(PoisonError::into_inner);
-        let entries = properties::parse(std::str::from_utf8(body).map_err(|_| ConfigError::NoText)?);
-        let mut next = BrokerSettings::clone(&live.load());
-        let mut changed = BTreeMap::new();
-        if let Some(entry) = entries.iter().find(|entry| is_closed(&next.config_black_list, &entry.key)) {
-            return Err(ConfigError::Closed(entry.key.clone()));
-        }
-        for entry in entries {
-            let before = next.get(&entry.key);
-            let effect = next.set(&entry.key, &entry.value)?;
-            let after = next.get(&entry.key);
-            if effect == Effect::None || after == before {
-                // Tools send back what they read, with all keys.
-                continue;
-            }
-            if moment(&entry.key) == Some(Change::Restart) {
-                return Err(ConfigError::AtStart(entry.key));
-            }
-            changed.insert(entry.key, entry.value);
-        }
-        if !changed.is_empty() {
-            let text = properties::merge(&self.read()?, &changed);
+        let current = live.load();
+        let asked = Asked::read(&**current, &current.config_black_list, body)?;
+        if !asked.changed.is_empty() {
+            let text = properties::merge(&self.read()?, &asked.lines());
             let error = |source| PersistError::Io { action: "write", path: self.path.clone(), source };
             disk::replace(&*self.disk, &self.path, text.as_bytes()).map_err(error)?;
-            live.store(next);
+            live.store(asked.settings.clone());
             *version = version.next(0, now_ms);
         }
-        Ok(changed)
+        Ok(asked)
     }
 
     /// The settings' version: it changes with every change.
@@ -108,20 +85,6 @@ impl KeptSettings {
         let content = disk::read_replaced(&*self.disk, &self.path).map_err(error)?.unwrap_or_default();
         Ok(String::from_utf8_lossy(&content).into_owned())
     }
-}
-
-/// When a change of a setting takes effect; `None` for a key without one.
-fn moment(key: &str) -> Option<Change> {
-    match BrokerSettings::known(key)? {
-        Known::Setting(setting) => Some(setting.change),
-        Known::Inert | Known::Pinned(_) => None,
-    }
-}
-
-/// Paths and addresses are closed whatever the black list says: a peer that could set them could
-/// have files written where it likes.
-fn is_closed(black_list: &str, key: &str) -> bool {
-    moment(key) == Some(Change::Local) || black_list.split(';').any(|closed| closed.trim() == key)
 }
 
 #[cfg(test)]
@@ -145,9 +108,11 @@ mod tests {
         let kept = open(&disk, &mut settings);
         let live = Live::new(settings);
         let version = kept.version();
-        let changed =
+        let asked =
             kept.update(&live, b"autoCreateTopicEnable=false\ndestroyMapedFileIntervalForcibly=1\n", 2).unwrap();
-        assert_eq!(changed.into_keys().collect::<Vec<_>>(), ["autoCreateTopicEnable"]);
+        let [changed] = &asked.changed[..] else { panic!("{asked:?}") };
+        assert_eq!([&*changed.key, &*changed.before, &*changed.after], ["autoCreateTopicEnable", "true", "false"]);
+        assert_eq!(asked.without_effect, ["destroyMapedFileIntervalForcibly"]);
         assert!(!live.load().auto_create_topic_enable && kept.version() > version);
         kept.update(&live, b"maxMessageSize=1000", 3).unwrap();
         disk.crash();
@@ -166,6 +131,8 @@ mod tests {
             (&b"autoCreateTopicEnable=false\nbrokerName=x"[..], "`brokerName` takes effect at the start only"),
             (b"storePathRootDir=/etc", "in black list"),
             (b"brokerConfigPath=x", "in black list"),
+            (b"rocketmqHome=/", "in black list"),
+            (b"configBlackList=", "in black list"),
             (b"autoCreateTopicEnable=maybe", "`autoCreateTopicEnable=maybe`"),
             (b"autoCreateTopicEnabled=true", "did you mean `autoCreateTopicEnable`"),
             (b"brokerRole=SLAVE", "not support"),

@@ -97,6 +97,16 @@ impl GroupTable {
         Ok(config)
     }
 
+    /// Number of groups.
+    pub fn len(&self) -> usize {
+        self.read().groups.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// All groups, by name.
     pub fn all(&self) -> Vec<Arc<SubscriptionGroupConfig>> {
         let mut groups: Vec<_> = self.read().groups.values().cloned().collect();

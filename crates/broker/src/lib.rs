@@ -5,13 +5,16 @@
 //! of state is a file with its own lock: topics, groups, offsets, clients, locks, longpoll,
 //! schedule, timer, transactions, stats.
 
+mod access;
 mod background;
 mod bell;
 mod broker;
 pub mod clients;
+mod cold;
 mod config;
 mod copied;
 pub mod deduplication;
+mod durable;
 mod error;
 pub mod groups;
 mod handlers;
@@ -19,7 +22,9 @@ mod journal;
 mod life;
 pub mod locks;
 mod longpoll;
+mod look;
 mod message_type;
+mod metrics;
 pub mod offsets;
 pub mod persist;
 mod registration;
@@ -31,6 +36,7 @@ mod serve;
 pub mod settings;
 mod settings_inert;
 mod settled;
+mod static_topics;
 mod stats;
 pub mod table_file;
 #[cfg(test)]
@@ -42,3 +48,4 @@ mod unique_id;
 
 pub use broker::{RunningBroker, StartError};
 pub use error::BrokerError;
+pub use look::{GroupLook, Look, MemberLook, Observer, TopicLook, UnreadLook};

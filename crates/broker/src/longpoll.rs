@@ -9,6 +9,7 @@ use apogee_net::Conn;
 use apogee_wire::Command;
 
 use crate::clients::Subscription;
+use crate::metrics::requests::Begun;
 
 /// Pulls that may wait; one more is answered at once.
 const MOST_PARKED: usize = 200_000;
@@ -26,6 +27,8 @@ pub struct Parked {
     pub offset: i64,
     /// When it is answered whatever comes, in milliseconds since 1970.
     pub deadline_ms: i64,
+    /// What is counted when it is answered.
+    pub(crate) begun: Begun,
 }
 
 /// All pulls that wait.
@@ -63,6 +66,11 @@ impl LongPolling {
         state.parked.insert(id, (parked, Arc::clone(topic), queue_id));
         self.count.store(state.parked.len(), Ordering::Release);
         Ok(state.by_deadline.first().is_some_and(|(_, first)| *first == id))
+    }
+
+    /// Pulls that wait.
+    pub fn len(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
     }
 
     /// Takes the pulls that a message with this tag code is for.
@@ -167,6 +175,7 @@ mod tests {
             subscription: Arc::new(Subscription::to_tags("T", tags, 0)),
             offset: 0,
             deadline_ms,
+            begun: Begun::default(),
         }
     }
 

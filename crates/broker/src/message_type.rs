@@ -11,9 +11,10 @@ pub(crate) const ATTRIBUTE: &str = "message.type";
 pub(crate) const MIXED: &str = "MIXED";
 
 /// What a message is, by its properties.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum MessageType {
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum MessageType {
     /// None of the others.
+    #[default]
     Normal,
     /// One of a sequence: it has a sharding key.
     Fifo,
@@ -24,6 +25,19 @@ pub(crate) enum MessageType {
 }
 
 impl MessageType {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Normal, Self::Fifo, Self::Delay, Self::Transaction];
+
+    /// As labels of metrics have it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Normal => "normal",
+            Self::Fifo => "fifo",
+            Self::Delay => "delay",
+            Self::Transaction => "transaction",
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Normal => "NORMAL",
@@ -35,7 +49,7 @@ impl MessageType {
 
     /// Refuses a message whose type is not the one that its topic is for. A topic that doesn't say
     /// takes all.
-    pub fn check(self, topic: &Topic) -> Result<(), BrokerError> {
+    pub(crate) fn check(self, topic: &Topic) -> Result<(), BrokerError> {
         let expected = topic.config.attributes.get(ATTRIBUTE).map_or(MIXED, String::as_str);
         if [MIXED, "UNSPECIFIED", self.name()].contains(&expected) {
             return Ok(());

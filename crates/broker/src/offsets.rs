@@ -140,6 +140,14 @@ impl OffsetTable {
         groups.get(group).into_iter().flatten().map(|(topic, _)| topic.to_string()).collect()
     }
 
+    /// All groups and topics that have to do with each other, in no order.
+    pub fn all_pairs(&self) -> Vec<(Arc<str>, Arc<str>)> {
+        let groups = self.read();
+        let pairs =
+            groups.iter().flat_map(|(group, topics)| topics.keys().map(|topic| (Arc::clone(group), Arc::clone(topic))));
+        pairs.collect()
+    }
+
     /// Groups that have offsets in a topic.
     pub fn groups_of(&self, topic: &str) -> BTreeSet<String> {
         let groups = self.read();
@@ -203,6 +211,16 @@ impl OffsetTable {
         all.group_topic_map = Some(by_group);
         all.pull_offset_table.get_or_insert_default();
         all
+    }
+
+    /// In how many topics groups have offsets, all groups together.
+    pub fn len(&self) -> usize {
+        self.read().values().map(|topics| topics.len()).sum()
+    }
+
+    /// Whether there is no offset of any group.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// Makes all that changed before the call durable; costs what changed.
@@ -328,7 +346,10 @@ fn put_all(groups: &mut Groups, table: ConsumerOffsetSerializeWrapper) {
     let mut names = HashMap::<String, Arc<str>>::new();
     for ((key, offsets), is_committed) in committed.chain(pulled) {
         let Some((topic, group)) = key.split_once(AT) else {
-            tracing::warn!(key, "dropped a consumer offset whose key is not of the form topic@group");
+            tracing::warn!(
+                key,
+                "dropped a consumer offset whose key is not of the form topic@group; nothing needs to be done unless a group begins anew"
+            );
             continue;
         };
         let mut name = |name: &str| Arc::clone(names.entry(name.to_owned()).or_insert_with(|| name.into()));

@@ -2,24 +2,28 @@
 //!
 //! One task for each name server, each with a connection of its own: one that is down delays no
 //! other. When it is reached it gets all topics, and then at once each time those that changed. Every
-//! half minute it is asked whether it still has the version that it got, and gets all if it has not.
+//! half minute it is asked whether it still has the version that it got, and gets all if it has not; and soon after its
+//! connection was closed, because it may have begun anew.
 //!
 //! A registration of a few topics takes all others from the broker where the name server has
 //! `deleteTopicWithBrokerRegistration=true`, and nothing in the protocol says that more are known. So it
 //! is asked for that setting, too, and if it has it, or doesn't tell, it always gets all.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use apogee_net::{Conn, Limits, Service, Tcp, connect};
 use apogee_wire::Command;
-use apogee_wire::bodies::{Body, DataVersion, RegisterBrokerBody, TopicConfig, TopicConfigAndMappingSerializeWrapper};
+use apogee_wire::bodies::{
+    Body, DataVersion, RegisterBrokerBody, TopicConfig, TopicConfigAndMappingSerializeWrapper, TopicQueueMappingInfo,
+};
 use apogee_wire::codes::{request, response};
 use apogee_wire::headers::{
     DecodeHeader, QueryDataVersionRequestHeader, QueryDataVersionResponseHeader, RegisterBrokerRequestHeader,
     UnRegisterBrokerRequestHeader,
 };
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::broker::Broker;
@@ -40,12 +44,14 @@ pub(crate) async fn keep_registered(
     service: Arc<dyn Service>,
     mut changes: watch::Receiver<u64>,
 ) {
+    let gone = Arc::new(Notify::new());
+    let service = Arc::new(Watched { service, gone: Arc::clone(&gone) });
     let mut session =
         Session { broker: &broker, address: &address, service, conn: None, registered: None, adds: false };
     let mut complained = false;
     // When it is to be asked what it has.
     let mut due = Instant::now();
-    loop {
+    'registered: loop {
         let seen = *changes.borrow_and_update();
         let settings = broker.settings.load();
         let is_due = Instant::now() >= due;
@@ -70,7 +76,7 @@ pub(crate) async fn keep_registered(
                     tracing::warn!(
                         name_server = address,
                         error,
-                        "cannot register with a name server; trying again every second"
+                        "cannot register with a name server; trying again every second: check namesrvAddr, and whether it is up"
                     );
                 }
                 complained = true;
@@ -78,15 +84,20 @@ pub(crate) async fn keep_registered(
                 due = Instant::now() + PAUSE;
             }
         }
-        tokio::select! {
-            () = tokio::time::sleep_until(due) => {}
-            changed = changes.changed() => {
-                if changed.is_err() || broker.life.is_at(Stage::Leaving) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep_until(due) => break,
+                changed = changes.changed() => {
+                    if changed.is_err() || broker.life.is_at(Stage::Leaving) {
+                        break 'registered;
+                    }
+                    if !session.adds {
+                        tokio::time::sleep(COALESCE).await;
+                    }
                     break;
                 }
-                if !session.adds {
-                    tokio::time::sleep(COALESCE).await;
-                }
+                // It may have begun anew, and know nothing.
+                () = gone.notified() => due = due.min(Instant::now() + PAUSE),
             }
         }
         if broker.life.is_at(Stage::Leaving) {
@@ -94,6 +105,27 @@ pub(crate) async fn keep_registered(
         }
     }
     session.unregister(&broker.settings.load()).await;
+}
+
+/// A service that tells when its connection is gone.
+struct Watched {
+    service: Arc<dyn Service>,
+    gone: Arc<Notify>,
+}
+
+impl Service for Watched {
+    fn request(&self, conn: &Arc<Conn>, request: &Command) {
+        self.service.request(conn, request);
+    }
+
+    fn batch_end(&self, conn: &Arc<Conn>) {
+        self.service.batch_end(conn);
+    }
+
+    fn closed(&self, conn: &Arc<Conn>) {
+        self.service.closed(conn);
+        self.gone.notify_one();
+    }
 }
 
 struct Session<'b> {
@@ -152,12 +184,15 @@ impl Session<'_> {
             Some(some) if some.data_version == known.map(|known| known.version) => return Ok(()),
             Some(some) if self.adds => {
                 let version = some.data_version.unwrap_or_default();
-                encoded(settings, version, some.topic_config_table.into_values())
+                let statics = self.broker.statics.infos(some.topic_config_table.keys().map(String::as_str));
+                encoded(settings, version, some.topic_config_table.into_values(), statics)
             }
             _ => {
                 let all = self.broker.topics.snapshot();
-                let topics = all.topic_config_table.0.iter().map(|topic| topic.config.clone());
-                encoded(settings, all.data_version, topics)
+                let topics = &all.topic_config_table.0;
+                let statics = self.broker.statics.infos(topics.iter().map(|topic| &*topic.name));
+                let topics = topics.iter().map(|topic| topic.config.clone());
+                encoded(settings, all.data_version, topics, statics)
             }
         }?;
         self.registered = None;
@@ -233,18 +268,20 @@ fn encoded(
     settings: &BrokerSettings,
     version: DataVersion,
     topics: impl ExactSizeIterator<Item = TopicConfig>,
+    statics: BTreeMap<String, TopicQueueMappingInfo>,
 ) -> Result<(DataVersion, Vec<u8>, bool), String> {
     let compressed = topics.len() >= COMPRESS_FROM;
     // What the broker as a whole forbids, no topic allows.
     let allowed = settings.broker_permission | crate::topics::perm::INHERIT;
     let topics = topics.map(|topic| TopicConfig { perm: topic.perm & allowed, ..topic });
     let body = if compressed {
-        let body = RegisterBrokerBody::compress_topics(version, topics);
+        let body = RegisterBrokerBody::compress_topics(version, topics, &statics);
         body.map_err(|error| format!("the registration cannot be written: {error}"))?
     } else {
         let topics = TopicConfigAndMappingSerializeWrapper {
             data_version: Some(version),
             topic_config_table: topics.map(|topic| (topic.topic_name.clone(), topic)).collect(),
+            topic_queue_mapping_info_map: statics,
             ..Default::default()
         };
         RegisterBrokerBody { filter_server_list: Vec::new(), topic_config_serialize_wrapper: topics }.encode()

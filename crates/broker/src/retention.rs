@@ -116,7 +116,7 @@ impl Retention {
         let space = match broker.store.disk_space() {
             Ok(space) => space,
             Err(error) => {
-                tracing::error!(%error, "how full the disk is cannot be found out; trying again");
+                tracing::error!(%error, "how full the disk is cannot be found out; trying again: see whether it is mounted");
                 return LOOK;
             }
         };
@@ -136,7 +136,7 @@ impl Retention {
             let forcibly = level >= Level::VeryShort && settings.clean_file_forcibly_enable;
             let removed = remove(broker, &settings, forcibly, by_hand, &mut state);
             let removed = removed.unwrap_or_else(|error| {
-                tracing::error!(%error, "old files of the log cannot be removed; trying again");
+                tracing::error!(%error, "old files of the log cannot be removed; trying again: see who owns them and whether the disk failed");
                 0
             });
             if removed == 0 && rises {

@@ -91,16 +91,22 @@ impl Schedule {
     }
 
     /// Delivers what is due at `now_ms`. Returns how long to sleep until the next is.
+    #[cfg(test)]
     pub fn step(&self, store: &Store, now_ms: i64) -> Duration {
+        self.step_telling(store, now_ms, |_, _| {})
+    }
+
+    /// The same; `tell` learns of each message that is delivered: its topic, and its bytes in the log.
+    pub fn step_telling(&self, store: &Store, now_ms: i64, mut tell: impl FnMut(&str, u64)) -> Duration {
         // Nothing is on its way now.
         self.lock().mark = store.confirmed_offset();
         let mut sleep = LONGEST_SLEEP;
         for level in 1..=self.delays.len() as i32 {
-            match self.deliver(store, level, now_ms) {
+            match self.deliver(store, level, now_ms, &mut tell) {
                 Ok(Some(due)) => sleep = sleep.min(Duration::from_millis((due - now_ms).max(0) as u64)),
                 Ok(None) => {}
                 Err(error) => {
-                    tracing::warn!(level, %error, "delayed messages cannot be delivered now; trying again");
+                    tracing::warn!(level, %error, "delayed messages cannot be delivered now; trying again: the error says why messages are refused");
                     sleep = sleep.min(PAUSE);
                 }
             }
@@ -109,7 +115,13 @@ impl Schedule {
     }
 
     /// Delivers a batch of a level. Returns when its next message is due: now, if more wait.
-    fn deliver(&self, store: &Store, level: i32, now_ms: i64) -> Result<Option<i64>, String> {
+    fn deliver(
+        &self,
+        store: &Store,
+        level: i32,
+        now_ms: i64,
+        tell: &mut impl FnMut(&str, u64),
+    ) -> Result<Option<i64>, String> {
         let queue = level - 1;
         let Some((min, max)) = store.queue_range(names::SCHEDULE_TOPIC, queue) else { return Ok(None) };
         let mut cursor = self.lock().cursors.get(&level).copied().unwrap_or(0);
@@ -131,12 +143,19 @@ impl Schedule {
                     places.push(place);
                 }
                 Some(None) => {
-                    tracing::error!(offset = unit.physical_offset, "a delayed message has no target; it is passed over")
+                    tracing::error!(
+                        offset = unit.physical_offset,
+                        "a delayed message has no target; it is passed over: look at it with queryMsgByOffset"
+                    )
                 }
                 None => tracing::warn!(offset = unit.physical_offset, "a delayed message is no longer in the log"),
             }
         }
+        let topics: Vec<Arc<str>> = drafts.iter().map(|draft| Arc::clone(draft.topic())).collect();
         let outcomes = if drafts.is_empty() { Vec::new() } else { store.append_each(drafts) };
+        for (topic, outcome) in topics.iter().zip(&outcomes) {
+            outcome.iter().for_each(|appended| tell(topic, appended.size.into()));
+        }
         let mut refused = places.into_iter().zip(outcomes).filter_map(|(place, outcome)| Some((place, outcome.err()?)));
         let refused = refused.next();
         let delivered = refused.as_ref().map_or(ready, |(place, _)| *place);

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use apogee_net::{Conn, Service};
 use apogee_wire::Command;
@@ -10,10 +11,12 @@ use apogee_wire::codes::{request as code, response};
 
 use crate::broker::Broker;
 use crate::error::BrokerError;
-use crate::handlers::send::Sends;
+use crate::handlers::send::{Place, Sends};
 use crate::handlers::{
-    config, group, offset, pull, query, recall, relay, reply, reset, send_back, stats, topic, transaction,
+    access, assignment, cold, config, group, lite, offset, pull, query, recall, relay, replication, reply, reset,
+    rocksdb, runtime, send_back, stats, topic, transaction,
 };
+use crate::metrics::requests::{Begun, Outcome};
 
 /// Requests of one connection that are handled on other threads at a time.
 const MOST_SPAWNED: usize = 128;
@@ -82,6 +85,7 @@ fn lane(code: i32) -> Option<Lane> {
         code::QUERY_TOPICS_BY_CONSUMER => Blocking(offset::topics_of_group),
         code::INVOKE_BROKER_TO_RESET_OFFSET => Blocking(reset::reset),
         code::UPDATE_AND_CREATE_TOPIC => Blocking(topic::update),
+        code::UPDATE_AND_CREATE_STATIC_TOPIC => Blocking(topic::update_static),
         code::UPDATE_AND_CREATE_TOPIC_LIST => Blocking(topic::update_list),
         code::GET_ALL_TOPIC_CONFIG => Blocking(topic::all),
         code::GET_TOPIC_CONFIG => Blocking(topic::get),
@@ -101,8 +105,38 @@ fn lane(code: i32) -> Option<Lane> {
         code::GET_BROKER_CONSUME_STATS => Blocking(stats::of_broker),
         code::QUERY_CONSUME_TIME_SPAN => Blocking(stats::time_span),
         code::VIEW_BROKER_STATS_DATA => Blocking(stats::counter),
-        code::GET_BROKER_RUNTIME_INFO => Blocking(stats::runtime),
+        code::GET_BROKER_RUNTIME_INFO => Blocking(runtime::runtime),
         code::GET_BROKER_HA_STATUS => Blocking(stats::replication),
+        code::NOTIFY_MIN_BROKER_ID_CHANGE => Here(replication::min_broker_id),
+        code::EXCHANGE_BROKER_HA_INFO => Here(replication::exchange),
+        code::RESET_MASTER_FLUSH_OFFSET => Here(replication::reset_flushed),
+        code::GET_BROKER_EPOCH_CACHE | code::NOTIFY_BROKER_ROLE_CHANGED => Here(replication::without_controller),
+        code::CHECK_ROCKSDB_CQ_WRITE_PROGRESS => Here(rocksdb::check_queues),
+        code::EXPORT_ROCKSDB_CONFIG_TO_JSON => Blocking(rocksdb::export_config),
+        code::SWITCH_TIMER_ENGINE => Here(rocksdb::switch_timer),
+        code::POP_ROLLBACK => Here(rocksdb::export_pop_records),
+        code::GET_BROKER_LITE_INFO => Blocking(lite::of_broker),
+        code::GET_PARENT_TOPIC_INFO | code::GET_LITE_TOPIC_INFO => Here(lite::of_topic),
+        code::GET_LITE_CLIENT_INFO => Here(lite::of_client),
+        code::GET_LITE_GROUP_INFO | code::TRIGGER_LITE_DISPATCH => Here(lite::of_group),
+        code::SET_MESSAGE_REQUEST_MODE => Blocking(assignment::set_mode),
+        code::GET_ALL_MESSAGE_REQUEST_MODE => Blocking(assignment::modes),
+        code::UPDATE_COLD_DATA_FLOW_CTR_CONFIG => Blocking(cold::limit),
+        code::REMOVE_COLD_DATA_FLOW_CTR_CONFIG => Blocking(cold::unlimit),
+        code::GET_COLD_DATA_FLOW_CTR_INFO => Here(cold::info),
+        code::SET_COMMITLOG_READ_MODE => Blocking(cold::read_mode),
+        code::AUTH_CREATE_USER => Blocking(access::create_user),
+        code::AUTH_UPDATE_USER => Blocking(access::update_user),
+        code::AUTH_DELETE_USER => Blocking(access::delete_user),
+        code::AUTH_GET_USER => Here(access::user),
+        code::AUTH_LIST_USER => Blocking(access::users),
+        code::AUTH_CREATE_ACL => Blocking(access::create_acl),
+        code::AUTH_UPDATE_ACL => Blocking(access::update_acl),
+        code::AUTH_DELETE_ACL => Blocking(access::delete_acl),
+        code::AUTH_GET_ACL => Here(access::acl),
+        code::AUTH_LIST_ACL => Blocking(access::acls),
+        code::GET_TIMER_CHECK_POINT => Blocking(stats::timer_checkpoint),
+        code::GET_TIMER_METRICS => Blocking(stats::timer_metrics),
         code::GET_ALL_DELAY_OFFSET => Blocking(stats::delay_offsets),
         code::GET_BROKER_CONFIG => Blocking(config::get),
         code::UPDATE_BROKER_CONFIG => Blocking(config::update),
@@ -160,6 +194,38 @@ pub(crate) fn spawn_cold(broker: &Arc<Broker>, conn: &Arc<Conn>, request: &Comma
     });
 }
 
+/// Does something with a request after a time, if it is still wanted then.
+pub(crate) fn hold(
+    broker: &Arc<Broker>,
+    conn: &Arc<Conn>,
+    request: &Command,
+    wait: Duration,
+    then: impl FnOnce(&Arc<Broker>, &Arc<Conn>, &Command) + Send + 'static,
+) {
+    let Some(place) = place(broker, conn, request) else { return };
+    let begun = Begun::now(request.code);
+    let (broker, conn, request) = (broker.weak(), Arc::clone(conn), request.clone());
+    tokio::spawn(async move {
+        tokio::time::sleep(wait).await;
+        drop(place);
+        begun.carry();
+        if let Some(broker) = broker.upgrade().filter(|_| conn.is_open()) {
+            then(&broker, &conn, &request);
+        }
+    });
+}
+
+/// A place for a request that is not answered at once; one too many is refused here.
+fn place(broker: &Broker, conn: &Arc<Conn>, request: &Command) -> Option<Place> {
+    let place = Sends::of(broker, conn).and_then(|sends| sends.take_place(MOST_SPAWNED));
+    if place.is_none() {
+        let remark = format!("{MOST_SPAWNED} requests of this connection are being worked on: wait for answers");
+        let begun = Begun::now(request.code);
+        answer(broker, conn, request, begun, Err(BrokerError::new(response::SYSTEM_BUSY, remark)));
+    }
+    place
+}
+
 /// What handles a request on another thread. A connection has so many of them and no more: one too
 /// many is refused here.
 fn work<H: Handles>(
@@ -168,16 +234,15 @@ fn work<H: Handles>(
     request: &Command,
     handler: H,
 ) -> Option<impl FnOnce() + use<H>> {
-    let Some(place) = Sends::of(broker, conn).and_then(|sends| sends.take_place(MOST_SPAWNED)) else {
-        let remark = format!("{MOST_SPAWNED} requests of this connection are being worked on: wait for answers");
-        answer(conn, request, Err(BrokerError::new(response::SYSTEM_BUSY, remark)));
-        return None;
-    };
+    let begun = Begun::now(request.code);
+    let place = place(broker, conn, request)?;
     let (broker, conn, request) = (Arc::clone(broker), Arc::clone(conn), request.clone());
     Some(move || {
+        begun.carry();
         // A handler's bug is answered; it ends nothing but its request.
         let handled = catch_unwind(AssertUnwindSafe(|| handler(&broker, &conn, &request)));
-        answer(&conn, &request, handled.unwrap_or_else(|panic| Err(bug(&request, &*panic))));
+        let handled = handled.unwrap_or_else(|panic| Err(bug(&request, &*panic)));
+        answer(&broker, &conn, &request, begun, handled);
         if let Some(sends) = Sends::of(&broker, &conn) {
             sends.flush(&broker);
         }
@@ -206,6 +271,12 @@ fn send(broker: &Broker, conn: &Arc<Conn>, request: &Command) -> Result<Option<C
 
 impl Service for Requests {
     fn request(&self, conn: &Arc<Conn>, request: &Command) {
+        let begun = Begun::now(request.code);
+        let own = match self.broker.statics.with_own_queue(request).transpose() {
+            Ok(own) => own,
+            Err(error) => return answer(&self.broker, conn, request, begun, Err(error)),
+        };
+        let request = own.as_ref().unwrap_or(request);
         match lane(request.code) {
             Some(Lane::Send) => match send(&self.broker, conn, request) {
                 // A producer shall find the route of the topic that its message creates: that waits for a
@@ -216,35 +287,44 @@ impl Service for Requests {
                         send(broker, conn, request)
                     });
                 }
-                sent => answer(conn, request, sent),
+                sent => answer(&self.broker, conn, request, begun, sent),
             },
             Some(Lane::Pull) => pull::pull(&self.broker, conn, request),
-            Some(Lane::Here(handler)) => answer(conn, request, handler(&self.broker, conn, request)),
+            Some(Lane::Here(handler)) => {
+                answer(&self.broker, conn, request, begun, handler(&self.broker, conn, request))
+            }
             Some(Lane::Blocking(handler)) => spawn(&self.broker, conn, request, handler),
             Some(Lane::Commit) => match offset::update(&self.broker, conn, request) {
                 Ok(done) if !request.is_oneway() => spawn(&self.broker, conn, request, move |broker, _, _| {
                     broker.offsets.save(broker.now())?;
                     Ok(done)
                 }),
-                noted => answer(conn, request, noted),
+                noted => answer(&self.broker, conn, request, begun, noted),
             },
             Some(Lane::Relayed) => {
                 let (broker, conn, request) = (Arc::clone(&self.broker), Arc::clone(conn), request.clone());
+                let origin = Arc::clone(&broker);
                 tokio::spawn(async move {
                     let relayed = relay::relay(broker, &request).await;
-                    answer(&conn, &request, relayed.map(Some));
+                    answer(&origin, &conn, &request, begun, relayed.map(Some));
                 });
             }
             Some(Lane::Reply) => {
                 let (broker, conn, request) = (Arc::clone(&self.broker), Arc::clone(conn), request.clone());
                 tokio::spawn(async move {
                     let replied = reply::reply(&broker, &conn, &request).await;
-                    answer(&conn, &request, replied.map(Some));
+                    answer(&broker, &conn, &request, begun, replied.map(Some));
                 });
             }
             None => {
                 let remark = format!(" request type {} not supported", request.code);
-                answer(conn, request, Err(BrokerError::new(response::REQUEST_CODE_NOT_SUPPORTED, remark)));
+                answer(
+                    &self.broker,
+                    conn,
+                    request,
+                    begun,
+                    Err(BrokerError::new(response::REQUEST_CODE_NOT_SUPPORTED, remark)),
+                );
             }
         }
     }
@@ -260,18 +340,31 @@ impl Service for Requests {
     }
 }
 
-/// Sends an answer, unless the peer wants none.
-fn answer(conn: &Conn, request: &Command, handled: Result<Option<Command>, BrokerError>) {
+/// Sends an answer, unless the peer wants none; counts it.
+fn answer(
+    broker: &Broker,
+    conn: &Conn,
+    request: &Command,
+    begun: Begun,
+    handled: Result<Option<Command>, BrokerError>,
+) {
     if let Err(error) = &handled {
         tracing::debug!(code = request.code, peer = %conn.peer(), %error, "refused a request");
     }
-    if request.is_oneway() {
-        return;
-    }
-    match handled {
-        Ok(Some(answer)) => conn.reply(&answer),
-        Ok(None) => {}
-        Err(error) => conn.reply(&error.response_to(request)),
+    let answer = match handled {
+        Ok(Some(answer)) => answer,
+        Ok(None) => return,
+        Err(error) => error.response_to(request),
+    };
+    let outcome = match () {
+        () if request.is_oneway() => Outcome::Oneway,
+        () if !conn.is_open() => Outcome::Gone,
+        () => Outcome::Answered,
+    };
+    let nanoseconds = begun.ends(&broker.counters.requests, answer.code, outcome);
+    broker.counters.events.answered(request, answer.code, nanoseconds);
+    if outcome != Outcome::Oneway {
+        conn.reply(&answer);
     }
 }
 

@@ -1,9 +1,10 @@
 //! The broker's settings: upstream's keys of `broker.conf`, each with its type, default and bounds.
 
+use apogee_base::settings::LogLevel;
 use apogee_base::{settings, words};
 
 use crate::retention::Hours;
-use crate::settings_inert::INERT;
+use crate::settings_inert::{INERT, LOCAL};
 
 words! {
     /// When a send is answered.
@@ -12,6 +13,20 @@ words! {
         Sync = "SYNC_FLUSH",
         /// Once the message is written; the disk has it a moment later.
         Async = "ASYNC_FLUSH",
+    }
+}
+
+words! {
+    /// How metrics leave the broker.
+    pub enum MetricsExporterType {
+        /// They don't.
+        Disable = "DISABLE",
+        /// Prometheus fetches them over HTTP.
+        Prom = "PROM",
+        /// They are pushed to a collector by OTLP over gRPC.
+        OtlpGrpc = "OTLP_GRPC",
+        /// They are written to the log.
+        Log = "LOG",
     }
 }
 
@@ -126,6 +141,9 @@ settings! {
         /// Unique keys that the window of a topic with the attribute `deduplication.window.ms` may hold: some
         /// 230 bytes each. When it is full, the oldest are forgotten. Not a setting of upstream's.
         deduplication_max_keys: usize = "deduplicationMaxKeys", 1_000_000, Restart, 1..=100_000_000;
+        /// Seconds between two looks of the broker for what is wrong with it, its clients and its machine; 0: it does not
+        /// look. See docs/doctor.md. Not a setting of upstream's.
+        doctor_interval: u64 = "doctorInterval", 60, Live, 0..=86_400;
         /// Check every record's CRC when the store is recovered.
         check_crc_on_recover: bool = "checkCRCOnRecover", true, Restart;
         /// Give each record a check sum over all of it, offsets included, as its last property
@@ -151,6 +169,16 @@ settings! {
         max_transfer_bytes_on_message_in_disk: usize = "maxTransferBytesOnMessageInDisk", 65_536, Live, 1..=16_777_216;
         /// Most messages that one pull returns from disk.
         max_transfer_count_on_message_in_disk: usize = "maxTransferCountOnMessageInDisk", 8, Live, 1..=1_024;
+        /// Limit what each group, and all together, may read of messages that are on disk only. Limits that an
+        /// administrator sets for single groups hold in any case.
+        cold_data_flow_control_enable: bool = "coldDataFlowControlEnable", false, Live;
+        /// Bytes that a group may read of such messages in 5 seconds.
+        cg_cold_read_threshold: i64 = "cgColdReadThreshold", 3_145_728, Live, 1..=1_099_511_627_776;
+        /// Bytes that all groups together may read of such messages in 5 seconds.
+        global_cold_read_threshold: i64 = "globalColdReadThreshold", 104_857_600, Live, 1..=1_099_511_627_776;
+        /// Let the system read the log ahead of what is asked for, as it thinks best. Upstream's default is true;
+        /// here it is false: what is needed is asked for by itself, and no more.
+        data_read_ahead_enable: bool = "dataReadAheadEnable", false, Live;
         /// Percentage of the memory that the newest part of the log is expected to be cached in.
         access_message_in_memory_max_ratio: u64 = "accessMessageInMemoryMaxRatio", 40, Live, 1..=100;
         /// Delays of the levels 1, 2, … with the units s, m, h and d.
@@ -187,6 +215,53 @@ settings! {
         recall_message_enable: bool = "recallMessageEnable", true, Live;
         /// Seconds after which a connection that completes no request is closed.
         server_channel_max_idle_time_seconds: u64 = "serverChannelMaxIdleTimeSeconds", 120, Restart, 1..=86_400;
+        /// How metrics leave the broker: PROM, OTLP_GRPC, LOG or DISABLE. Upstream's default is DISABLE.
+        metrics_exporter_type: MetricsExporterType = "metricsExporterType", MetricsExporterType::Prom, Restart;
+        /// Port that Prometheus fetches metrics from; 0: any that is free.
+        metrics_prom_exporter_port: u16 = "metricsPromExporterPort", 5557, Local;
+        /// IP address that Prometheus fetches metrics from; empty: bindAddress. Upstream's default is brokerIP1.
+        metrics_prom_exporter_host: String = "metricsPromExporterHost", String::new(), Local;
+        /// Collector that metrics are pushed to: http://host:port or https://host:port.
+        metrics_grpc_exporter_target: String = "metricsGrpcExporterTarget", String::new(), Local;
+        /// Headers of each push, as name:value, separated by commas.
+        metrics_grpc_exporter_header: String = "metricsGrpcExporterHeader", String::new(), Local;
+        /// Milliseconds that a push may take.
+        metric_grpc_exporter_time_out_in_mills: u64 = "metricGrpcExporterTimeOutInMills", 3_000, Restart, 100..=60_000;
+        /// Milliseconds from one push to the next.
+        metric_grpc_exporter_interval_in_mills: u64 = "metricGrpcExporterIntervalInMills", 60_000, Restart, 100..=3_600_000;
+        /// Milliseconds from one writing of metrics to the log to the next.
+        metric_logging_exporter_interval_in_mills: u64 = "metricLoggingExporterIntervalInMills", 10_000, Restart, 100..=3_600_000;
+        /// Labels of all metrics, as name:value, separated by commas.
+        metrics_label: String = "metricsLabel", String::new(), Restart;
+        /// Push what was counted since the last push, not since the start.
+        metrics_in_delta: bool = "metricsInDelta", false, Restart;
+        /// Most series of one metric that are told by name; what is above goes to one series `__other__`. Upstream's
+        /// default is 50000.
+        metrics_otel_cardinality_limit: usize = "metricsOtelCardinalityLimit", 1_000, Live, 1..=100_000;
+        /// Most series in one push.
+        metrics_export_batch_max_data_points: usize = "metricsExportBatchMaxDataPoints", 1_000, Restart, 1..=100_000;
+        /// Tell metrics of requests by their kind.
+        enable_remoting_metrics: bool = "enableRemotingMetrics", true, Live;
+        /// Tell metrics of the store.
+        enable_message_store_metrics: bool = "enableMessageStoreMetrics", true, Live;
+        /// Tell metrics of POP.
+        enable_pop_metrics: bool = "enablePopMetrics", true, Live;
+        /// Tell metrics of clients' connections.
+        enable_connection_metrics: bool = "enableConnectionMetrics", true, Live;
+        /// Tell metrics of transactions.
+        enable_transaction_metrics: bool = "enableTransactionMetrics", true, Live;
+        /// Tell metrics of the broker as a whole.
+        enable_stats_metrics: bool = "enableStatsMetrics", true, Live;
+        /// Tell metrics of messages by topic and group.
+        enable_request_metrics: bool = "enableRequestMetrics", true, Live;
+        /// Tell metrics of lags and dead letters.
+        enable_lag_and_dlq_metrics: bool = "enableLagAndDlqMetrics", true, Live;
+        /// Port that answers /health/live and /health/ready over HTTP; 0: none. Those pages are on the port of
+        /// metrics, too. No key of upstream.
+        health_port: u16 = "healthPort", 0, Local;
+        /// What is logged: error, warn, info, debug or trace and what is worse; empty: as APOGEE_LOG says. No key of
+        /// upstream.
+        log_level: LogLevel = "logLevel", LogLevel::AsStarted, Live;
     }
     pinned {
         "brokerRole" = "ASYNC_MASTER",
@@ -201,7 +276,8 @@ settings! {
         "authorizationEnabled" = "false",
         "useTLS" = "false",
     }
-    inert: INERT
+    inert: INERT;
+    local: LOCAL
 }
 
 impl BrokerSettings {
@@ -229,5 +305,6 @@ mod tests {
     #[test]
     fn the_table_is_consistent() {
         apogee_base::settings::assert_consistent::<BrokerSettings>();
+        apogee_base::settings::remote::assert_nothing_local_is_open::<BrokerSettings>();
     }
 }

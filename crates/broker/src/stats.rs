@@ -7,6 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use apogee_base::hash::QuickMap;
 
+use crate::message_type::MessageType;
+use crate::metrics::traffic::{Received, Traffic};
+
 /// What is counted; the names are upstream's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -24,6 +27,8 @@ pub enum Kind {
     BrokerPutNums,
     /// Messages pulled, all together; the key is the cluster.
     BrokerGetNums,
+    /// Pulls that found nothing, all together; the key is the cluster. Told in rates only.
+    BrokerMisses,
 }
 
 impl Kind {
@@ -53,10 +58,14 @@ pub struct Window {
     pub per_call: f64,
 }
 
+/// Per second, over the last ten seconds, minute and ten minutes.
+pub type Rates = [f64; 3];
+
 /// Seconds between two samples.
 pub const SAMPLE_SECONDS: u64 = 10;
 /// Windows, counted in samples.
 const MINUTE: u64 = 6;
+const RECENT: [u64; 3] = [1, MINUTE, 10 * MINUTE];
 const HOUR: u64 = 360;
 const DAY: u64 = 8_640;
 /// Of samples that are older than a minute one of so many is kept; of those older than an hour, one of an hour.
@@ -90,6 +99,8 @@ struct Counter {
     calls: AtomicU64,
     /// What it counted; of what is sent, messages and bytes.
     sums: [AtomicU64; 2],
+    /// What came from producers, which counts beside the sums.
+    traffic: Traffic,
     /// It is on the list of those that counted.
     moved: AtomicBool,
     /// Samples taken before it began.
@@ -117,7 +128,9 @@ pub struct Mornings {
 impl Counter {
     fn now(&self, tick: u64) -> Sample {
         let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        Sample { tick, calls: load(&self.calls), sums: [load(&self.sums[0]), load(&self.sums[1])] }
+        let (calls, [messages, bytes]) = self.traffic.totals();
+        let sums = [load(&self.sums[0]) + messages, load(&self.sums[1]) + bytes];
+        Sample { tick, calls: load(&self.calls) + calls, sums }
     }
 
     fn samples(&self) -> MutexGuard<'_, Vec<Sample>> {
@@ -159,6 +172,21 @@ impl Counter {
         let (sum, calls) = (now.sums[which] - before.sums[which], now.calls - before.calls);
         Window { sum, per_second: sum as f64 / seconds as f64, per_call: sum as f64 / calls.max(1) as f64 }
     }
+
+    /// Calls, and what they counted, per second of a window that ended with the last sample.
+    fn rate(&self, tick: u64, window: u64) -> [f64; 2] {
+        let samples = self.samples();
+        let Some(now) = samples.last().copied() else { return [0.0; 2] };
+        let begins = tick.saturating_sub(window);
+        let (before, ticks) = match samples.iter().rfind(|sample| sample.tick <= begins) {
+            // Of what is over a minute ago one sample of many is left: the window begins there.
+            Some(sample) if tick - sample.tick < window + COARSE && window > MINUTE => (*sample, tick - sample.tick),
+            Some(sample) => (*sample, window),
+            None => (Sample::default(), (tick - self.born).min(window)),
+        };
+        let seconds = (ticks.max(1) * SAMPLE_SECONDS) as f64;
+        [now.calls - before.calls, now.sums[0] - before.sums[0]].map(|count| count as f64 / seconds)
+    }
 }
 
 impl Stats {
@@ -174,16 +202,39 @@ impl Stats {
         self.count(self.counter(counters.entry(kind).or_default(), key), [count, 0]);
     }
 
-    /// Counts messages sent to a topic, and their bytes.
-    pub fn add_put(&self, topic: &str, messages: u64, bytes: u64) {
+    /// Counts messages of one request sent to a topic, and their bytes. `kind` is `None` for what no producer has
+    /// sent: it is put there, but did not come in.
+    pub fn add_put(&self, topic: &str, kind: Option<MessageType>, messages: u64, bytes: u64) {
+        let count = |counter: &Arc<Counter>| match kind {
+            Some(kind) => {
+                counter.traffic.count(kind, messages, bytes);
+                self.note(counter);
+            }
+            None => self.count(counter, [messages, bytes]),
+        };
         {
             let puts = self.puts.read().unwrap_or_else(PoisonError::into_inner);
             if let Some(counter) = puts.get(topic) {
-                return self.count(counter, [messages, bytes]);
+                return count(counter);
             }
         }
         let mut puts = self.puts.write().unwrap_or_else(PoisonError::into_inner);
-        self.count(self.counter(&mut puts, topic), [messages, bytes]);
+        count(self.counter(&mut puts, topic));
+    }
+
+    /// What came in for all topics, by name and type.
+    pub fn received<R>(&self, ask: impl FnOnce(&mut dyn Iterator<Item = (&str, MessageType, Received)>) -> R) -> R {
+        let puts = self.puts.read().unwrap_or_else(PoisonError::into_inner);
+        ask(&mut puts
+            .iter()
+            .flat_map(|(topic, counter)| counter.traffic.all().map(|(kind, received)| (&**topic, kind, received))))
+    }
+
+    /// The sums of all counters of a kind, by key; not of what is put to topics.
+    pub fn sums(&self, kind: Kind) -> Vec<(Box<str>, u64)> {
+        let counters = self.counters.read().unwrap_or_else(PoisonError::into_inner);
+        let all = counters.get(&kind).into_iter().flatten();
+        all.map(|(key, counter)| (key.clone(), counter.sums[0].load(Ordering::Relaxed))).collect()
     }
 
     /// The counter of a key, new when there was none.
@@ -198,6 +249,11 @@ impl Stats {
         counter.sums.iter().zip(counts).filter(|(_, count)| *count > 0).for_each(|(sum, count)| {
             sum.fetch_add(count, Ordering::Relaxed);
         });
+        self.note(counter);
+    }
+
+    /// Puts a counter on the list of those that counted.
+    fn note(&self, counter: &Arc<Counter>) {
         if !counter.moved.load(Ordering::Relaxed) && !counter.moved.swap(true, Ordering::AcqRel) {
             self.moved.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(counter));
         }
@@ -205,7 +261,7 @@ impl Stats {
 
     /// Everything counted since the start.
     pub fn total(&self, kind: Kind, key: &str) -> u64 {
-        self.with_counter(kind, key, |counter, which| counter.sums[which].load(Ordering::Relaxed)).unwrap_or_default()
+        self.with_counter(kind, key, |counter, which| counter.now(0).sums[which]).unwrap_or_default()
     }
 
     /// Rates over the last minute, hour and day.
@@ -213,6 +269,14 @@ impl Stats {
         let tick = self.tick.load(Ordering::Relaxed);
         let windows = |counter: &Counter, which| [MINUTE, HOUR, DAY].map(|window| counter.window(which, tick, window));
         self.with_counter(kind, key, windows).unwrap_or_default()
+    }
+
+    /// How often a counter was called, and how much it counted, as rates of the last time.
+    pub fn recent(&self, kind: Kind, key: &str) -> [Rates; 2] {
+        let tick = self.tick.load(Ordering::Relaxed);
+        let rates = self.with_counter(kind, key, |counter, _| RECENT.map(|window| counter.rate(tick, window)));
+        let rates = rates.unwrap_or_default();
+        [rates.map(|[calls, _]| calls), rates.map(|[_, sum]| sum)]
     }
 
     /// How far a counter of all messages was when the last two days began.
@@ -278,8 +342,8 @@ mod tests {
     fn rates_are_of_their_windows() {
         let stats = Stats::default();
         for _ in 0..12 {
-            stats.add_put("T", 60, 6);
-            stats.add_put("T", 40, 4);
+            stats.add_put("T", Some(MessageType::Normal), 60, 6);
+            stats.add_put("T", None, 40, 4);
             stats.sample(1);
         }
         let [minute, hour, day] = stats.windows(Kind::TopicPutNums, "T");
@@ -297,11 +361,11 @@ mod tests {
     #[test]
     fn what_is_long_ago_takes_little_memory_and_is_still_counted() {
         let stats = Stats::default();
-        stats.add_put("Quiet", 7, 7);
+        stats.add_put("Quiet", None, 7, 7);
         for sample in 0..3 * DAY {
-            stats.add_put("Busy", 1, 10);
+            stats.add_put("Busy", Some(MessageType::Delay), 1, 10);
             if sample == 2 * DAY + HOUR {
-                stats.add_put("Late", 1, 1);
+                stats.add_put("Late", None, 1, 1);
             }
             stats.sample(1);
         }
@@ -315,6 +379,25 @@ mod tests {
         assert_eq!(sums(Kind::TopicPutNums, "Late"), [0, 0, 1]);
         let most = stats.puts.read().unwrap().values().map(|counter| counter.samples().len()).max();
         assert!(most <= Some(40), "{most:?}");
+    }
+
+    #[test]
+    fn what_just_happened_is_told_by_the_second() {
+        let stats = Stats::default();
+        let sample = |calls: u64, each: u64| {
+            (0..calls).for_each(|_| stats.add(Kind::BrokerGetNums, "C", each));
+            stats.sample(1);
+        };
+        sample(10, 4);
+        assert_eq!(stats.recent(Kind::BrokerGetNums, "C"), [[1.0; 3], [4.0; 3]]);
+        (0..200).for_each(|_| sample(0, 0));
+        sample(20, 3);
+        // The last of the ten minutes before is exactly known: nothing came.
+        assert_eq!(stats.recent(Kind::BrokerGetNums, "C"), [[2.0, 20.0 / 60.0, 20.0 / 600.0], [6.0, 1.0, 0.1]]);
+        (0..300).for_each(|_| sample(10, 1));
+        let [calls, _] = stats.recent(Kind::BrokerGetNums, "C");
+        assert_eq!(calls, [1.0; 3]);
+        assert_eq!(stats.recent(Kind::BrokerMisses, "C"), [[0.0; 3]; 2]);
     }
 
     #[test]

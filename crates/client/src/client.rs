@@ -65,6 +65,7 @@ impl Client {
                 refresh: Duration::from_secs(30),
                 interceptors: Interceptors::default(),
                 namespace: String::new(),
+                unit: String::new(),
                 tracer: None,
             },
             traces: None,
@@ -203,6 +204,13 @@ impl ClientBuilder {
     /// ```
     pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
         self.settings.namespace = namespace.into();
+        self
+    }
+
+    /// The unit of the cluster that the client belongs to (upstream `unitName`): it is the end of its id, by which brokers
+    /// tell clients apart.
+    pub fn unit(mut self, unit: impl Into<String>) -> Self {
+        self.settings.unit = unit.into();
         self
     }
 

@@ -14,10 +14,12 @@ pub(crate) fn local_ip() -> IpAddr {
     chosen.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |address| address.ip())
 }
 
-/// An id of a client that no other has: address, process and moment (upstream `ClientConfig.buildMQClientId`).
-pub(crate) fn client_id(ip: IpAddr) -> String {
+/// An id of a client that no other has: address, process and moment, and its unit if it has one (upstream
+/// `ClientConfig.buildMQClientId`).
+pub(crate) fn client_id(ip: IpAddr, unit: &str) -> String {
     let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
-    format!("{ip}@{}#{nanos}", std::process::id())
+    let id = format!("{ip}@{}#{nanos}", std::process::id());
+    if unit.is_empty() { id } else { format!("{id}@{unit}") }
 }
 
 /// Makes ids of messages (upstream `MessageClientIDSetter`): 32 upper-case hexadecimal digits.

@@ -228,6 +228,7 @@ pub struct Received {
     /// The broker.
     pub store_host: SocketAddr,
     pub(crate) physical_offset: i64,
+    record: Stored,
     /// Bytes of the topic's name that are the namespace of who receives it.
     namespace: usize,
     /// Where its queue ended when it was fetched; -1: not told.
@@ -235,6 +236,15 @@ pub struct Received {
     /// The body before codecs were undone.
     undecoded: Option<Bytes>,
     properties: Bytes,
+}
+
+/// What the record says of itself that consumers don't ask for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Stored {
+    size: u32,
+    body_crc: u32,
+    sys_flag: i32,
+    prepared_transaction_offset: i64,
 }
 
 /// Most that a compressed body may become, in bytes: a small message must not fill the memory.
@@ -263,6 +273,12 @@ impl Received {
             queue: queue.clone(),
             offset: record.queue_offset,
             physical_offset: record.physical_offset,
+            record: Stored {
+                size: record.size,
+                body_crc: record.body_crc,
+                sys_flag: record.sys_flag,
+                prepared_transaction_offset: record.prepared_transaction_offset,
+            },
             namespace: 0,
             queue_end: -1,
             undecoded: None,
@@ -290,6 +306,7 @@ impl Received {
             queue,
             offset: -1,
             physical_offset: -1,
+            record: Stored { sys_flag: header.sys_flag, ..Stored::default() },
             namespace: 0,
             queue_end: -1,
             undecoded: None,
@@ -325,6 +342,7 @@ impl Received {
             store_timestamp: 0,
             store_host: host,
             physical_offset: 0,
+            record: Stored::default(),
             namespace: 0,
             queue_end: -1,
             undecoded: None,
@@ -372,6 +390,32 @@ impl Received {
     /// The id that names the broker and the place in its log.
     pub fn offset_id(&self) -> String {
         OffsetId { host: self.store_host, offset: self.physical_offset }.to_string()
+    }
+
+    /// Where it is in the broker's log, in bytes; -1 for a reply, which is in none.
+    pub fn log_offset(&self) -> i64 {
+        self.physical_offset
+    }
+
+    /// Bytes of it in the broker's log, all together; 0 for a reply.
+    pub fn stored_size(&self) -> u32 {
+        self.record.size
+    }
+
+    /// CRC-32 of the body as it is stored; 0 for a reply.
+    pub fn body_crc(&self) -> u32 {
+        self.record.body_crc
+    }
+
+    /// Bits that say how it is stored, and its part in a transaction (upstream `MessageSysFlag`).
+    pub fn system_flag(&self) -> i32 {
+        self.record.sys_flag
+    }
+
+    /// Where in the broker's log the message is that it was made of, such as the half message of a transaction; 0 when it
+    /// was made of none.
+    pub fn prepared_transaction_offset(&self) -> i64 {
+        self.record.prepared_transaction_offset
     }
 
     /// The tag.

@@ -42,6 +42,8 @@ pub(crate) struct Settings {
     pub interceptors: Interceptors,
     /// Of topics and groups; may be empty.
     pub namespace: String,
+    /// Unit of the cluster that it belongs to; may be empty.
+    pub unit: String,
     /// Tells what becomes of messages.
     pub tracer: Option<Tracer>,
 }
@@ -56,6 +58,8 @@ pub(crate) struct Shared {
     /// The name server that is asked first: the last one that answered.
     current: AtomicUsize,
     routes: RwLock<BTreeMap<String, Arc<Route>>>,
+    /// Topics that are where another is, by name.
+    routed_by: RwLock<BTreeMap<String, String>>,
     /// One asks at a time: who comes meanwhile finds its answer.
     asking: tokio::sync::Mutex<()>,
     producers: Mutex<BTreeMap<String, Vec<Weak<Sending>>>>,
@@ -72,7 +76,7 @@ impl Shared {
     pub fn new(names: Vec<String>, settings: Settings) -> Arc<Self> {
         let ip = local_ip();
         let shared = Arc::new_cyclic(|shared: &Weak<Self>| Self {
-            id: client_id(ip),
+            id: client_id(ip, &settings.unit),
             message_ids: MessageIds::new(ip),
             peers: Peers::new(
                 Arc::clone(&settings.dial),
@@ -83,6 +87,7 @@ impl Shared {
             names,
             current: AtomicUsize::default(),
             routes: RwLock::default(),
+            routed_by: RwLock::default(),
             asking: tokio::sync::Mutex::default(),
             producers: Mutex::default(),
             consumers: Mutex::default(),
@@ -186,10 +191,23 @@ impl Shared {
     }
 
     async fn fetch(&self, topic: &str) -> Result<Arc<Route>, Error> {
-        let route = Arc::new(Route::of(&self.ask_names(topic).await?, topic));
+        let route = Arc::new(Route::of(&self.ask_names(&self.routed_by(topic)).await?, topic));
         let mut routes = self.routes.write().unwrap_or_else(PoisonError::into_inner);
         routes.insert(topic.to_owned(), Arc::clone(&route));
         Ok(route)
+    }
+
+    /// The topic by which it is known where a topic is: itself, unless it was told otherwise.
+    pub fn routed_by(&self, topic: &str) -> String {
+        let routed_by = self.routed_by.read().unwrap_or_else(PoisonError::into_inner);
+        routed_by.get(topic).map_or(topic, |other| other).to_owned()
+    }
+
+    /// A topic is where another is, from now on.
+    pub fn route_by(&self, topic: &str, other: &str) {
+        let mut routed_by = self.routed_by.write().unwrap_or_else(PoisonError::into_inner);
+        routed_by.insert(topic.to_owned(), other.to_owned());
+        self.routes.write().unwrap_or_else(PoisonError::into_inner).remove(topic);
     }
 
     /// Asks the name servers for a topic.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use apogee_base::disk::Disk;
-use apogee_base::settings::{Change, Known, SettingError, Settings, properties};
+use apogee_base::settings::properties;
+use apogee_base::settings::remote::{Asked, ChangeRefused};
 
 use crate::persist::{FileError, KeptFile};
 use crate::settings::NamesrvSettings;
@@ -13,12 +14,8 @@ use crate::settings::NamesrvSettings;
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum ConfigError {
-    #[error("Can not update config in black list. `{0}` can only be changed in the configuration file, by a restart.")]
-    BlackListed(String),
-    #[error("the request's body is no text of key=value lines")]
-    NoText,
     #[error(transparent)]
-    Setting(#[from] SettingError),
+    ChangeRefused(#[from] ChangeRefused),
     #[error(transparent)]
     File(#[from] FileError),
 }
@@ -54,47 +51,21 @@ impl Config {
         self.reader.clone()
     }
 
-    /// Applies `key=value` lines, all or none. Returns the keys that take effect at the next start.
-    pub fn update(&mut self, body: &[u8]) -> Result<Vec<String>, ConfigError> {
-        let text = std::str::from_utf8(body).map_err(|_| ConfigError::NoText)?;
-        let entries = properties::parse(text);
-        let mut next = NamesrvSettings::clone(&self.reader.get());
-        for entry in &entries {
-            if is_closed(&next.config_black_list, &entry.key) {
-                return Err(ConfigError::BlackListed(entry.key.clone()));
-            }
+    /// Applies `key=value` lines, all or none. Returns what changed.
+    pub fn update(&mut self, body: &[u8]) -> Result<Asked<NamesrvSettings>, ConfigError> {
+        let current = self.reader.get();
+        let asked = Asked::read(&*current, &current.config_black_list, body)?;
+        if !asked.changed.is_empty() {
+            store(&self.file, &asked.lines())?;
+            let next = Arc::new(asked.settings.clone());
+            *self.reader.current.write().unwrap_or_else(PoisonError::into_inner) = next;
         }
-        for entry in &entries {
-            next.set(&entry.key, &entry.value)?;
-        }
-        if entries.is_empty() {
-            return Ok(Vec::new());
-        }
-        let changed = entries.iter().map(|entry| (&*entry.key, &*entry.value)).collect();
-        store(&self.file, &changed)?;
-        tracing::info!(?changed, file = %self.file.path().display(), "settings changed by remote request");
-        *self.reader.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
-        let later = entries.into_iter().filter(|entry| changes_at(&entry.key) == Some(Change::Restart));
-        Ok(later.map(|entry| entry.key).collect())
+        Ok(asked)
     }
-}
-
-/// When a change of a setting takes effect; `None` for a key without one.
-fn changes_at(key: &str) -> Option<Change> {
-    match NamesrvSettings::known(key)? {
-        Known::Setting(setting) => Some(setting.change),
-        Known::Inert | Known::Pinned(_) => None,
-    }
-}
-
-/// Paths and addresses are closed whatever the black list says: a peer that could set them could
-/// have files written where it likes.
-fn is_closed(black_list: &str, key: &str) -> bool {
-    changes_at(key) == Some(Change::Local) || black_list.split(';').any(|closed| closed.trim() == key)
 }
 
 /// Puts the changed keys at the end of the file and leaves its other lines as they are.
-fn store(file: &KeptFile, changed: &BTreeMap<&str, &str>) -> Result<(), FileError> {
+fn store(file: &KeptFile, changed: &BTreeMap<String, String>) -> Result<(), FileError> {
     let before = file.read()?.unwrap_or_default();
     file.replace(&properties::merge(&String::from_utf8_lossy(&before), changed))
 }
@@ -120,8 +91,9 @@ mod tests {
     fn a_change_takes_effect_and_is_kept_beside_what_the_file_has() {
         let (disk, mut config) = config();
         config.file.replace("# mine\nenableTopicList=true\nlistenPort=9999\n").expect("written");
-        let later = config.update(b"enableTopicList=false\norderMessageEnable=true\n").expect("accepted");
-        assert!(later.is_empty());
+        let asked = config.update(b"enableTopicList=false\norderMessageEnable=true\n").expect("accepted");
+        let changed = asked.changed.iter().map(|changed| format!("{} {}", changed.key, changed.after));
+        assert_eq!(changed.collect::<Vec<_>>(), ["enableTopicList false", "orderMessageEnable true"]);
         assert!(!config.reader().get().enable_topic_list);
         disk.crash();
         let text = disk::read(&*disk, Path::new(PATH)).expect("a file");
@@ -134,6 +106,8 @@ mod tests {
         for (body, text) in [
             (&b"configStorePath=/etc/passwd\n"[..], "Can not update config in black list."),
             (b"bindAddress=1.2.3.4", "Can not update config in black list."),
+            (b"rocketmqHome=/", "Can not update config in black list."),
+            (b"scanNotActiveBrokerInterval=1000", "takes effect at the start only"),
             (b"orderMessageEnable=true\nenableTopicList=maybe", "`enableTopicList=maybe`"),
             (b"orderMesageEnable=true", "did you mean `orderMessageEnable`"),
             (b"\xff\xfe", "no text"),
@@ -146,10 +120,11 @@ mod tests {
     }
 
     #[test]
-    fn what_takes_effect_later_is_said() {
-        let (_disk, mut config) = config();
-        let later = config.update(b"scanNotActiveBrokerInterval=1000\nserverWorkerThreads=4").expect("accepted");
-        assert_eq!(later, ["scanNotActiveBrokerInterval"]);
+    fn what_means_nothing_here_is_said() {
+        let (disk, mut config) = config();
+        let asked = config.update(b"serverWorkerThreads=4\nserverSelectorThreads=3").expect("accepted");
+        assert_eq!(asked.without_effect, ["serverWorkerThreads"]);
+        assert!(!disk.exists(Path::new(PATH)));
     }
 
     #[test]
@@ -158,6 +133,9 @@ mod tests {
         let settings =
             NamesrvSettings { config_black_list: "enableTopicList; x".into(), ..(*config.reader().get()).clone() };
         config = Config::new(disk, settings);
-        assert!(matches!(config.update(b"enableTopicList=false"), Err(ConfigError::BlackListed(_))));
+        assert!(matches!(
+            config.update(b"enableTopicList=false"),
+            Err(ConfigError::ChangeRefused(ChangeRefused::Closed(_)))
+        ));
     }
 }

@@ -1,5 +1,6 @@
 //! Why a request failed, and the code it is answered with.
 
+use apogee_base::settings::remote::ChangeRefused;
 use apogee_wire::bodies::BodyError;
 use apogee_wire::codes::response;
 use apogee_wire::headers::HeaderError;
@@ -50,7 +51,7 @@ impl NamesrvError {
         match self {
             Self::NoRoute(_) => response::TOPIC_NOT_EXIST,
             Self::NoValue { .. } | Self::NoNamespace(_) => response::QUERY_NOT_FOUND,
-            Self::Config(ConfigError::BlackListed(_)) => response::NO_PERMISSION,
+            Self::Config(ConfigError::ChangeRefused(ChangeRefused::Closed(_))) => response::NO_PERMISSION,
             Self::Busy(_) => response::SYSTEM_BUSY,
             Self::UnknownCode(_) => response::REQUEST_CODE_NOT_SUPPORTED,
             _ => response::SYSTEM_ERROR,

@@ -7,6 +7,7 @@
 //!
 //! Name servers know nothing of each other: brokers register with all of them.
 
+mod asked;
 pub mod config;
 pub mod error;
 mod handlers;
@@ -18,5 +19,6 @@ pub mod server;
 pub mod settings;
 mod worker;
 
+pub use asked::{Asked, AskedTopics};
 pub use server::{NameServer, StartError};
 pub use settings::NamesrvSettings;

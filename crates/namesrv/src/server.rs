@@ -8,11 +8,13 @@ use std::time::Duration;
 use apogee_base::clock::Clock;
 use apogee_base::disk::Disk;
 use apogee_net::{BindError, Conn, Limits, Server, Service};
+use apogee_telemetry::Health;
 use apogee_wire::Command;
 use apogee_wire::codes::request;
 use apogee_wire::headers::NotifyMinBrokerIdChangeRequestHeader;
 use tokio::task::JoinHandle;
 
+use crate::asked::AskedTopics;
 use crate::config::{Config, SettingsReader};
 use crate::error::NamesrvError;
 use crate::handlers;
@@ -41,6 +43,7 @@ pub(crate) struct Shared {
     pub settings: SettingsReader,
     pub kv: KvReader,
     pub clock: Arc<dyn Clock>,
+    pub asked: Arc<AskedTopics>,
     /// Route requests are refused before, in ms since the epoch.
     pub ready_at_ms: i64,
     /// Connections that brokers registered by.
@@ -71,6 +74,7 @@ impl NameServer {
             kv: kv.reader(),
             ready_at_ms: clock.now_ms().saturating_add_unsigned(wait_s.saturating_mul(1000)),
             clock,
+            asked: Arc::default(),
             links: Mutex::default(),
         });
         let worker = Worker::start(Arc::clone(&shared), kv, config).map_err(StartError::Thread)?;
@@ -90,12 +94,40 @@ impl NameServer {
         &self.shared.routes
     }
 
+    /// Topics that clients ask for in vain.
+    pub fn asked(&self) -> Arc<AskedTopics> {
+        Arc::clone(&self.shared.asked)
+    }
+
+    /// What tells whether it is well.
+    pub fn health(&self) -> Arc<dyn Health> {
+        Arc::clone(&self.shared) as _
+    }
+
+    /// Its settings as they are now.
+    pub fn settings(&self) -> Arc<NamesrvSettings> {
+        self.shared.settings.get()
+    }
+
     /// Closes the port and all connections; waits for what is queued on them, but not longer than
     /// `patience`.
     pub async fn stop(self, patience: Duration) {
         self.scan.abort();
         self.server.stop(patience).await;
         self.worker.stop();
+    }
+}
+
+impl Health for Shared {
+    fn live(&self) -> Result<(), String> {
+        // Who asks has been answered: nothing else can be wrong that a restart mends.
+        Ok(())
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        let missing = self.ready_at_ms.saturating_sub(self.clock.now_ms());
+        let early = || format!("the name server waits {missing} ms yet for brokers to register (needWaitForService)");
+        if missing > 0 { Err(early()) } else { Ok(()) }
     }
 }
 
@@ -184,7 +216,11 @@ impl Service for Requests {
             }
             return;
         }
-        answer(conn, request, handlers::serve(&self.shared, conn.id(), request));
+        let served = handlers::serve(&self.shared, conn.id(), request);
+        if let Err(NamesrvError::NoRoute(route)) = &served {
+            self.shared.asked.note(route, conn.peer());
+        }
+        answer(conn, request, served);
     }
 
     fn closed(&self, conn: &Arc<Conn>) {

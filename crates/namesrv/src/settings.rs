@@ -1,6 +1,7 @@
 //! The name server's settings: upstream's keys of `namesrv.conf`.
 
 use apogee_base::settings;
+use apogee_base::settings::LogLevel;
 
 settings! {
     /// Settings of a name server (upstream `NamesrvConfig`, `NettyServerConfig`).
@@ -31,18 +32,24 @@ settings! {
         notify_min_broker_id_changed: bool = "notifyMinBrokerIdChanged", false, Live;
         /// Refuse route requests for some time after the start, until brokers have registered.
         need_wait_for_service: bool = "needWaitForService", false, Restart;
-        /// That time, in seconds.
+        /// Seconds after the start in which needWaitForService refuses route requests.
         wait_seconds_for_service: u64 = "waitSecondsForService", 45, Restart, 0..=3_600;
         /// Forget a topic of a broker that registers without it.
         delete_topic_with_broker_registration: bool = "deleteTopicWithBrokerRegistration", false, Live;
         /// Seconds after which a connection that completes no request is closed.
         server_channel_max_idle_time_seconds: u64 = "serverChannelMaxIdleTimeSeconds", 120, Restart, 1..=86_400;
+        /// Port that answers /health/live and /health/ready over HTTP; 0: none. No key of upstream.
+        health_port: u16 = "healthPort", 0, Local;
+        /// What is logged: error, warn, info, debug or trace and what is worse; empty: as APOGEE_LOG says. No key of
+        /// upstream.
+        log_level: LogLevel = "logLevel", LogLevel::AsStarted, Live;
     }
     pinned {
         "enableControllerInNamesrv" = "false",
         "useTLS" = "false",
     }
-    inert: INERT
+    inert: INERT;
+    local: &["rocketmqHome"]
 }
 
 fn home(file: &str) -> String {
@@ -101,5 +108,6 @@ mod tests {
     #[test]
     fn the_table_is_consistent() {
         apogee_base::settings::assert_consistent::<NamesrvSettings>();
+        apogee_base::settings::remote::assert_nothing_local_is_open::<NamesrvSettings>();
     }
 }

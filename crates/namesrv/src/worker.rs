@@ -86,7 +86,7 @@ impl Worker {
         // `None` ends the thread; if it is gone already, so is the queue.
         let _ = self.jobs.queue.send(None);
         if self.thread.join().is_err() {
-            tracing::error!("the name server's worker thread panicked");
+            tracing::error!("the name server's worker thread panicked: restart it, and please report it");
         }
     }
 }
@@ -100,7 +100,7 @@ pub(crate) struct Changes {
 fn run(queued: &Receiver<Option<Job>>, shared: &Shared, changes: &mut Changes, waiting: &AtomicUsize) {
     while let Ok(Some(Job { conn, request })) = queued.recv() {
         // A bug in one request must not end the service of all others.
-        let served = catch_unwind(AssertUnwindSafe(|| handlers::serve_long(shared, changes, conn.id(), &request)));
+        let served = catch_unwind(AssertUnwindSafe(|| handlers::serve_long(shared, changes, &conn, &request)));
         answer(&conn, &request, served.unwrap_or(Err(NamesrvError::Bug)));
         waiting.fetch_sub(request.body.len(), Ordering::Relaxed);
         if !conn.is_open() {

@@ -187,6 +187,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<'_, S> {
         }
         self.room = if read == room { (room * 4).min(READ_MAX) } else { read.next_power_of_two().max(READ_MIN) };
         let (mut is_alive, mut handed_over) = (false, false);
+        // What this read brought began now, for whoever measures.
+        apogee_telemetry::moment::now();
         let decoded = loop {
             match frame::decode(&mut self.buffer, &mut self.command, self.conn.limits.max_frame) {
                 Ok(true) => {}

@@ -28,7 +28,7 @@ pub use dial::{Dial, Dialled, Dialling, Stream, Tcp};
 pub use server::{BindError, Server};
 #[cfg(feature = "tls")]
 pub use tls::{Tls, TlsError};
-pub use workers::Workers;
+pub use workers::{Beat, Pulse, Workers};
 
 /// What is behind a connection: it gets the requests, and answers through the [`Conn`].
 pub trait Service: Send + Sync + 'static {

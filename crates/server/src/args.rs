@@ -7,7 +7,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use apogee_bench::BenchArgs;
-use apogee_cli::{AdminArgs, ConsumeArgs, ProduceArgs};
+use apogee_cli::{AdminArgs, ConsumeArgs, ProduceArgs, TopArgs};
+use apogee_doctor::DoctorArgs;
 use clap::{Args, Parser, Subcommand};
 
 const ABOUT: &str = "A message broker that speaks Apache RocketMQ's protocols and keeps its disk formats.";
@@ -18,6 +19,11 @@ official RocketMQ clients reach at 127.0.0.1:9876.
 
 Logs go to standard error; APOGEE_LOG sets what is logged (error, warn, info, debug, or by module:
 info,apogee_broker=debug), APOGEE_LOG_FORMAT=json writes them for machines.";
+
+const COMPLETION: &str = "\
+bash: apogee completion bash > /etc/bash_completion.d/apogee
+zsh:  apogee completion zsh > \"${fpath[1]}/_apogee\"
+fish: apogee completion fish > ~/.config/fish/completions/apogee.fish";
 
 /// The command line of `apogee`.
 #[derive(Parser, Debug)]
@@ -40,12 +46,31 @@ pub enum Command {
     Broker(BrokerArgs),
     /// Commands for administrators, with the names and flags of upstream's mqadmin.
     Admin(AdminArgs),
+    /// The same, called by upstream's name: by scripts that cannot be asked.
+    #[command(skip)]
+    MqAdmin(AdminArgs),
+    /// Look at a cluster, of this kind or Apache's: what is wrong, why it matters, what to do.
+    Doctor(DoctorArgs),
+    /// Watch topics, groups, lag and rates, live.
+    Top(TopArgs),
     /// Send each line of standard input, or each file, as a message.
     Produce(ProduceArgs),
     /// Print messages as they come.
     Consume(ConsumeArgs),
     /// Measure a broker, this one or Apache's, by load.
     Bench(BenchArgs),
+    /// Print a script by which a shell completes commands and options.
+    #[command(after_help = COMPLETION)]
+    Completion {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write a page of documentation for each command.
+    #[command(hide = true)]
+    Pages {
+        /// Where to; created when it isn't there.
+        folder: PathBuf,
+    },
     /// Look at a store's folder, of this broker or of Apache's, that no broker has open.
     Store {
         #[command(subcommand)]
@@ -109,7 +134,7 @@ pub struct StoreDumpArgs {
 
 impl Cli {
     /// The command given, `server` when there is none.
-    pub fn command(self) -> Command {
+    pub fn chosen(self) -> Command {
         self.command.unwrap_or(Command::Server(self.server))
     }
 }

@@ -8,13 +8,17 @@ use clap::Parser;
 
 mod address;
 mod args;
+mod doctor;
+mod logging;
+mod outside;
+mod pages;
 mod run;
 mod store;
 
 use args::{Cli, Command, MqAdmin, MqBroker, MqNamesrv};
 
 fn main() -> ExitCode {
-    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let arguments: Vec<OsString> = apogee_cli::plain(std::env::args_os());
     let called =
         arguments.first().and_then(|path| Path::new(path).file_stem()?.to_str()).unwrap_or("apogee").to_owned();
     let command = match called.as_str() {
@@ -24,8 +28,8 @@ fn main() -> ExitCode {
             broker.args.common.print_settings |= broker.print_important;
             Command::Broker(broker.args)
         }
-        "mqadmin" => Command::Admin(MqAdmin::parse().args),
-        _ => Cli::parse().command(),
+        "mqadmin" => Command::MqAdmin(MqAdmin::parse_from(arguments).args),
+        _ => Cli::parse_from(arguments).chosen(),
     };
     match run::run(command) {
         Ok(code) => code,

@@ -1,6 +1,7 @@
 //! Starting and stopping servers.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -8,16 +9,20 @@ use std::time::{Duration, Instant};
 
 use apogee_base::clock::{Clock, SystemClock};
 use apogee_base::disk::{Disk, RealDisk};
-use apogee_base::settings::Settings;
+use apogee_base::settings::{Settings, properties};
 use apogee_broker::RunningBroker;
 use apogee_broker::settings::BrokerSettings;
 use apogee_namesrv::NameServer;
 use apogee_namesrv::settings::NamesrvSettings;
+use clap::CommandFactory;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::address::{check_reachable, default_host};
-use crate::args::{BrokerArgs, Command, Common, NamesrvArgs, ServerArgs};
+use crate::args::{BrokerArgs, Cli, Command, Common, NamesrvArgs, ServerArgs};
+use crate::doctor;
+use crate::logging::Logging;
+use crate::outside::{HealthPort, Outside};
 
 /// How long connections may take to accept what is queued for them when a server stops.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -25,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const REGISTRATION: Duration = Duration::from_secs(3);
 
 /// Whatever a server could not start or stop for; its text is shown to the operator.
-type Failure = Box<dyn std::error::Error>;
+pub type Failure = Box<dyn std::error::Error>;
 
 /// Does what the command line says; a server does it until it is told to stop.
 pub fn run(command: Command) -> Result<ExitCode, Failure> {
@@ -34,10 +39,20 @@ pub fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Server(args) => server(args, started)?,
         Command::Namesrv(args) => namesrv(args, started)?,
         Command::Broker(args) => broker(args, started)?,
-        Command::Admin(args) => return Ok(apogee_cli::run(args)),
+        Command::Admin(args) => return Ok(apogee_cli::run(args, false)),
+        Command::MqAdmin(args) => return Ok(apogee_cli::run(args, true)),
+        Command::Doctor(args) => return Ok(apogee_doctor::run(args)),
+        Command::Top(args) => return Ok(apogee_cli::top(args)),
         Command::Produce(args) => return Ok(apogee_cli::produce(args)),
         Command::Consume(args) => return Ok(apogee_cli::consume(args)),
         Command::Bench(args) => return Ok(apogee_bench::run(args)),
+        Command::Completion { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "apogee", &mut script);
+            print(&String::from_utf8_lossy(&script))?;
+        }
+        Command::Pages { folder } => crate::pages::write(&mut Cli::command(), &folder)
+            .map_err(|error| format!("cannot write pages to {}: {error}", folder.display()))?,
         Command::Store { command } => return crate::store::run(command),
     }
     Ok(ExitCode::SUCCESS)
@@ -76,7 +91,7 @@ fn server(args: ServerArgs, started: Instant) -> Result<(), Failure> {
     if args.common.print_settings {
         return print(&format!("{}{}", namesrv.describe(), broker.describe()));
     }
-    start_logging();
+    let logging = Logging::start();
     report_without_effect(&without_effect);
     runtime()?.block_on(async {
         let signals = Signals::listen()?;
@@ -88,6 +103,7 @@ fn server(args: ServerArgs, started: Instant) -> Result<(), Failure> {
         let namesrv_port = namesrv.local_addr().port();
         broker.namesrv_addr = format!("{reachable}:{namesrv_port}");
         let broker = RunningBroker::start(broker, clock, disk, memory())?;
+        let outside = open_outside(&broker, names(None, &args.common, METRICS_PORT), Some(&namesrv)).await?;
         broker.wait_registered(REGISTRATION).await;
         let (host, _) = broker.advertised().rsplit_once(':').unwrap_or((broker.advertised(), ""));
         ready(&format!(
@@ -98,7 +114,10 @@ fn server(args: ServerArgs, started: Instant) -> Result<(), Failure> {
         ))?;
         tracing::info!("clients are told to reach the broker at {}; --host ADDRESS changes that", broker.advertised());
         tokio::spawn(check_reachable(broker.advertised().to_owned()));
-        signals.wait_for_end().await;
+        tokio::spawn(doctor::attend(broker.observer(), dialled(broker.local_addr()), Some(namesrv.asked())));
+        let levels = || vec![namesrv.settings().log_level, broker.settings().log_level];
+        signals.wait_for_end(logging.follow(levels)).await;
+        outside.stop().await;
         broker.stop(PATIENCE).await?;
         namesrv.stop(PATIENCE).await;
         Ok(())
@@ -114,10 +133,15 @@ fn namesrv(args: NamesrvArgs, started: Instant) -> Result<(), Failure> {
     if let Some(port) = args.port {
         settings.listen_port = port;
     }
+    // What was changed while it ran may be kept elsewhere than in the file of the command line.
+    let changed = PathBuf::from(&settings.config_store_path);
+    if args.config.as_ref() != Some(&changed) && changed.exists() {
+        settings.read_file(&changed)?;
+    }
     if args.common.print_settings {
         return print(&settings.describe());
     }
-    start_logging();
+    let logging = Logging::start();
     report_without_effect(&without_effect);
     runtime()?.block_on(async {
         let signals = Signals::listen()?;
@@ -126,12 +150,16 @@ fn namesrv(args: NamesrvArgs, started: Instant) -> Result<(), Failure> {
             disk.create_folder(folder).map_err(|error| format!("cannot create {}: {error}", folder.display()))?;
         }
         let namesrv = NameServer::start(settings, clock, disk)?;
+        let (settings, mut outside) = (namesrv.settings(), Outside::default());
+        let health = vec![namesrv.health()];
+        outside.health(HealthPort { port: settings.health_port, bind: &settings.bind_address, health }).await?;
         ready(&format!(
             "apogee namesrv ready in {} ms: name server {}",
             started.elapsed().as_millis(),
             namesrv.local_addr()
         ))?;
-        signals.wait_for_end().await;
+        tokio::spawn(doctor::attend_names(namesrv.asked()));
+        signals.wait_for_end(logging.follow(|| vec![namesrv.settings().log_level])).await;
         namesrv.stop(PATIENCE).await;
         Ok(())
     })
@@ -150,7 +178,7 @@ fn broker(args: BrokerArgs, started: Instant) -> Result<(), Failure> {
     if args.common.print_settings {
         return print(&settings.describe());
     }
-    start_logging();
+    let logging = Logging::start();
     report_without_effect(&without_effect);
     if settings.namesrv_addr.is_empty() {
         tracing::warn!(
@@ -163,6 +191,8 @@ fn broker(args: BrokerArgs, started: Instant) -> Result<(), Failure> {
         let (name, store) = (settings.broker_name.clone(), settings.store_path_root_dir.clone());
         let registers = !settings.namesrv_addr.is_empty();
         let broker = RunningBroker::start(settings, clock, disk, memory())?;
+        let is_asked_for = names(args.config.as_deref(), &args.common, METRICS_PORT);
+        let outside = open_outside(&broker, is_asked_for, None).await?;
         if registers {
             broker.wait_registered(REGISTRATION).await;
         }
@@ -172,10 +202,36 @@ fn broker(args: BrokerArgs, started: Instant) -> Result<(), Failure> {
             broker.advertised()
         ))?;
         tokio::spawn(check_reachable(broker.advertised().to_owned()));
-        signals.wait_for_end().await;
+        tokio::spawn(doctor::attend(broker.observer(), dialled(broker.local_addr()), None));
+        signals.wait_for_end(logging.follow(|| vec![broker.settings().log_level])).await;
+        outside.stop().await;
         broker.stop(PATIENCE).await?;
         Ok(())
     })
+}
+
+/// The key whose default gives way to whoever has the port.
+const METRICS_PORT: &str = "metricsPromExporterPort";
+
+/// Whether the operator has set a key himself.
+fn names(file: Option<&Path>, common: &Common, key: &str) -> bool {
+    let text = file.and_then(|file| std::fs::read_to_string(file).ok()).unwrap_or_default();
+    let in_file = properties::parse(&text).iter().any(|entry| entry.key == key);
+    in_file || common.set.iter().any(|pair| pair.split_once('=').is_some_and(|(name, _)| name.trim() == key))
+}
+
+/// Lets out what others than clients see of a broker, and of the name server in the same process.
+async fn open_outside(
+    broker: &RunningBroker,
+    is_asked_for: bool,
+    namesrv: Option<&NameServer>,
+) -> Result<Outside, Failure> {
+    let (settings, mut outside) = (broker.settings(), Outside::default());
+    outside.metrics(&settings, is_asked_for, broker.metrics(), broker.health()).await?;
+    let mut health = vec![broker.health()];
+    health.extend(namesrv.map(NameServer::health));
+    outside.health(HealthPort { port: settings.health_port, bind: &settings.bind_address, health }).await?;
+    Ok(outside)
 }
 
 /// Reads the file, then what the command line sets. Returns keys without effect.
@@ -188,6 +244,13 @@ fn read<S: Settings>(settings: &mut S, file: Option<&Path>, common: &Common) -> 
         without_effect.extend(settings.set_pair(pair)?);
     }
     Ok(without_effect)
+}
+
+/// Where this process reaches a server of its own.
+fn dialled(listens: SocketAddr) -> String {
+    let loopback: IpAddr = if listens.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
+    let ip = if listens.ip().is_unspecified() { loopback } else { listens.ip() };
+    SocketAddr::new(ip, listens.port()).to_string()
 }
 
 fn report_without_effect(keys: &[String]) {
@@ -219,15 +282,6 @@ fn runtime() -> Result<Runtime, Failure> {
     let workers = std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2));
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     Ok(builder.worker_threads(workers).enable_all().thread_name("apogee").build()?)
-}
-
-fn start_logging() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("APOGEE_LOG").unwrap_or_else(|_| "info".into());
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match std::env::var("APOGEE_LOG_FORMAT").as_deref() {
-        Ok("json") => builder.json().init(),
-        _ => builder.with_ansi(std::io::stderr().is_terminal()).with_target(false).init(),
-    }
 }
 
 /// Says on standard output that clients can come.
@@ -263,9 +317,12 @@ impl Signals {
         }
     }
 
-    /// Waits for SIGTERM or SIGINT; a second one ends the process at once.
-    async fn wait_for_end(mut self) {
-        self.one().await;
+    /// Waits for SIGTERM or SIGINT, and does `meanwhile`; a second one ends the process at once.
+    async fn wait_for_end(mut self, meanwhile: impl Future<Output = ()>) {
+        tokio::select! {
+            () = self.one() => {}
+            () = meanwhile => self.one().await,
+        }
         tracing::info!("stopping; a second signal ends it at once");
         tokio::spawn(async move {
             self.one().await;

@@ -195,7 +195,7 @@ fn changed_settings_outlive_a_crash() {
     let refused = peer.call(update("autoCreateTopicEnable=true\nstorePathRootDir=/elsewhere"));
     assert_eq!(refused.code, response::NO_PERMISSION, "{:?}", refused.remark);
     let refused = peer.call(update("flushDiskType=ASYNC_FLUSH"));
-    assert!(refused.remark.is_some_and(|remark| remark.contains("restart the broker")));
+    assert!(refused.remark.is_some_and(|remark| remark.contains("restart the server")));
     server.kill();
     let server = Server::start_in(folder.path(), &[]);
     let mut peer = server.connect();

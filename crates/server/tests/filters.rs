@@ -6,9 +6,15 @@ use std::time::Duration;
 
 use apogee_message::record::Record;
 use apogee_wire::Command;
-use apogee_wire::bodies::{Body, ConsumerData, HeartbeatData, MessageModel, SubscriptionData};
+use apogee_wire::bodies::{
+    Body, COUNT_MATCHING, ConsumeStats, ConsumerData, HeartbeatData, MessageModel, SubscriptionData,
+};
 use apogee_wire::codes::{request, response};
-use apogee_wire::headers::{PullMessageRequestHeader, PullMessageResponseHeader};
+use apogee_wire::headers::{
+    GetConsumeStatsRequestHeader, PullMessageRequestHeader, PullMessageResponseHeader, RpcFields,
+    UpdateConsumerOffsetRequestHeader,
+};
+use common::http::{free_port, get};
 use common::{Peer, Pull, Server};
 
 /// A pull with an expression of its own.
@@ -172,4 +178,59 @@ fn a_costly_expression_looks_at_few_messages_in_one_go() {
     let bomb = format!("{}a = 1", "(".repeat(20_000));
     assert_eq!(peer.call(pull(&bomb, 0, 0)).code, response::SUBSCRIPTION_PARSE_FAILED);
     server.assert_serving();
+}
+
+/// What the broker counts of ten messages, at least and at most, for a group that has consumed `committed` of them.
+fn counted(peer: &mut Peer, committed: i64) -> Option<(u64, u64)> {
+    let commit = UpdateConsumerOffsetRequestHeader {
+        consumer_group: "C",
+        topic: "T",
+        queue_id: 0,
+        commit_offset: committed,
+        rpc: RpcFields::default(),
+    };
+    peer.call(Command::request(request::UPDATE_CONSUMER_OFFSET).with_header(&commit));
+    let header = GetConsumeStatsRequestHeader {
+        consumer_group: "C",
+        topic: Some("T"),
+        topic_list: None,
+        rpc: RpcFields::default(),
+    };
+    let mut question = Command::request(request::GET_CONSUME_STATS).with_header(&header);
+    let plain = ConsumeStats::decode(&peer.call(question.clone()).body).expect("stats");
+    assert!(plain.offset_table.values().all(|queue| queue.matching_least.is_none()), "only who asks is told");
+    question.fields.set_str(COUNT_MATCHING, "true");
+    let stats = ConsumeStats::decode(&peer.call(question).body).expect("stats");
+    let queue = stats.offset_table.iter().find(|(queue, _)| queue.queue_id == 0).expect("the queue").1;
+    queue.matching_least.zip(queue.matching_most)
+}
+
+#[test]
+fn unread_messages_that_match_are_counted() {
+    let port = free_port();
+    let server = Server::start(&[&format!("metricsPromExporterPort={port}")]);
+    let mut peer = server.connect();
+    send_ten(&mut peer);
+    assert_eq!(counted(&mut peer, 0), None, "nobody tells what the group wants");
+    heartbeat(&mut peer, "price > 5", 1);
+    assert_eq!(counted(&mut peer, 0), Some((4, 4)));
+    assert_eq!(counted(&mut peer, 8), Some((2, 2)));
+    heartbeat(&mut peer, "TAGS = 'red' AND price > 5", 2);
+    assert_eq!(counted(&mut peer, 0), Some((2, 2)));
+    let name_server = server.namesrv.to_string();
+    let shown = std::process::Command::new(common::binary())
+        .args(["admin", "consumerProgress", "-g", "C", "--matching", "-n", &name_server])
+        .output()
+        .expect("it runs");
+    let shown = String::from_utf8_lossy(&shown.stdout);
+    assert!(shown.contains("#Diff") && shown.contains("#Matching"), "{shown}");
+    assert!(shown.contains("Consume Matching Total: 2"), "{shown}");
+    let (_, metrics) = get(port, "/metrics");
+    for bound in ["least", "most"] {
+        let is_told = |line: &&str| {
+            line.starts_with("apogee_consumer_lag_matching_messages") && line.contains(&format!("bound=\"{bound}\""))
+        };
+        let series = metrics.lines().find(is_told).unwrap_or_else(|| panic!("{bound} in {metrics}"));
+        assert!(series.ends_with(" 2.0"), "{series}");
+    }
 }

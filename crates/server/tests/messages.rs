@@ -209,7 +209,7 @@ fn messages_are_found_by_key_and_by_id() {
     let bodies = |answer: &Command| -> Vec<Vec<u8>> {
         record::iter(&answer.body).map(|record| record.expect("a record").body.to_vec()).collect()
     };
-    assert_eq!(bodies(&peer.call(query("b", false))), [b"two", b"one"]);
+    assert_eq!(bodies(&peer.call(query("b", false))), [b"one", b"two"]);
     assert_eq!(bodies(&peer.call(query("U2", true))), [b"two"]);
     assert_eq!(peer.call(query("nothing", false)).code, response::QUERY_NOT_FOUND);
     let id: apogee_message::ids::OffsetId = id.parse().expect("an id");

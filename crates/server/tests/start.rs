@@ -5,7 +5,7 @@ mod common;
 use std::io::BufRead;
 use std::os::unix::fs::symlink;
 use std::process::{Command as Process, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use apogee_wire::Command;
 use apogee_wire::codes::{request, response};
@@ -165,11 +165,15 @@ fn broker_and_name_server_find_each_other_as_two_processes() {
         line
     };
     let kept = folder.path().join("kv.json").display().to_string();
-    let mut namesrv = Process::new(binary())
-        .args(["namesrv", "--port", "0", "--set", "bindAddress=127.0.0.1", "--set", &format!("kvConfigPath={kept}")])
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("it starts");
+    let start_namesrv = |port: &str| {
+        Process::new(binary())
+            .args(["namesrv", "--port", port, "--set", "bindAddress=127.0.0.1"])
+            .args(["--set", &format!("kvConfigPath={kept}")])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it starts")
+    };
+    let mut namesrv = start_namesrv("0");
     let ready = line(&mut namesrv);
     let address = ready.trim().rsplit(' ').next().expect("an address").to_owned();
     let store = folder.path().join("store").display().to_string();
@@ -188,10 +192,24 @@ fn broker_and_name_server_find_each_other_as_two_processes() {
         .expect("it starts");
     let ready = line(&mut broker);
     assert!(ready.contains("(b1)"), "{ready}");
-    let mut peer = common::Peer::connect(address.parse().expect("an address"));
-    let cluster = peer.call(Command::request(request::GET_BROKER_CLUSTER_INFO));
-    assert_eq!(cluster.code, response::SUCCESS);
-    assert!(text(&cluster.body).contains("b1"), "{}", text(&cluster.body));
+    let cluster = || {
+        let mut peer = common::Peer::connect(address.parse().expect("an address"));
+        let cluster = peer.call(Command::request(request::GET_BROKER_CLUSTER_INFO));
+        assert_eq!(cluster.code, response::SUCCESS);
+        text(&cluster.body)
+    };
+    assert!(cluster().contains("b1"), "{}", cluster());
+    // A name server that begins anew knows the broker soon: not only at the next half minute's registration.
+    namesrv.kill().expect("it is killed");
+    wait(&mut namesrv);
+    let (_, port) = address.rsplit_once(':').expect("a port");
+    namesrv = start_namesrv(port);
+    line(&mut namesrv);
+    let until = Instant::now() + Duration::from_secs(10);
+    while !cluster().contains("b1") {
+        assert!(Instant::now() < until, "{}", cluster());
+        std::thread::sleep(Duration::from_millis(50));
+    }
     for child in [&mut broker, &mut namesrv] {
         assert!(Process::new("kill").arg(child.id().to_string()).status().expect("kill runs").success());
         assert!(wait(child).success());

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use apogee_message::record::{self, Record};
 use apogee_wire::Command;
+use apogee_wire::bodies::{Body, TimerMetricsSerializeWrapper};
 use apogee_wire::codes::{request, response};
 use apogee_wire::headers::{
     PullMessageResponseHeader, RecallMessageRequestHeader, RecallMessageResponseHeader, RpcFields,
@@ -187,4 +188,29 @@ fn killed_again_and_again_while_messages_are_due_each_comes_once() {
     let twice: Vec<_> = times.iter().filter(|(_, times)| **times > 1).collect();
     assert!(twice.is_empty(), "{twice:?} came more than once");
     assert_eq!(peer.pull(Pull::of(TOPIC, 0, 0)).0.header::<PullMessageResponseHeader>().expect("one").min_offset, 0);
+}
+
+#[test]
+fn administrators_are_told_how_many_wait_and_how_far_the_timer_is() {
+    let server = Server::start(&[]);
+    let mut peer = server.connect();
+    let later = now_ms() + 3_600_000;
+    for body in [b"a", b"b"] {
+        peer.send_ok(TOPIC, 0, body, &format!("TIMER_DELIVER_MS\u{1}{later}\u{2}"));
+    }
+    let metrics = |peer: &mut Peer| {
+        let told = peer.call(Command::request(request::GET_TIMER_METRICS));
+        TimerMetricsSerializeWrapper::decode(&told.body).expect("figures").timing_count
+    };
+    let deadline = Instant::now() + PATIENCE;
+    while metrics(&mut peer).get(TOPIC).is_none_or(|metric| metric.count < 2) {
+        assert!(Instant::now() < deadline, "{:?}", metrics(&mut peer));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let told = peer.call(Command::request(request::GET_TIMER_CHECK_POINT));
+    assert_eq!((told.code, told.body.len()), (response::SUCCESS, 56));
+    let field = |at: usize| i64::from_be_bytes(told.body[at..at + 8].try_into().expect("eight bytes"));
+    let (read_time, read_to) = (field(0), field(16));
+    assert!((now_ms() - 60_000..now_ms()).contains(&read_time), "{read_time}");
+    assert_eq!(read_to, 2, "both were taken in");
 }

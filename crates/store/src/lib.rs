@@ -8,6 +8,7 @@
 //! | flush, and who waits for it | `log/confirm.rs` |
 //! | what a record causes: queue unit, index entries, an arrival; live and in recovery | `dispatch.rs` |
 //! | consume queues: memory, files | `queue/` |
+//! | counting what matches a filter | `matching.rs` |
 //! | index by key | `index/` |
 //! | reading from a queue | `reader.rs` |
 //! | a store that no broker has: checking it, showing it | `offline.rs` |
@@ -32,6 +33,7 @@ mod index;
 mod integrity;
 mod log;
 mod mark;
+mod matching;
 mod missing;
 mod offline;
 mod opening;
@@ -45,7 +47,8 @@ mod store;
 
 pub use dispatch::ArrivalListener;
 pub use error::{AppendError, StoreError};
-pub use log::{Append, AppendDone, Appended};
+pub use log::{Append, AppendDone, Appended, Times};
+pub use matching::{Matching, Spend};
 pub use offline::{IndexEntry, Offline, Problem, Report, Stands};
 pub use options::StoreOptions;
 pub use queue::Unit;

@@ -86,6 +86,7 @@ impl<'o> Opening<'o> {
         let checkpoint = Checkpoint::read(&*disk, &path, left == Left::ByUs).context("cannot read", &path)?;
         let log_folder = options.log_folder.clone().unwrap_or_else(|| root.join("commitlog"));
         let log = Arc::new(Log::open(Arc::clone(&disk), log_folder, options.log_file_size)?);
+        log.set_read_ahead(options.read_ahead);
         let (mark, marked) = Mark::open(&*disk, &root).context("cannot open the file `flushed` in", &root)?;
         let missing = Missing::open(&*disk, &root).context("cannot read the file `missing` in", &root)?;
         log.continue_behind(marked).context("cannot begin a file in", log.folder())?;
@@ -282,7 +283,11 @@ impl<'o> Opening<'o> {
         dispatcher.set_end(dispatched_to.max(begin));
         let mut end = recovery.run(dispatched_to)?;
         if end < dispatched_to {
-            tracing::error!(end, expected = dispatched_to, "the commit log is shorter than it was: messages are lost");
+            tracing::error!(
+                end,
+                expected = dispatched_to,
+                "the commit log is shorter than it was, and messages are lost: look for what removed or cut its files"
+            );
             self.wipe_after(end)?;
             queues.set_log(begin, end);
             dispatcher.set_end(end);

@@ -34,6 +34,8 @@ pub struct StoreOptions {
     pub stall_ms: i64,
     /// Bytes at the end of the log that are expected in memory: reads before them count as cold.
     pub hot_bytes: u64,
+    /// Let the system read the log ahead of what is asked for.
+    pub read_ahead: bool,
     /// Units of queues that are kept in memory, and in a file of ours, before those of rare queues are
     /// written to their own files; 0: all are written at each checkpoint.
     pub kept_units: usize,
@@ -62,6 +64,7 @@ impl Default for StoreOptions {
             waiting_bytes: 128 << 20,
             stall_ms: 2_000,
             hot_bytes: 2 << 30,
+            read_ahead: false,
             kept_units: 4 << 20,
             checkpoint_bytes: 512 << 20,
         }

@@ -185,7 +185,7 @@ impl Store {
             let units = match self.queues.read(&queue, result.next_offset, step) {
                 Ok(units) => units,
                 Err(error) => {
-                    tracing::error!(topic, queue_id, offset = result.next_offset, %error, "a queue cannot be read");
+                    tracing::error!(topic, queue_id, offset = result.next_offset, %error, "a queue cannot be read: see to the disk; a restart mends queues by the log");
                     if result.messages == 0 {
                         result.status = ReadStatus::OffsetFoundNull;
                         if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof) {
@@ -329,7 +329,7 @@ impl Store {
         }
         let units = self.queues.read(&queue, offset, count.min((max - offset) as usize));
         let mut units = units.unwrap_or_else(|error| {
-            tracing::error!(topic, queue_id, offset, %error, "a queue cannot be read");
+            tracing::error!(topic, queue_id, offset, %error, "a queue cannot be read: see to the disk; a restart mends queues by the log");
             Vec::new()
         });
         for (offset, unit) in (offset..).zip(&mut units) {

@@ -80,7 +80,7 @@ impl Store {
             return Err(StoreError::ReadOnly(reason.to_owned()));
         }
         if let Err(error) = done {
-            tracing::warn!(%error, "no checkpoint can be made before log files are removed; the last one counts");
+            tracing::warn!(%error, "no checkpoint can be made before log files are removed; the last one counts: see whether the disk is full or failed");
         }
         Ok(self.lock_checkpoint().logics_offset.min(self.flushed_offset()))
     }
@@ -110,7 +110,7 @@ impl Store {
             for id in ids {
                 // One queue's damage is not the others'.
                 removed += self.queues.trim(&topic, id, start).unwrap_or_else(|error| {
-                    tracing::error!(%topic, queue = id, %error, "old files of a queue cannot be removed");
+                    tracing::error!(%topic, queue = id, %error, "old files of a queue cannot be removed: see who owns them and whether the disk failed");
                     0
                 });
             }

@@ -17,7 +17,7 @@ use crate::dispatch::{ArrivalListener, Dispatcher, Tagger, key_begins, tag_begin
 use crate::error::{AppendError, Context, StoreError};
 use crate::index::Index;
 use crate::integrity::Told;
-use crate::log::{Append, AppendDone, Appended, Appender, Confirmer, Health, Limits, Log, SendersTold};
+use crate::log::{Append, AppendDone, Appended, Appender, Confirmer, Health, Limits, Log, SendersTold, Times};
 use crate::opening::{Opened, Opening};
 use crate::options::StoreOptions;
 use crate::queue::{KeptUnits, QueueTable};
@@ -52,7 +52,7 @@ pub struct Store {
 /// What a query by key found.
 #[derive(Debug)]
 pub struct Found {
-    /// The records, newest first.
+    /// The records, in the order of the log.
     pub records: Vec<Bytes>,
     /// Store time of the newest message in the index, in milliseconds since 1970.
     pub index_timestamp: i64,
@@ -167,7 +167,7 @@ impl Store {
     }
 
     /// Messages of a topic that have a key (or, with `index_type` `T`, a tag text), stored between
-    /// two times, newest first.
+    /// two times: the newest, as they follow one another in the log.
     pub fn query(
         &self,
         topic: &str,
@@ -200,6 +200,7 @@ impl Store {
             context(index.query(hash, most, begin, end, &mut keep))?;
             (index_timestamp, index_offset) = index.newest();
         }
+        records.sort_unstable_by_key(|(offset, _)| *offset);
         let records = records.into_iter().map(|(_, bytes)| bytes).collect();
         Ok(Found { records, index_timestamp, index_offset })
     }
@@ -217,6 +218,11 @@ impl Store {
         self.expect(Checkpoint { queues, ..*checkpoint }, &mut checkpoint)?;
         self.deleted.note(topic, self.log.written()).context("cannot write the file `deleted` in", &self.root)?;
         self.queues.delete_topic(topic).context("cannot remove the queues in", &self.root)
+    }
+
+    /// Whether the system may read the log ahead of what is asked for.
+    pub fn set_read_ahead(&self, on: bool) {
+        self.log.set_read_ahead(on);
     }
 
     /// Offset of the first byte of the log.
@@ -259,6 +265,16 @@ impl Store {
     pub fn disk_space(&self) -> std::io::Result<Space> {
         let (queues, log) = (self.disk.space(&self.root)?, self.disk.space(self.log.folder())?);
         Ok(if queues.usage() > log.usage() { queues } else { log })
+    }
+
+    /// Why messages are refused at present although the store is well; `None` while they are taken.
+    pub fn refusal(&self) -> Option<String> {
+        self.health.short_of_room().map(|error| error.to_string())
+    }
+
+    /// How long its work took, since it was opened.
+    pub fn times(&self) -> &Times {
+        self.confirmer.times()
     }
 
     /// Why the store takes no messages any more; `None` while it does.

@@ -51,12 +51,10 @@ impl World {
         self.store.offset_by_time("T", 0, time, Boundary::Upper).unwrap()
     }
 
-    /// Store times of what a query finds, oldest first.
+    /// Store times of what a query finds.
     fn found(&self, begin: i64, end: i64) -> Vec<i64> {
         let records = self.store.query("T", "k", None, 64, begin, end).unwrap().records;
-        let mut times: Vec<_> = records.iter().map(|bytes| Record::read(bytes).unwrap().store_timestamp).collect();
-        times.reverse();
-        times
+        records.iter().map(|bytes| Record::read(bytes).unwrap().store_timestamp).collect()
     }
 }
 

@@ -4,6 +4,7 @@
 //! - [`command`] is one request or response, [`fields`] its ext fields;
 //! - [`bodies`] are the typed JSON bodies;
 //! - [`json`] is the dialect of bodies and config files;
+//! - [`version`] names versions of the protocol;
 //! - [`codes`] and [`headers`] are the tables: each request, response and field once.
 
 pub mod bodies;
@@ -13,5 +14,6 @@ pub mod fields;
 pub mod frame;
 pub mod headers;
 pub mod json;
+pub mod version;
 
 pub use command::{Command, Encoding, Language};

@@ -87,6 +87,10 @@ pub trait DiskFile: Send + Sync {
     }
     /// Has a part read into memory soon. Only a hint: it does not wait, and cannot fail.
     fn prefetch(&self, offset: u64, length: u64);
+    /// Whether the system may read more than is touched, as it thinks best. Only a hint; it does not at first.
+    fn set_read_ahead(&self, on: bool) {
+        let _ = on;
+    }
     /// Makes what was written durable.
     fn sync(&self) -> io::Result<()>;
 }

@@ -6,12 +6,14 @@ use std::num::NonZeroU64;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use rustix::fs::{Advice, FlockOperation, fadvise, fcntl_lock, flock, statvfs, syncfs};
 
-use super::{Disk, DiskFile, Lock, Space, map};
+use super::map::Map;
+use super::{Disk, DiskFile, Lock, Space};
 
 /// Pieces that one system call takes (IOV_MAX).
 const MOST_PIECES: usize = 1024;
@@ -23,7 +25,7 @@ pub struct RealDisk;
 impl Disk for RealDisk {
     fn open(&self, path: &Path, create: bool) -> io::Result<Arc<dyn DiskFile>> {
         let file = OpenOptions::new().read(true).write(true).create(create).truncate(false).open(path)?;
-        Ok(Arc::new(RealFile { file, map: OnceLock::new() }))
+        Ok(Arc::new(RealFile { file, map: OnceLock::new(), read_ahead: AtomicBool::new(false) }))
     }
 
     fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
@@ -101,17 +103,23 @@ impl Lock for RealLock {
 
 struct RealFile {
     file: File,
-    map: OnceLock<Bytes>,
+    map: OnceLock<Map>,
+    /// What the map, once there is one, was told last.
+    read_ahead: AtomicBool,
 }
 
 impl RealFile {
     fn mapped(&self) -> io::Result<&Bytes> {
         if let Some(map) = self.map.get() {
-            return Ok(map);
+            return Ok(&map.bytes);
         }
         // Two threads may map at the same time; one mapping is kept.
-        let map = map::map(&self.file)?;
-        Ok(self.map.get_or_init(|| map))
+        let map = Map::of(&self.file)?;
+        let map = self.map.get_or_init(|| map);
+        if self.read_ahead.load(Ordering::Relaxed) {
+            map.set_read_ahead(true);
+        }
+        Ok(&map.bytes)
     }
 }
 
@@ -168,6 +176,14 @@ impl DiskFile for RealFile {
     fn prefetch(&self, offset: u64, length: u64) {
         // A file system that cannot do it reads when the bytes are touched.
         let _ = fadvise(&self.file, offset, NonZeroU64::new(length), Advice::WillNeed);
+    }
+
+    fn set_read_ahead(&self, on: bool) {
+        // Who maps it at this very moment may miss it: it is a hint.
+        self.read_ahead.store(on, Ordering::Relaxed);
+        if let Some(map) = self.map.get() {
+            map.set_read_ahead(on);
+        }
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -109,3 +109,31 @@ fn a_failed_sync_of_everything_is_lost_even_if_the_next_succeeds() {
     assert_eq!(read(&disk, Path::new("/r/f")).unwrap(), b"");
     assert!(lock.sync_all().is_err(), "a lock of before the crash");
 }
+
+/// Whether the kernel was told that a mapped file is read here and there.
+#[cfg(target_os = "linux")]
+fn is_random(path: &Path) -> bool {
+    let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let of_file = maps.split(path.to_str().unwrap()).nth(1).expect("the file is mapped");
+    let flags = of_file.lines().find_map(|line| line.strip_prefix("VmFlags:")).unwrap();
+    flags.split_whitespace().any(|flag| flag == "rr")
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn the_system_is_told_whether_to_read_ahead() {
+    let root = tempfile::tempdir().unwrap();
+    for (name, before) in [("f", false), ("g", true)] {
+        let path = root.path().join(name);
+        let file = RealDisk.open(&path, true).unwrap();
+        file.set_len(1 << 16).unwrap();
+        file.set_read_ahead(before);
+        let slice = file.slice(0, 1).unwrap();
+        assert_eq!(is_random(&path), !before, "before it is mapped");
+        for on in [true, false] {
+            file.set_read_ahead(on);
+            assert_eq!(is_random(&path), !on, "while it is mapped");
+        }
+        drop(slice);
+    }
+}

@@ -14,9 +14,10 @@ use arc_swap::{ArcSwap, Guard};
 use crate::nearest::nearest;
 
 pub mod properties;
+pub mod remote;
 mod value;
 
-pub use value::Value;
+pub use value::{LogLevel, Value};
 
 /// When a changed setting takes effect, and who may change it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +39,8 @@ pub struct Setting {
     pub doc: &'static str,
     /// When a change takes effect.
     pub change: Change,
+    /// The range of accepted numbers as it is written in the table; empty where there is none.
+    pub bounds: &'static str,
 }
 
 /// What a table says of a key.
@@ -107,6 +110,9 @@ pub trait Settings: Default + Clone + Send + Sync + 'static {
     fn inert() -> &'static [(&'static str, &'static str)];
     /// Keys of which one value is accepted.
     fn pinned() -> &'static [(&'static str, &'static str)];
+    /// Keys besides those that are [`Change::Local`] that no remote request may set: they name paths, addresses,
+    /// classes or commands of upstream's, and mean nothing here.
+    fn local() -> &'static [&'static str];
     /// The value of a setting as text.
     fn get(&self, key: &str) -> Option<String>;
     /// Parses and sets; false when the table has no such setting.
@@ -217,7 +223,8 @@ pub enum Effect {
 
 /// Declares a table of settings. A row is
 /// `/// doc` `field: type = "key", default, change[, bounds];`
-/// where `change` is `Live`, `Restart` or `Local` and `bounds` a range of accepted numbers.
+/// where `change` is `Live`, `Restart` or `Local` and `bounds` a range of accepted numbers. After the rows stand the pinned
+/// keys, the inert ones and, where there are any, those of both that are [`Settings::local`].
 #[macro_export]
 macro_rules! settings {
     (
@@ -227,6 +234,7 @@ macro_rules! settings {
         }
         pinned { $($pinned:literal = $accepted:literal),* $(,)? }
         inert: $inert:expr
+        $(; local: $local:expr)?
     ) => {
         $(#[doc = $struct_doc])*
         #[derive(Debug, Clone)]
@@ -246,6 +254,7 @@ macro_rules! settings {
                     key: $key,
                     doc: concat!($($doc),+),
                     change: $crate::settings::Change::$change,
+                    bounds: concat!("" $(, stringify!($bounds))?),
                 },)+]
             }
             fn inert() -> &'static [(&'static str, &'static str)] {
@@ -253,6 +262,11 @@ macro_rules! settings {
             }
             fn pinned() -> &'static [(&'static str, &'static str)] {
                 &[$(($pinned, $accepted)),*]
+            }
+            fn local() -> &'static [&'static str] {
+                let none: &[&str] = &[];
+                $(let none = $local;)?
+                none
             }
             fn get(&self, key: &str) -> Option<String> {
                 match key {

@@ -77,3 +77,21 @@ macro_rules! words {
         }
     };
 }
+
+words! {
+    /// What is logged, with what is worse.
+    pub enum LogLevel {
+        /// What was asked for at start.
+        AsStarted = "",
+        /// What failed.
+        Error = "error",
+        /// What an operator should look at.
+        Warn = "warn",
+        /// What an operator may want to know.
+        Info = "info",
+        /// What helps to find a fault.
+        Debug = "debug",
+        /// Everything.
+        Trace = "trace",
+    }
+}

@@ -14,6 +14,7 @@ use apogee_wire::bodies::{
 
 use super::registry::{self, Client};
 use super::{Channel, Subscription};
+use crate::look::MemberLook;
 
 /// Who consumes, by group.
 pub struct Consumers<C = Conn> {
@@ -41,6 +42,17 @@ struct Shared {
     consume_from_where: Option<ConsumeFromWhere>,
     /// Topics about which clients are known to differ.
     conflicting: BTreeSet<String>,
+}
+
+/// Who is in a group; see [`Consumers::all_members`].
+#[derive(Debug)]
+pub struct Members {
+    /// The group.
+    pub group: Arc<str>,
+    /// Whether the members share the messages or get all each.
+    pub model: Option<MessageModel>,
+    /// Each client once.
+    pub members: Vec<MemberLook>,
 }
 
 /// One consumer group in a heartbeat.
@@ -225,6 +237,23 @@ impl<C: Channel> Consumers<C> {
         })
     }
 
+    /// The members of all groups.
+    pub fn all_members(&self) -> Vec<Members> {
+        let registry = self.read();
+        let members = |group: &Group<C>| {
+            let mut known = BTreeSet::new();
+            // The newest connection of a client counts.
+            let of_group = group.members.values().rev().filter(|member| known.insert(&member.client.id));
+            of_group.map(Member::<C>::look).collect()
+        };
+        let all = registry.iter().map(|(name, group)| Members {
+            group: Arc::clone(name),
+            model: group.shared.message_model,
+            members: members(group),
+        });
+        all.collect()
+    }
+
     /// Conflicts found since the start.
     pub fn conflict_count(&self) -> u64 {
         self.conflicts.load(Ordering::Relaxed)
@@ -361,6 +390,21 @@ impl<C: Channel> Group<C> {
     fn change(&self, group: Arc<str>) -> Change<C> {
         let is_broadcasting = self.shared.message_model == Some(MessageModel::Broadcasting);
         Change { group, notify: if is_broadcasting { Vec::new() } else { self.channels() } }
+    }
+}
+
+impl<C: Channel> Member<C> {
+    fn look(&self) -> MemberLook {
+        let wish = |(topic, wanted): (&String, &Arc<Subscription>)| {
+            (topic.clone(), (wanted.kind().to_owned(), wanted.expression().to_owned()))
+        };
+        MemberLook {
+            id: Arc::clone(&self.client.id),
+            address: self.channel.peer(),
+            language: self.client.language.name(),
+            version: self.client.version,
+            wants: self.own.subscriptions.as_ref().map(|wants| wants.iter().map(wish).collect()),
+        }
     }
 }
 

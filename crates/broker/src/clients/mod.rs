@@ -10,7 +10,7 @@ mod producers;
 mod registry;
 mod subscription;
 
-pub use consumers::{Change, Complaint, Conflict, Consumers, Heartbeat, Noted};
+pub use consumers::{Change, Complaint, Conflict, Consumers, Heartbeat, Members, Noted};
 pub use producers::Producers;
 pub use registry::Client;
 pub use subscription::{ALL, Subscription, TAG, Unusable};

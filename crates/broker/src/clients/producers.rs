@@ -42,6 +42,12 @@ impl<C: Channel> Producers<C> {
         self.write().closed(connection)
     }
 
+    /// The id of the client that a connection belongs to, as its heartbeats told it. Consumers and administrators have a
+    /// producer, too.
+    pub fn client_by(&self, connection: u64) -> Option<Arc<str>> {
+        self.read().client_by(connection)
+    }
+
     /// Forgets producers that were silent for longer than `timeout_ms`. Returns the groups that
     /// lost one.
     pub fn expire(&self, now_ms: i64, timeout_ms: i64) -> Vec<Arc<str>> {

@@ -107,6 +107,12 @@ impl<C: Channel, M: Default, G: Default> Registry<C, M, G> {
         members.map(|member| &member.channel).find(|channel| channel.is_open())
     }
 
+    /// The id of the client that has a connection.
+    pub fn client_by(&self, connection: u64) -> Option<Arc<str>> {
+        let mut groups = self.by_connection.get(&connection)?.iter().filter_map(|name| self.groups.get(name));
+        groups.find_map(|group| group.members.get(&connection)).map(|member| Arc::clone(&member.client.id))
+    }
+
     /// All groups in the order of their names.
     pub fn names(&self) -> Vec<Arc<str>> {
         let mut names: Vec<_> = self.groups.keys().cloned().collect();

@@ -143,6 +143,16 @@ impl Subscription {
         }
     }
 
+    /// Whether it lets everything through.
+    pub fn is_of_all(&self) -> bool {
+        self.wanted == Wanted::All
+    }
+
+    /// Whether tag codes alone do not decide.
+    pub fn needs_records(&self) -> bool {
+        matches!(self.wanted, Wanted::Sql { .. })
+    }
+
     /// What picks the messages of one read.
     pub fn picker(&self) -> Picker<'_> {
         Picker { subscription: self, work: 0 }

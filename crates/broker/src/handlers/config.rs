@@ -1,7 +1,9 @@
 //! The broker's own settings (upstream `AdminBrokerProcessor`).
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
+use apogee_base::settings::remote::{ChangeRefused, Changed};
 use apogee_base::settings::{Settings, properties};
 use apogee_net::Conn;
 use apogee_wire::Command;
@@ -27,16 +29,42 @@ pub(crate) fn get(broker: &Broker, _: &Arc<Conn>, request: &Command) -> Answer {
 
 /// `UPDATE_BROKER_CONFIG`: changes settings for now and for later starts.
 pub(crate) fn update(broker: &Broker, conn: &Arc<Conn>, request: &Command) -> Answer {
-    let changed = broker.config.update(&broker.settings, &request.body, broker.now())?;
-    tracing::info!(peer = %conn.peer(), ?changed, "settings are changed by remote request");
-    answer::done(request)
+    let who = Who { peer: conn.peer(), client: broker.producers.client_by(conn.id()) };
+    let asked = broker.config.update(&broker.settings, &request.body, broker.now()).inspect_err(|error| {
+        tracing::warn!(peer = %who.peer, client = who.client(), %error, "a remote change of settings is refused; nothing changed");
+    })?;
+    broker.apply_settings();
+    for Changed { key, before, after } in &asked.changed {
+        tracing::info!(peer = %who.peer, client = who.client(), key, before, after, "a setting is changed by remote request");
+    }
+    let answer = answer::success(request);
+    Ok(Some(match asked.remark() {
+        Some(remark) => {
+            tracing::warn!(peer = %who.peer, client = who.client(), "a remote change of settings is in part {remark}");
+            answer.with_remark(remark)
+        }
+        None => answer,
+    }))
+}
+
+/// Who asks for a change.
+struct Who {
+    peer: SocketAddr,
+    client: Option<Arc<str>>,
+}
+
+impl Who {
+    /// The client's id, where a heartbeat told it.
+    fn client(&self) -> &str {
+        self.client.as_deref().unwrap_or("unknown")
+    }
 }
 
 impl From<ConfigError> for BrokerError {
     fn from(error: ConfigError) -> Self {
         let code = match error {
-            ConfigError::Closed(_) => response::NO_PERMISSION,
-            ConfigError::AtStart(_) | ConfigError::NoText | ConfigError::Setting(_) => response::INVALID_PARAMETER,
+            ConfigError::ChangeRefused(ChangeRefused::Closed(_)) => response::NO_PERMISSION,
+            ConfigError::ChangeRefused(_) => response::INVALID_PARAMETER,
             ConfigError::File(_) => response::SYSTEM_ERROR,
         };
         Self::new(code, error.to_string())

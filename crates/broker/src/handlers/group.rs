@@ -93,6 +93,7 @@ pub(crate) fn delete(broker: &Broker, conn: &Arc<Conn>, request: &Command) -> An
         broker.offsets.save(broker.now())?;
     }
     broker.stats.forget(|name| name == header.group_name);
+    broker.counters.events.forget(|name| name == header.group_name);
     answer::done(request)
 }
 

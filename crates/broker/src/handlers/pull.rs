@@ -19,7 +19,8 @@ use crate::clients::{ALL, Subscription, TAG};
 use crate::error::BrokerError;
 use crate::life::Stage;
 use crate::longpoll::Parked;
-use crate::serve::spawn_cold;
+use crate::metrics::requests::{Begun, Outcome};
+use crate::serve::{hold, spawn_cold};
 use crate::settings::BrokerSettings;
 use crate::stats::Kind;
 use crate::topics::{Topic, perm};
@@ -40,8 +41,12 @@ pub(crate) fn pull(broker: &Arc<Broker>, conn: &Arc<Conn>, request: &Command) {
         return;
     }
     match Wanted::check(broker, conn, request, None) {
-        Ok(wanted) => wanted.run(broker, conn, request, None),
-        Err(error) => conn.reply(&error.response_to(request)),
+        Ok(wanted) => {
+            // What the pull brings is of when it came: while it waits the group goes on.
+            wanted.commit(broker);
+            wanted.run(broker, conn, request, None, false);
+        }
+        Err(error) => reply(broker, conn, &error.response_to(request), Begun::now(request.code)),
     }
 }
 
@@ -49,9 +54,20 @@ pub(crate) fn pull(broker: &Arc<Broker>, conn: &Arc<Conn>, request: &Command) {
 pub(crate) fn pull_again(broker: &Arc<Broker>, parked: &Parked) {
     let Parked { conn, request, .. } = parked;
     match Wanted::check(broker, conn, request, Some(parked)) {
-        Ok(wanted) => wanted.run(broker, conn, request, Some(parked)),
-        Err(error) => conn.reply(&error.response_to(request)),
+        Ok(wanted) => wanted.run(broker, conn, request, Some(parked), false),
+        Err(error) => reply(broker, conn, &error.response_to(request), parked.begun),
     }
+}
+
+/// Sends an answer and counts it.
+fn reply(broker: &Broker, conn: &Conn, answer: &Command, begun: Begun) {
+    count(broker, conn, answer, begun);
+    conn.reply(answer);
+}
+
+fn count(broker: &Broker, conn: &Conn, answer: &Command, begun: Begun) {
+    let outcome = if conn.is_open() { Outcome::Answered } else { Outcome::Gone };
+    let _ = begun.ends(&broker.counters.requests, answer.code, outcome);
 }
 
 /// A pull that may be answered.
@@ -65,6 +81,7 @@ struct Wanted<'r> {
     /// What the group's settings say of slow consumers.
     slow_broker_id: i64,
     broker_id: i64,
+    begun: Begun,
 }
 
 impl<'r> Wanted<'r> {
@@ -109,27 +126,46 @@ impl<'r> Wanted<'r> {
         }
         let (slow_broker_id, broker_id) = (config.which_broker_when_consume_slowly, config.broker_id);
         let offset = parked.map_or(header.queue_offset, |parked| parked.offset);
-        Ok(Self { header, offset, settings, topic, subscription, slow_broker_id, broker_id })
+        let begun = parked.map_or_else(|| Begun::now(request.code), |parked| parked.begun);
+        Ok(Self { header, offset, settings, topic, subscription, slow_broker_id, broker_id, begun })
     }
 
-    fn run(&self, broker: &Arc<Broker>, conn: &Arc<Conn>, request: &Command, parked: Option<&Parked>) {
-        // What the pull brings is of when it came: while it is parked the group goes on.
-        if parked.is_none() {
-            self.commit(broker);
-        }
+    /// `was_held`: until its group might read cold messages again.
+    fn run(&self, broker: &Arc<Broker>, conn: &Arc<Conn>, request: &Command, parked: Option<&Parked>, was_held: bool) {
         let header = &self.header;
         if !broker.store.may_wait(&self.topic.name, header.queue_id, self.offset) {
             return self.serve(broker, conn, request, parked, |_| {});
         }
-        // The disk may take its time: not on a thread that serves others.
+        let most = i64::try_from(self.settings.max_transfer_bytes_on_message_in_disk).unwrap_or(i64::MAX);
         let parked = parked.cloned();
-        spawn_cold(broker, conn, request, move |broker, conn, request| {
-            let parked = parked.as_ref();
-            Wanted::check(broker, conn, request, parked)?.serve(broker, conn, request, parked, |read| {
-                answer::touch(&read.slices);
-            });
-            Ok(None)
-        });
+        match broker.cold.begin(header.consumer_group, most, &self.settings, broker.now()) {
+            // The disk may take its time: not on a thread that serves others.
+            Ok(()) => spawn_cold(broker, conn, request, move |broker, conn, request| {
+                let parked = parked.as_ref();
+                let wanted = Wanted::check(broker, conn, request, parked)?;
+                wanted.serve(broker, conn, request, parked, |read| {
+                    answer::touch(&read.slices);
+                    broker.cold.end(wanted.header.consumer_group, read.bytes as i64 - most, broker.now());
+                });
+                Ok(None)
+            }),
+            Err(_) if was_held => self.try_again(broker, conn, request),
+            Err(wait) => hold(broker, conn, request, wait, move |broker, conn, request| {
+                match Wanted::check(broker, conn, request, parked.as_ref()) {
+                    Ok(wanted) => wanted.run(broker, conn, request, parked.as_ref(), true),
+                    Err(error) => reply(broker, conn, &error.response_to(request), Begun::now(request.code)),
+                }
+            }),
+        }
+    }
+
+    /// Answers with nothing, and the same place to go on at.
+    fn try_again(&self, broker: &Broker, conn: &Conn, request: &Command) {
+        let (min, max) = broker.store.queue_range(self.header.topic, self.header.queue_id).unwrap_or_default();
+        let answer = Command::response_to(request, response::PULL_RETRY_IMMEDIATELY)
+            .with_remark("the consumer group has read as many cold messages as it may at this time");
+        let head = self.head(self.offset, min, max, self.broker_id);
+        reply(broker, conn, &answer.with_header(&head), self.begun);
     }
 
     /// Notes how far the group has consumed, where the pull says so.
@@ -154,6 +190,9 @@ impl<'r> Wanted<'r> {
         }
         let read = self.read(broker);
         warm(&read);
+        if parked.is_none() && read.status != ReadStatus::Found {
+            broker.stats.add(Kind::BrokerMisses, &broker.cluster, 1);
+        }
         match self.wait_until(broker, &read, parked) {
             Some(deadline_ms) => self.park(broker, conn, request, deadline_ms, &read),
             None => self.answer(broker, conn, request, read),
@@ -186,7 +225,7 @@ impl<'r> Wanted<'r> {
         let (min, max) = broker.store.queue_range(self.header.topic, self.header.queue_id).unwrap_or_default();
         let header = self.head(offset, min, max, self.broker_id);
         let answer = Command::response_to(request, response::PULL_OFFSET_MOVED).with_remark("OFFSET_RESET");
-        conn.reply(&answer.with_header(&header));
+        reply(broker, conn, &answer.with_header(&header), self.begun);
     }
 
     fn head(&self, next: i64, min: i64, max: i64, suggested_broker: i64) -> PullMessageResponseHeader {
@@ -231,6 +270,7 @@ impl<'r> Wanted<'r> {
             // What is before does not match.
             offset: read.next_offset,
             deadline_ms,
+            begun: self.begun.parked(),
         };
         match broker.longpoll.park(topic, queue_id, parked) {
             Ok(true) => broker.deadline_set(),
@@ -255,9 +295,10 @@ impl<'r> Wanted<'r> {
             .with_header(&self.head(read.next_offset, read.min_offset, read.max_offset, suggested));
         if read.status == ReadStatus::Found {
             broker.count_pull(header.consumer_group, header.topic, read.messages as u64, read.bytes as u64);
+            count(broker, conn, &answer, self.begun);
             conn.reply_parts(&answer, read.slices);
         } else {
-            conn.reply(&answer);
+            reply(broker, conn, &answer, self.begun);
         }
     }
 }

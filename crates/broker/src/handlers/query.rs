@@ -14,7 +14,7 @@ use crate::error::BrokerError;
 /// Most messages that one query returns, however many have the key.
 const MOST: i32 = 1_024;
 
-/// `QUERY_MESSAGE`: messages by key, unique key or tag, newest first.
+/// `QUERY_MESSAGE`: messages by key, unique key or tag: the newest, in the order of the log.
 pub(crate) fn query_message(
     broker: &Broker,
     conn: &Arc<Conn>,

@@ -113,7 +113,9 @@ async fn consumer_status(broker: &Broker, request: &Command) -> Result<Command, 
 
 async fn status_of(conn: Arc<Conn>, question: Command) -> Option<GetConsumerStatusBody> {
     let told = conn.call(question, STATUS_PATIENCE).await;
-    let told = told.inspect_err(|error| tracing::warn!(%error, "a consumer did not tell its offsets")).ok()?;
+    let told = told
+        .inspect_err(|error| tracing::warn!(%error, "a consumer did not tell its offsets: see whether it is up"))
+        .ok()?;
     if told.code != response::SUCCESS {
         tracing::warn!(peer = %conn.peer(), code = told.code, remark = told.remark, "a consumer refused to tell its offsets");
         return None;

@@ -75,7 +75,11 @@ pub(crate) async fn reply(broker: &Broker, conn: &Conn, request: &Command) -> Re
         not_stored => {
             // The requester has its reply, or will not get it: to send it again would not help.
             if let Some(Err(error)) = not_stored {
-                tracing::warn!(topic = header.topic, error, "a reply was passed on but cannot be stored");
+                tracing::warn!(
+                    topic = header.topic,
+                    error,
+                    "a reply was passed on but cannot be stored: see why messages are refused"
+                );
             }
             // Clients expect a place all the same.
             reply.fields.set_str("msgId", "0");

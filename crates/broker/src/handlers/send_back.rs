@@ -95,6 +95,8 @@ pub(crate) fn send_back(broker: &Broker, conn: &Arc<Conn>, request: &Command) ->
         );
         properties::push(&mut text, property::DLQ_ORIGIN_MESSAGE_ID, &record.offset_id().to_string());
         tracing::info!(group = header.group, topic = record.topic, "a message goes to the dead letters");
+        let origin = record.property(property::RETRY_TOPIC).unwrap_or(record.topic);
+        broker.counters.events.dead(origin, header.group);
         (Arc::clone(&topic.name), queue_id)
     } else {
         properties::push(&mut text, property::REAL_TOPIC, &topic.name);
@@ -151,6 +153,7 @@ impl Broker {
         let most = header.max_reconsume_times.filter(|most| *most >= 0).unwrap_or(config.retry_max_times);
         if header.reconsume_times.unwrap_or(0) > most || self.locks.is_group_locked(group, self.now()) {
             tracing::info!(group, "a message goes to the dead letters");
+            self.counters.events.dead(header.topic, group);
             return Ok(self.dead_letter_topic(group));
         }
         Ok(self.ensure_retry_topic(group, config.retry_queue_nums))

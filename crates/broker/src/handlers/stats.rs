@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use apogee_base::disk::Space;
 use apogee_message::names;
 use apogee_net::Conn;
+use apogee_store::{Matching, Spend};
 use apogee_wire::Command;
 use apogee_wire::bodies::{
-    BrokerStatsData, BrokerStatsItem, ConsumeStats, ConsumeStatsList, HARuntimeInfo, KVTable, MessageQueue,
+    BrokerStatsData, BrokerStatsItem, COUNT_MATCHING, ConsumeStats, ConsumeStatsList, HARuntimeInfo, MessageQueue,
     OffsetWrapper, QueryConsumeTimeSpanBody, QueueTimeSpan,
 };
 use apogee_wire::codes::response;
@@ -25,6 +25,9 @@ use crate::stats::{Kind, Window};
 /// Separates topics in a header.
 const TOPIC_SEPARATOR: char = ';';
 
+/// What one question may cost: some tens of milliseconds, when nothing waits for the disk.
+const SPEND: Spend = Spend { units: 1_000_000, records: 20_000 };
+
 /// `GET_CONSUME_STATS`: how far a group is, in one topic, some, or all that it has offsets in.
 pub(crate) fn of_group(broker: &Broker, _: &Arc<Conn>, request: &Command) -> Answer {
     let header: GetConsumeStatsRequestHeader<'_> = request.header()?;
@@ -38,14 +41,39 @@ pub(crate) fn of_group(broker: &Broker, _: &Arc<Conn>, request: &Command) -> Ans
     if topics.is_empty() {
         topics.extend(topics_of(broker, group));
     }
+    let mut spend = request.fields.get(COUNT_MATCHING).is_some_and(|wanted| wanted == "true").then_some(SPEND);
     let mut all = ConsumeStats::default();
     for topic in &topics {
-        if let Some(stats) = progress(broker, group, topic, false) {
+        if let Some(mut stats) = progress(broker, group, topic, false) {
+            if let Some(spend) = &mut spend {
+                count_matching(broker, group, topic, &mut stats, spend);
+            }
             all.consume_tps += stats.consume_tps;
             all.offset_table.extend(stats.offset_table);
         }
     }
     answer::body(request, &all)
+}
+
+/// Says of each queue how many of the unread messages match what the group subscribes to; nothing when no member is there
+/// to tell that.
+fn count_matching(broker: &Broker, group: &str, topic: &str, stats: &mut ConsumeStats, spend: &mut Spend) {
+    let Some(subscription) = broker.consumers.newest_subscription(group, topic) else { return };
+    for (queue, offsets) in &mut stats.offset_table {
+        let unread = offsets.consumer_offset..offsets.broker_offset;
+        let (first, end) = broker.store.queue_range(topic, queue.queue_id).unwrap_or_default();
+        let matching = match subscription.is_of_all() {
+            true => {
+                let all = (unread.end.min(end) - unread.start.max(first)).max(0) as u64;
+                Matching { least: all, most: all }
+            }
+            false => {
+                let (filter, by_records) = (&mut subscription.picker(), subscription.needs_records());
+                broker.store.count_matching(topic, queue.queue_id, unread, filter, by_records, spend)
+            }
+        };
+        (offsets.matching_least, offsets.matching_most) = (Some(matching.least), Some(matching.most));
+    }
 }
 
 /// `GET_BROKER_CONSUME_STATS`: how far all groups are.
@@ -92,6 +120,8 @@ fn progress(broker: &Broker, group: &str, topic_name: &str, ordered_only: bool) 
             broker_offset,
             consumer_offset,
             last_timestamp: last.flatten().unwrap_or(0),
+            matching_least: None,
+            matching_most: None,
             // What was sent to a consumer and not yet committed is not known: nothing counts as in flight.
             pull_offset: consumer_offset,
         };
@@ -146,79 +176,17 @@ pub(crate) fn replication(broker: &Broker, _: &Arc<Conn>, request: &Command) -> 
     answer::body(request, &HARuntimeInfo { master: true, master_commit_log_max_offset, ..Default::default() })
 }
 
-/// `GET_BROKER_RUNTIME_INFO`: names and values under upstream's names, as far as they mean something
-/// here.
-pub(crate) fn runtime(broker: &Broker, _: &Arc<Conn>, request: &Command) -> Answer {
-    let store = &broker.store;
-    let (put, got) = (&broker.cluster, &broker.cluster);
-    let put_windows = broker.stats.windows(Kind::BrokerPutNums, put);
-    let get_windows = broker.stats.windows(Kind::BrokerGetNums, got);
-    let (put_total, get_total) =
-        (broker.stats.total(Kind::BrokerPutNums, put), broker.stats.total(Kind::BrokerGetNums, got));
-    let rates = |windows: [Window; 3]| windows.map(|window| format!("{:.1}", window.per_second)).join(" ");
-    let earliest = store.record_at(store.log_min_offset());
-    let earliest = earliest.and_then(|bytes| Some(apogee_message::record::Record::read(&bytes).ok()?.store_timestamp));
-    let mut table = BTreeMap::new();
-    let mut put_value = |key: &str, value: String| {
-        table.insert(key.to_owned(), value);
-    };
-    put_value("brokerVersionDesc", "V5_5_0".to_owned());
-    put_value("brokerVersion", apogee_wire::command::VERSION.to_string());
-    put_value("brokerActive", store.failure().is_none().to_string());
-    put_value("bootTimestamp", broker.started_ms.to_string());
-    put_value("runtime", span((broker.now() - broker.started_ms).max(0)));
-    put_value("commitLogMinOffset", store.log_min_offset().to_string());
-    put_value("commitLogMaxOffset", store.log_max_offset().to_string());
-    let usage = broker.disk.space(store.root()).map_or(-1.0, Space::usage);
-    put_value("commitLogDiskRatio", format!("{usage:.4}"));
-    put_value("consumeQueueDiskRatio", format!("{usage:.4}"));
-    put_value("dispatchBehindBytes", store.dispatch_behind_bytes().to_string());
-    put_value("remainHowManyDataToFlush", format!("{} B", store.log_max_offset() - store.flushed_offset()));
-    put_value("earliestMessageTimeStamp", earliest.unwrap_or(-1).to_string());
-    put_value("putMessageTimesTotal", put_total.to_string());
-    put_value("putTps", rates(put_windows));
-    for key in ["getFoundTps", "getTotalTps", "getTransferredTps", "getTransferedTps"] {
-        put_value(key, rates(get_windows));
-    }
-    let (put_mornings, get_mornings) =
-        (broker.stats.mornings(Kind::BrokerPutNums, put), broker.stats.mornings(Kind::BrokerGetNums, got));
-    for (kind, total, mornings) in [("Put", put_total, put_mornings), ("Get", get_total, get_mornings)] {
-        put_value(&format!("msg{kind}TotalTodayNow"), total.to_string());
-        put_value(&format!("msg{kind}TotalTodayMorning"), mornings.today.to_string());
-        put_value(&format!("msg{kind}TotalYesterdayMorning"), mornings.yesterday.to_string());
-    }
-    // Requests wait in no queues of threads; tools that show them expect numbers all the same.
-    for pool in ["send", "pull", "litePull", "query", "ack"] {
-        put_value(&format!("{pool}ThreadPoolQueueSize"), "0".to_owned());
-        put_value(&format!("{pool}ThreadPoolQueueHeadWaitTimeMills"), "0".to_owned());
-    }
-    put_value("pageCacheLockTimeMills", "0".to_owned());
-    for (level, offset) in broker.schedule.snapshot().offset_table {
-        let end = store.queue_range(&broker.schedule_topic, level - 1).map_or(0, |(_, end)| end);
-        put_value(&format!("scheduleMessageOffset_{level}"), format!("{offset},{end}"));
-    }
-    answer::body(request, &KVTable { table })
+/// `GET_TIMER_CHECK_POINT`: how far the timer is, in the form of Apache's file.
+pub(crate) fn timer_checkpoint(broker: &Broker, _: &Arc<Conn>, request: &Command) -> Answer {
+    Ok(Some(answer::success(request).with_body(broker.timer.checkpoint(broker.now()))))
+}
+
+/// `GET_TIMER_METRICS`: how many messages wait for a time of their own, by topic.
+pub(crate) fn timer_metrics(broker: &Broker, _: &Arc<Conn>, request: &Command) -> Answer {
+    answer::body(request, &broker.timer.metrics())
 }
 
 /// `GET_ALL_DELAY_OFFSET`: how far the delay levels are.
 pub(crate) fn delay_offsets(broker: &Broker, _: &Arc<Conn>, request: &Command) -> Answer {
     answer::body(request, &broker.schedule.snapshot())
-}
-
-/// A span of time as upstream writes it.
-fn span(milliseconds: i64) -> String {
-    let seconds = milliseconds / 1_000;
-    let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
-    format!("[ {days} days, {} hours, {} minutes, {} seconds ]", hours % 24, minutes % 60, seconds % 60)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn spans_are_written_as_upstream_writes_them() {
-        assert_eq!(span(407_999), "[ 0 days, 0 hours, 6 minutes, 47 seconds ]");
-        assert_eq!(span(90_061_000), "[ 1 days, 1 hours, 1 minutes, 1 seconds ]");
-    }
 }

@@ -6,8 +6,8 @@ use apogee_message::names;
 use apogee_net::Conn;
 use apogee_wire::Command;
 use apogee_wire::bodies::{
-    Body, CreateTopicListRequestBody, DataVersion, MessageQueue, TopicConfig, TopicConfigAndMappingSerializeWrapper,
-    TopicConfigAndQueueMapping, TopicFilterType, TopicList, TopicOffset, TopicStatsTable,
+    Body, CreateTopicListRequestBody, MessageQueue, TopicConfig, TopicConfigAndMappingSerializeWrapper,
+    TopicConfigAndQueueMapping, TopicFilterType, TopicList, TopicOffset, TopicQueueMappingDetail, TopicStatsTable,
 };
 use apogee_wire::codes::response;
 use apogee_wire::headers::{
@@ -26,9 +26,28 @@ use crate::topics::{ByName, MOST_QUEUES, Snapshot, TopicTable, perm};
 
 /// `UPDATE_AND_CREATE_TOPIC`: one topic, by header.
 pub(crate) fn update(broker: &Broker, conn: &Arc<Conn>, request: &Command) -> Answer {
+    put(broker, conn, request, vec![config_of(&request.header()?)])
+}
+
+/// `UPDATE_AND_CREATE_STATIC_TOPIC`: one whose queues are numbered over all brokers, with those that are here.
+pub(crate) fn update_static(broker: &Broker, conn: &Arc<Conn>, request: &Command) -> Answer {
     let header: CreateTopicRequestHeader<'_> = request.header()?;
+    let mapping = TopicQueueMappingDetail::decode(&request.body)?;
+    let config = check(&broker.topics, &broker.settings.load(), config_of(&header))?;
+    let (topic, epoch, total, force) = (header.topic, mapping.epoch, mapping.total_queues, header.force == Some(true));
+    broker.statics.put(topic, config.read_queue_nums.min(config.write_queue_nums), mapping, force, broker.now())?;
+    tracing::info!(peer = %conn.peer(), ?config, epoch, total, force, "a static topic is created or changed by remote request");
+    // Also where it is as it was: name servers are told the mapping with it.
+    broker.topics.update([config], broker.now());
+    broker.topics.save()?;
+    broker.register_topics();
+    answer::done(request)
+}
+
+/// The topic that a header describes.
+fn config_of(header: &CreateTopicRequestHeader<'_>) -> TopicConfig {
     let filter = TopicFilterType::from_name(header.topic_filter_type).unwrap_or_default();
-    let config = TopicConfig {
+    TopicConfig {
         attributes: attributes::parse(header.attributes.unwrap_or_default()),
         order: header.order,
         perm: header.perm,
@@ -37,8 +56,7 @@ pub(crate) fn update(broker: &Broker, conn: &Arc<Conn>, request: &Command) -> An
         topic_name: header.topic.to_owned(),
         topic_sys_flag: header.topic_sys_flag.unwrap_or(0),
         write_queue_nums: header.write_queue_nums,
-    };
-    put(broker, conn, request, vec![config])
+    }
 }
 
 /// `UPDATE_AND_CREATE_TOPIC_LIST`: several topics, all or none.
@@ -98,7 +116,9 @@ fn refuse_system(settings: &BrokerSettings, topic: &str) -> Result<(), BrokerErr
 }
 
 fn is_system(settings: &BrokerSettings, topic: &str) -> bool {
-    names::is_system_topic(topic) || topic == settings.broker_cluster_name || topic == settings.broker_name
+    let cluster = &settings.broker_cluster_name;
+    [cluster, &settings.broker_name, &names::reply_topic(cluster)].iter().any(|of_broker| *of_broker == topic)
+        || names::is_system_topic(topic)
 }
 
 /// `GET_ALL_TOPIC_CONFIG`: all topics, in pages.
@@ -106,10 +126,12 @@ pub(crate) fn all(broker: &Broker, _: &Arc<Conn>, request: &Command) -> Answer {
     let Snapshot { data_version: version, topic_config_table: ByName(topics) } = broker.topics.snapshot();
     let total = i32::try_from(topics.len()).unwrap_or(i32::MAX);
     let topics = answer::page(request, topics, "topicSeq", "maxTopicNum", &version.encode());
+    let mappings = broker.statics.some(topics.iter().map(|topic| &*topic.name));
     let topics = topics.iter().map(|topic| (topic.name.to_string(), topic.config.clone()));
     let body = TopicConfigAndMappingSerializeWrapper {
         data_version: Some(version),
-        mapping_data_version: Some(DataVersion::new(broker.started_ms)),
+        mapping_data_version: Some(broker.statics.version()),
+        topic_queue_mapping_detail_map: mappings,
         topic_config_table: topics.collect(),
         ..Default::default()
     };
@@ -127,7 +149,7 @@ pub(crate) fn get(broker: &Broker, _: &Arc<Conn>, request: &Command) -> Answer {
     let config = topic.config.clone();
     let body = TopicConfigAndQueueMapping {
         attributes: config.attributes,
-        mapping_detail: None,
+        mapping_detail: broker.statics.get(header.topic),
         order: config.order,
         perm: config.perm,
         read_queue_nums: config.read_queue_nums,
@@ -167,8 +189,10 @@ pub(crate) fn delete(broker: &Broker, conn: &Arc<Conn>, request: &Command) -> An
 
 fn remove(broker: &Broker, topic: &str) -> Result<(), BrokerError> {
     broker.topics.remove(topic, broker.now());
+    broker.statics.remove(topic, broker.now())?;
     broker.offsets.remove_topic(topic);
     broker.stats.forget(|name| name == topic);
+    broker.counters.events.forget(|name| name == topic);
     Ok(broker.store.delete_topic(topic)?)
 }
 

@@ -55,11 +55,16 @@ pub(crate) fn end(broker: &Broker, conn: &Arc<Conn>, request: &Command) -> Answe
     })?;
     if !commits {
         broker.end_transaction(first, true);
+        broker.counters.events.rolled_back(half.target().map_or("", |(topic, _)| topic));
         return answer::done(request);
     }
     let committed = commit(broker, conn, request, &half, first);
-    if committed.is_err() {
-        broker.end_transaction(first, false);
+    match &committed {
+        Ok(()) => {
+            let topic = half.target().map_or("", |(topic, _)| topic);
+            broker.counters.events.committed(topic, half.record.born_timestamp, broker.now());
+        }
+        Err(_) => broker.end_transaction(first, false),
     }
     committed.map(|()| None)
 }

@@ -28,6 +28,8 @@ const SECONDS: usize = 4;
 const WRITE: usize = 1 << 20;
 /// Bytes of the checkpoint.
 const CHECKPOINT: usize = 4096;
+/// Bytes of it that are used.
+const FIELDS: usize = 56;
 /// So long before all that waits is the time of the unit that tells how far the wheel topic was read.
 const BEFORE_MS: i64 = 3_600_000;
 
@@ -72,6 +74,11 @@ impl Checkpoint {
         bytes.put_i64(1);
         bytes.resize(CHECKPOINT, 0);
         Self { foreign: Foreign { check: crc31(&bytes), read_time, queue_offset }, bytes }
+    }
+
+    /// What it says, without the room behind it.
+    pub fn fields(&self) -> &[u8] {
+        &self.bytes[..FIELDS]
     }
 
     /// Replaces the file in the folder of the configuration.

@@ -5,15 +5,17 @@ use std::path::Path;
 
 use apogee_base::disk::{self, Disk};
 use apogee_message::crc31;
+use apogee_wire::bodies::{Body, TimerMetricsSerializeWrapper};
 use bytes::{Buf, BufMut};
 
+use super::counts::Counts;
 use super::entry::{self, Entry};
 use super::queue::{QueueState, RunState};
 
 /// The file's name in the timer's folder.
 pub(super) const FILE: &str = "state";
 /// First word of the file: format and version.
-const MAGIC: u64 = u64::from_be_bytes(*b"apogtmr1");
+const MAGIC: u64 = u64::from_be_bytes(*b"apogtmr2");
 
 /// Where the timer goes on after a restart.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub(super) struct State {
     /// Checksum of the file in which Apache's broker notes its progress; another one: it has run
     /// since, and knows better.
     pub foreign_check: u32,
+    /// How many messages wait, in the queue below.
+    pub counts: Counts,
     pub queue: QueueState,
 }
 
@@ -58,6 +62,9 @@ impl State {
         out.put_i64(self.log_offset);
         out.put_i64(self.foreign_end);
         out.put_u32(self.foreign_check);
+        let counts = self.counts.metrics().encode();
+        out.put_u64(counts.len() as u64);
+        out.put_slice(&counts);
         out.put_u64(self.queue.next_id);
         out.put_u64(self.queue.runs.len() as u64);
         for run in &self.queue.runs {
@@ -83,13 +90,17 @@ impl State {
         let log_offset = rest.try_get_i64().ok()?;
         let foreign_end = rest.try_get_i64().ok()?;
         let foreign_check = rest.try_get_u32().ok()?;
+        let length = usize::try_from(rest.try_get_u64().ok()?).ok()?;
+        let (counts, after) = rest.split_at_checked(length)?;
+        let counts = TimerMetricsSerializeWrapper::decode(counts).ok()?.into();
+        *rest = after;
         let next_id = rest.try_get_u64().ok()?;
         let count = rest.try_get_u64().ok()?;
         let runs = (0..count).map(|_| run(rest)).collect::<Option<_>>()?;
         let count = rest.try_get_u64().ok()?;
         let entries = (0..count).map(|_| Entry::get(rest)).collect::<Option<_>>()?;
         let queue = QueueState { next_id, runs, entries };
-        rest.is_empty().then_some(Self { scanned, scanned_end, log_offset, foreign_end, foreign_check, queue })
+        rest.is_empty().then_some(Self { scanned, scanned_end, log_offset, foreign_end, foreign_check, counts, queue })
     }
 }
 
@@ -101,6 +112,7 @@ fn run(rest: &mut &[u8]) -> Option<RunState> {
 #[cfg(test)]
 mod tests {
     use apogee_base::disk::SimDisk;
+    use apogee_wire::bodies::TimerMetric;
 
     use super::super::entry::Kind;
     use super::*;
@@ -116,7 +128,12 @@ mod tests {
             runs: vec![RunState { id: 1, count: 10, position: 4 }],
             entries: vec![entry, Entry { kind: Kind::Message, ..entry }],
         };
-        let state = State { scanned: 1, scanned_end: 6, log_offset: 2, foreign_end: 3, foreign_check: 4, queue };
+        let waiting = TimerMetric { count: -2, time_stamp: 9 };
+        let counts =
+            TimerMetricsSerializeWrapper { timing_count: [("T".into(), waiting)].into(), ..Default::default() };
+        let counts = counts.into();
+        let state =
+            State { scanned: 1, scanned_end: 6, log_offset: 2, foreign_end: 3, foreign_check: 4, counts, queue };
         state.save(&disk, folder).unwrap();
         assert_eq!(State::load(&disk, folder).unwrap(), Some(state.clone()));
         let bytes = state.encode();

@@ -10,6 +10,7 @@
 //! Invariant: nothing is delivered before all that stands in the wheel topic's queue was seen: a
 //! recall that was answered takes effect.
 
+mod counts;
 mod entry;
 mod foreign;
 mod handover;
@@ -32,8 +33,10 @@ use apogee_base::disk::Disk;
 use apogee_message::names::{self, property};
 use apogee_message::record::{Draft, Record};
 use apogee_store::{AppendError, Store};
+use apogee_wire::bodies::TimerMetricsSerializeWrapper;
 use bytes::BytesMut;
 
+use self::counts::Counts;
 use self::entry::{Entry, Kind};
 use self::foreign::{Foreign, PRECISION};
 use self::handover::{Checkpoint, Pending, Purpose, Writer};
@@ -42,6 +45,7 @@ use self::queue::{QueueState, TimerQueue};
 use self::saving::Saving;
 use self::waiting::{Recalled, Waiting};
 use crate::bell::Bell;
+use crate::metrics::rare::Rare;
 use crate::settled;
 
 /// Entries in memory; the others are in files.
@@ -66,6 +70,8 @@ pub(crate) struct Timer {
     pub bell: Bell,
     /// Messages that Apache's broker took may wait, too.
     pub is_heir: bool,
+    /// Messages that were delivered, by topic.
+    pub delivered: Arc<Rare<1>>,
     /// Held by the one who steps.
     work: Mutex<Work>,
     /// Held by the one who saves: meanwhile others step.
@@ -76,9 +82,11 @@ struct Work {
     disk: Arc<dyn Disk>,
     folder: PathBuf,
     wheel: Arc<str>,
+    delivered: Arc<Rare<1>>,
     foreign: Foreign,
     queue: TimerQueue,
     recalled: Recalled,
+    counts: Counts,
     /// What [`State`] has.
     scanned: i64,
     scanned_end: i64,
@@ -132,9 +140,11 @@ impl Timer {
             disk,
             folder,
             wheel: names::WHEEL_TOPIC.into(),
+            delivered: Arc::default(),
             foreign,
             queue,
             recalled: Recalled::default(),
+            counts: state.counts,
             scanned: state.scanned,
             // What recovery found the log to lack is written anew.
             scanned_end: state.scanned_end.min(store.confirmed_offset()),
@@ -153,6 +163,7 @@ impl Timer {
         Ok(Self {
             bell: Bell::default(),
             is_heir: work.foreign_end > 0,
+            delivered: Arc::clone(&work.delivered),
             work: Mutex::new(work),
             saving: Mutex::default(),
         })
@@ -166,13 +177,45 @@ impl Timer {
             if is_damage(&error) {
                 tracing::error!(%error, "the timer's files are damaged: all that waits is read from the wheel topic");
                 if let Err(error) = work.rebuild(store) {
-                    tracing::error!(%error, "the timer's files cannot be written; trying again");
+                    tracing::error!(%error, "the timer's files cannot be written; trying again: see whether the disk is full or failed");
                 }
             } else {
-                tracing::error!(%error, "the timer's files cannot be used; trying again");
+                tracing::error!(%error, "the timer's files cannot be used; trying again: see whether the disk is full or failed");
             }
             PAUSE
         })
+    }
+
+    /// Messages of the wheel topic that are not taken in yet.
+    pub fn behind(&self, store: &Store) -> i64 {
+        let work = self.lock();
+        let (_, end) = store.queue_range(&work.wheel, 0).unwrap_or_default();
+        (end - work.scanned).max(0)
+    }
+
+    /// Messages that came and were not taken in yet, and for how many milliseconds the first of them has been there.
+    pub fn backlog(&self, store: &Store, now_ms: i64) -> (i64, i64) {
+        let scanned = self.lock().scanned;
+        let end = store.queue_range(names::WHEEL_TOPIC, 0).map_or(0, |(_, end)| end);
+        let stored = (end > scanned).then(|| store.store_time(names::WHEEL_TOPIC, 0, scanned)).flatten();
+        ((end - scanned).max(0), stored.map_or(0, |stored| (now_ms - stored).max(0)))
+    }
+
+    /// Milliseconds since the next delivery was due; 0 when it is not.
+    pub fn late_ms(&self, now_ms: i64) -> i64 {
+        self.lock().queue.next_time().map_or(0, |due| (now_ms - due).max(0))
+    }
+
+    /// How many messages are due before each of some times, in ascending order. Reads of the disk what it needs, while
+    /// the timer goes on.
+    pub fn due_before(&self, times: &[i64]) -> io::Result<Vec<u64>> {
+        let (mut before, cursors) = self.lock().queue.look(times);
+        for mut cursor in cursors {
+            for (time, count) in times.iter().zip(&mut before) {
+                *count += cursor.due_before(*time)?;
+            }
+        }
+        Ok(before)
     }
 
     /// Saves the state when it is time to. The disk works while the timer goes on: what it takes in and
@@ -181,7 +224,7 @@ impl Timer {
         let _one_at_a_time = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(saving) = self.begin_saving(store, now_ms) else { return };
         if let Err(error) = self.finish_saving(store, saving) {
-            tracing::error!(%error, "the timer's state cannot be saved; trying again");
+            tracing::error!(%error, "the timer's state cannot be saved; trying again: see whether the disk is full or failed");
         }
     }
 
@@ -210,6 +253,19 @@ impl Timer {
                 Held::LookOn => {}
             }
         }
+    }
+
+    /// How far the timer is, as Apache's brokers write it.
+    pub fn checkpoint(&self, now_ms: i64) -> Vec<u8> {
+        let work = self.lock();
+        Checkpoint::new(work.read_time(now_ms), work.scanned, now_ms).fields().to_vec()
+    }
+
+    /// How many messages wait, by topic.
+    pub fn metrics(&self) -> TimerMetricsSerializeWrapper {
+        let mut metrics = self.lock().counts.metrics();
+        metrics.timing_count.values_mut().for_each(|metric| metric.count = metric.count.max(0));
+        metrics
     }
 
     /// Writes the state, for the next start to have little to do.
@@ -277,7 +333,7 @@ impl Work {
     /// Begins anew: with nothing but the log.
     fn rebuild(&mut self, store: &Store) -> io::Result<()> {
         self.queue.clear();
-        self.recalled = Recalled::default();
+        (self.recalled, self.counts) = Default::default();
         (self.scanned, self.scanned_end, self.foreign_end, self.is_saved) = (0, 0, 0, false);
         let Some((min, max)) = store.queue_range(&self.wheel, 0).filter(|(min, max)| min < max) else { return Ok(()) };
         let is_foreign = self.foreign != Foreign::default();
@@ -307,6 +363,7 @@ impl Work {
             if let Some(waiting) = Waiting::of(&record, self.foreign_end) {
                 self.make_room()?;
                 self.queue.push(Entry { kind: Kind::Settled, ..waiting.entry() });
+                self.counts.add(&record, -1, record.store_timestamp);
                 self.is_saved = false;
             }
         }
@@ -357,7 +414,11 @@ impl Work {
         };
         let rolled_at = waiting.rolls().then_some(waiting.time);
         if !self.foreign.is_done(waiting.record.queue_offset, waiting.out_ms, rolled_at) {
-            self.queue.push(waiting.entry());
+            let entry = waiting.entry();
+            if entry.kind == Kind::Message {
+                self.counts.add(waiting.record, 1, waiting.record.store_timestamp);
+            }
+            self.queue.push(entry);
         }
     }
 
@@ -381,9 +442,10 @@ impl Work {
             match self.queue.pop_due(now_ms) {
                 Ok(Some(entry)) => {
                     self.is_saved = false;
-                    if let Some(draft) = self.successor(store, &entry, &mut arena) {
+                    if let Some(draft) = self.successor(store, &entry, now_ms, &mut arena) {
                         bytes += u64::from(entry.size);
-                        entries.push(entry);
+                        let target = Some(draft.topic()).filter(|topic| ***topic != *self.wheel).map(Arc::clone);
+                        entries.push((entry, target));
                         drafts.push(draft);
                     }
                 }
@@ -397,9 +459,9 @@ impl Work {
         let is_batch = self.queue.next_time().is_some_and(|time| time <= now_ms);
         let mut delivered = if is_batch { Delivered::Batch } else { Delivered::All };
         if !drafts.is_empty() {
-            for (entry, outcome) in entries.into_iter().zip(store.append_each(drafts)) {
+            for ((entry, target), outcome) in entries.into_iter().zip(store.append_each(drafts)) {
                 match outcome {
-                    Ok(_) => {}
+                    Ok(_) => target.iter().for_each(|topic| self.delivered.add(topic)),
                     Err(error @ AppendError::TooLarge { .. }) => {
                         tracing::error!(offset = entry.offset, %error, "a message whose time has come cannot be delivered");
                     }
@@ -408,6 +470,7 @@ impl Work {
                             tracing::warn!(offset = entry.offset, %error, "messages whose time has come cannot be delivered now; trying again");
                         }
                         self.queue.push(entry);
+                        self.waits_on(store, &entry, now_ms);
                         delivered = Delivered::Refused;
                     }
                 }
@@ -417,7 +480,7 @@ impl Work {
     }
 
     /// What to write for an entry whose time has come, if anything.
-    fn successor(&mut self, store: &Store, entry: &Entry, arena: &mut BytesMut) -> Option<Draft> {
+    fn successor(&mut self, store: &Store, entry: &Entry, now_ms: i64, arena: &mut BytesMut) -> Option<Draft> {
         let Some(bytes) = store.record_at(entry.offset) else {
             tracing::warn!(offset = entry.offset, "a message whose time has come is no longer in the log");
             return None;
@@ -428,6 +491,9 @@ impl Work {
             tracing::error!(offset = entry.offset, "where a message waited for its time stands another one");
             return None;
         };
+        if entry.kind == Kind::Message {
+            self.counts.add(&record, -1, now_ms);
+        }
         if !waiting.rolls() {
             self.recalled.at(entry.time);
             if entry.kind == Kind::Delete {
@@ -445,12 +511,25 @@ impl Work {
         draft
     }
 
+    /// A message that was to be delivered is not, for now.
+    fn waits_on(&mut self, store: &Store, entry: &Entry, now_ms: i64) {
+        let bytes = (entry.kind == Kind::Message).then(|| store.record_at(entry.offset)).flatten();
+        if let Some(record) = bytes.as_ref().and_then(|bytes| Record::read(bytes).ok()) {
+            self.counts.add(&record, 1, now_ms);
+        }
+    }
+
+    /// Before which all is delivered that stands in the wheel topic's queue before where it was read to.
+    fn read_time(&self, now_ms: i64) -> i64 {
+        self.queue.next_time().map_or(now_ms, |time| time.min(now_ms)) - PRECISION
+    }
+
     fn hand_over(&mut self, store: &Store, root: &Path, now_ms: i64) -> io::Result<()> {
         self.is_handed_over = true;
         let config = root.join("config");
         let last = self.scanned.checked_sub(1).and_then(|last| store.unit(&self.wheel, 0, last));
         let Some(last) = last.filter(|unit| !unit.is_blank()) else { return self.save(store) };
-        let read_time = self.queue.next_time().map_or(now_ms, |time| time.min(now_ms)) - PRECISION;
+        let read_time = self.read_time(now_ms);
         let checkpoint = Checkpoint::new(read_time, self.scanned, now_ms);
         self.foreign = checkpoint.foreign;
         self.save(store)?;

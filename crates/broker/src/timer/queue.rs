@@ -125,6 +125,16 @@ impl TimerQueue {
         }
     }
 
+    /// How many entries in memory are due before each of some times, in ascending order, and readers of the others.
+    pub fn look(&self, times: &[i64]) -> (Vec<u64>, Vec<Cursor>) {
+        let mut before = vec![0; times.len()];
+        for entry in &self.table {
+            let first = times.partition_point(|time| *time <= entry.time);
+            before[first..].iter_mut().for_each(|count| *count += 1);
+        }
+        (before, self.runs.values().map(|run| run.cursor.fork()).collect())
+    }
+
     /// Entries that wait.
     #[cfg(test)]
     pub fn len(&self) -> u64 {

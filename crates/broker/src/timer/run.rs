@@ -133,6 +133,20 @@ impl Cursor {
         Ok(())
     }
 
+    /// Entries from here on that are due before a time. Stays here, with another block in memory.
+    pub fn due_before(&mut self, time: i64) -> io::Result<u64> {
+        let (mut low, mut high) = (self.position, self.count);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if middle / ENTRIES != self.loaded {
+                self.load(middle / ENTRIES)?;
+            }
+            let is_before = self.block.get((middle % ENTRIES) as usize).is_some_and(|entry| entry.time < time);
+            if is_before { low = middle + 1 } else { high = middle }
+        }
+        Ok(low - self.position)
+    }
+
     /// Entries from here to the end.
     pub fn left(&self) -> u64 {
         self.count - self.position

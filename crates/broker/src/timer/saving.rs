@@ -47,6 +47,7 @@ impl Work {
             log_offset: store.confirmed_offset(),
             foreign_end: self.foreign_end,
             foreign_check: self.foreign.check,
+            counts: self.counts.clone(),
             queue: self.queue.state(),
         };
         if self.queue.next_time() == Some(self.recalled.time) {

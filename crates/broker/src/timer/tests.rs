@@ -63,6 +63,11 @@ impl Broker {
         }
     }
 
+    /// How many messages for the topic `T` are counted as waiting.
+    fn waiting(&self) -> i64 {
+        self.timer.lock().counts.metrics().timing_count.get("T").map_or(0, |metric| metric.count)
+    }
+
     fn delivered(&self) -> Vec<String> {
         let max = self.store.queue_range("T", 3).map_or(0, |(_, max)| max);
         let body = |offset| {
@@ -120,14 +125,16 @@ fn a_clock_that_steps_repeats_nothing_and_loses_nothing() {
     let (disk, broker) = Broker::new();
     (0..10).for_each(|hour| assert!(broker.put(NOW + hour * DAY / 24, &hour.to_string(), &[])));
     broker.at(NOW + 3 * DAY / 24);
-    assert_eq!(broker.delivered().len(), 4);
+    assert_eq!((broker.delivered().len(), broker.waiting()), (4, 6));
     assert_eq!(broker.at(NOW + 2 * DAY / 24), LONGEST_SLEEP);
     let broker = broker.restart(&disk);
+    assert_eq!(broker.waiting(), 6);
     broker.at(NOW);
     broker.put(NOW + 1, "again", &[]);
     assert_eq!(broker.delivered().len(), 4);
     broker.at(NOW + 9 * DAY / 24);
     assert_eq!(broker.delivered(), ["0", "1", "2", "3", "again", "4", "5", "6", "7", "8", "9"]);
+    assert_eq!(broker.waiting(), 0);
 }
 
 #[test]
@@ -146,6 +153,7 @@ fn a_recalled_message_is_not_delivered() {
     broker.put(NOW + 49, "0", &[delete("kd")]);
     broker.at(NOW + 100);
     assert_eq!(broker.delivered(), ["c", "d", "other time"]);
+    assert_eq!(broker.waiting(), 0, "those that were recalled wait no more");
 }
 
 #[test]
@@ -169,8 +177,10 @@ fn a_time_that_is_far_away_is_reached_though_the_log_moves_on() {
     assert!((8..=15).contains(&max), "{max} records");
     broker.at(far - 1);
     assert_eq!(broker.delivered(), [""; 0]);
+    assert_eq!(broker.waiting(), 2, "however often they were written again");
     broker.at(far);
     assert_eq!(broker.delivered(), ["far"]);
+    assert_eq!(broker.waiting(), 0);
 }
 
 #[test]
@@ -191,6 +201,7 @@ fn without_its_files_the_timer_reads_from_the_log_what_was_delivered() {
         broker.at(NOW + 100);
         let expected: Vec<_> = (0..20).map(|at: i32| at.to_string()).collect();
         assert_eq!(broker.delivered(), expected);
+        assert_eq!(broker.waiting(), 0);
     }
 }
 
@@ -210,6 +221,7 @@ fn a_damaged_run_is_made_anew_while_running() {
     broker.at(NOW + count);
     let expected: Vec<_> = (0..count).map(|at| at.to_string()).collect();
     assert!(broker.delivered() == expected);
+    assert_eq!(broker.waiting(), 0);
 }
 
 #[test]
@@ -233,7 +245,7 @@ fn the_timers_of_apaches_broker_are_taken_over() {
     assert_eq!(broker.delivered(), ["not taken in", "waits", "ours"]);
     let broker = broker.restart(&disk);
     broker.at(second + 9000);
-    assert_eq!(broker.delivered().len(), 3);
+    assert_eq!((broker.delivered().len(), broker.waiting()), (3, 0));
 }
 
 /// Life after life, each ended by a power cut at some disk operation: in the end every message that
@@ -301,5 +313,6 @@ fn a_power_cut_at_any_moment_neither_loses_nor_repeats_a_message() {
         let promised = answered.into_iter().filter(|(_, answered)| *answered && seed % 2 == 0).map(|(body, _)| body);
         let lost: Vec<_> = waited.chain(promised).filter(|body| !delivered.contains(body)).collect();
         assert!(lost.is_empty(), "seed {seed}: {lost:?} lost");
+        assert_eq!(broker.waiting(), 0, "seed {seed}");
     }
 }

@@ -126,7 +126,7 @@ impl Transactions {
         let appended = match store.append_now(drafts) {
             Ok(appended) => appended,
             Err(error) => {
-                tracing::warn!(%error, "transactional messages cannot be checked now; trying again");
+                tracing::warn!(%error, "transactional messages cannot be checked now; trying again: the error says why messages are refused");
                 self.adopt(store, end, now_ms);
                 written.iter().for_each(|pending| self.lock().postponed(pending.offset, now_ms + PAUSE_MS));
                 return;
@@ -174,7 +174,7 @@ impl Transactions {
                 names::TRANS_CHECK_MAX_TIME_TOPIC
             ),
             Err(error) => {
-                tracing::warn!(topic, offset, %error, "a transactional message cannot be discarded now; trying again")
+                tracing::warn!(topic, offset, %error, "a transactional message cannot be discarded now; trying again: the error says why messages are refused")
             }
         }
         self.change(|table| {

@@ -115,6 +115,17 @@ impl Transactions {
         self.change(|table| table.arrived(offset, now_ms + FIRST_LOOK_MS.min(rules_timeout_ms)));
     }
 
+    /// Where some of the undecided are in the half queue, and how many there are in all.
+    pub fn undecided_offsets(&self, most: usize) -> (Vec<i64>, u64) {
+        let table = self.lock();
+        (table.undecided().map(|(_, offset)| offset).take(most).collect(), table.len() as u64)
+    }
+
+    /// How many are undecided.
+    pub fn len(&self) -> usize {
+        self.undecided.load(Ordering::Relaxed)
+    }
+
     /// Whether so many are undecided that no more can be taken.
     pub fn is_full(&self) -> bool {
         self.undecided.load(Ordering::Relaxed) >= MOST_UNDECIDED
@@ -131,6 +142,15 @@ impl Transactions {
         let first = self.lock().undecided().map(|(first, _)| first).min()?;
         let (min, _) = store.queue_range(names::TRANS_HALF_TOPIC, 0)?;
         store.unit(names::TRANS_HALF_TOPIC, 0, first.max(min)).map(|unit| unit.physical_offset)
+    }
+
+    /// How many are undecided, and when the oldest was stored.
+    pub fn undecided(&self, store: &Store) -> (usize, Option<i64>) {
+        let (count, first) = {
+            let table = self.lock();
+            (table.len(), table.undecided().map(|(first, _)| first).min())
+        };
+        (count, first.and_then(|first| store.store_time(names::TRANS_HALF_TOPIC, 0, first)))
     }
 
     /// Takes the right to decide on a message that first was at a half offset. `log_end`: end of the

@@ -55,7 +55,7 @@ impl Transactions {
             Ok(()) => self.settled_from.store(settled_from, Ordering::Release),
             Err(error) => {
                 self.lock().put_back();
-                tracing::warn!(%error, "decided transactions cannot be noted now; trying again");
+                tracing::warn!(%error, "decided transactions cannot be noted now; trying again: the error says why messages are refused");
             }
         }
         self.commit_progress(offsets);

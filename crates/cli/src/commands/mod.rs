@@ -1,10 +1,17 @@
 //! Commands, by what they are about.
 
+pub mod access;
+pub mod broker;
 pub mod client;
-pub mod cluster;
-pub mod find;
+pub mod engine;
+pub mod export;
 pub mod group;
-pub mod kv;
+pub mod lite;
 pub mod message;
-pub mod perm;
+pub mod monitor;
+pub mod namesrv;
+pub mod offset;
+pub mod replica;
+pub mod target;
+pub mod time;
 pub mod topic;

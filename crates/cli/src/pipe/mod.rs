@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use apogee_client::{Client, Error, Tls};
+use apogee_client::{Client, ClientBuilder, Error, Tls};
 use clap::Args;
 
 mod consume;
@@ -16,7 +16,7 @@ pub use produce::ProduceArgs;
 
 /// Where the cluster is.
 #[derive(Args, Debug)]
-struct Cluster {
+pub struct Cluster {
     /// Name servers, separated by semicolons; the first that answers is asked.
     #[arg(short = 'n', long = "namesrvAddr", env = "NAMESRV_ADDR", default_value = "127.0.0.1:9876")]
     namesrv: String,
@@ -27,7 +27,7 @@ struct Cluster {
 /// How connections are secured.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "TLS")]
-struct TlsArgs {
+pub struct TlsArgs {
     /// Secure all connections; servers are verified by the system's root certificates.
     #[arg(long)]
     tls: bool,
@@ -49,17 +49,20 @@ struct TlsArgs {
 }
 
 impl Cluster {
-    fn client(&self) -> Result<Client, Failure> {
-        let client = Client::builder(&*self.namesrv);
-        let client = match self.tls.tls {
-            true => client.tls(self.tls.tls()),
-            false => client,
-        };
-        Ok(client.build()?)
+    pub fn client(&self) -> Result<Client, Error> {
+        self.tls.client(Client::builder(&*self.namesrv)).build()
     }
 }
 
 impl TlsArgs {
+    /// The client with secured connections, if they shall be.
+    pub fn client(&self, client: ClientBuilder) -> ClientBuilder {
+        match self.tls {
+            true => client.tls(self.tls()),
+            false => client,
+        }
+    }
+
     fn tls(&self) -> Tls {
         let mut tls = Tls::new();
         if let Some(file) = &self.tls_roots {

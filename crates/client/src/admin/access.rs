@@ -1,11 +1,14 @@
-//! Users, and what they may do. Brokers answer that are set to keep them (Apache's; ours does not yet).
+//! Users, and what they may do, as brokers keep them. Apache's broker has to be set to keep them.
+
+use std::fmt;
 
 use apogee_wire::Command;
 use apogee_wire::bodies::{AclInfo, AclInfoList, Body, PolicyEntryInfo, PolicyInfo, UserInfo, UserInfoList};
 use apogee_wire::codes::request;
 use apogee_wire::headers::{
     CreateAclRequestHeader, CreateUserRequestHeader, DeleteAclRequestHeader, DeleteUserRequestHeader,
-    ListAclsRequestHeader, ListUsersRequestHeader, UpdateAclRequestHeader, UpdateUserRequestHeader,
+    GetAclRequestHeader, GetUserRequestHeader, ListAclsRequestHeader, ListUsersRequestHeader, UpdateAclRequestHeader,
+    UpdateUserRequestHeader,
 };
 
 use super::{Admin, At, body};
@@ -17,21 +20,45 @@ use crate::Error;
 /// use apogee_client::admin::User;
 ///
 /// # async fn example(admin: apogee_client::Admin) -> Result<(), apogee_client::Error> {
-/// admin.put_user(&User::new("alice"), Some("a password")).await?;
-/// for user in admin.users().await? {
+/// admin.put_user(&User::new("alice").password("a password")).await?;
+/// for user in admin.users(None).await? {
 ///     println!("{}: {}, enabled: {}", user.address, user.name, user.is_enabled);
 /// }
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct User {
     /// Its name.
     pub name: String,
+    /// Its password, as far as the broker tells it.
+    pub password: Option<String>,
     /// It may do everything.
     pub is_super: bool,
     /// It may come in.
     pub is_enabled: bool,
+}
+
+impl fmt::Debug for User {
+    /// Without the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("User")
+            .field("name", &self.name)
+            .field("is_super", &self.is_super)
+            .field("is_enabled", &self.is_enabled)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What of a user is to change; what is `None` stays. See [`Admin::change_user`].
+#[derive(Clone, Default)]
+pub struct UserChange {
+    /// The password.
+    pub password: Option<String>,
+    /// Whether it may do everything.
+    pub is_super: Option<bool>,
+    /// Whether it may come in.
+    pub is_enabled: Option<bool>,
 }
 
 /// What a subject may do with resources, and what not.
@@ -73,15 +100,38 @@ pub struct Rule {
 impl User {
     /// One that is enabled, and may do what rules say.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), is_super: false, is_enabled: true }
+        Self { name: name.into(), password: None, is_super: false, is_enabled: true }
+    }
+
+    /// Gives it a password.
+    pub fn password(mut self, password: impl Into<String>) -> Self {
+        self.password = Some(password.into());
+        self
+    }
+
+    fn change(&self) -> UserChange {
+        UserChange { password: self.password.clone(), is_super: Some(self.is_super), is_enabled: Some(self.is_enabled) }
     }
 
     fn of(user: UserInfo) -> Self {
         let is = |value: Option<String>, name: &str| value.is_some_and(|value| value.eq_ignore_ascii_case(name));
         Self {
             name: user.username.unwrap_or_default(),
+            password: user.password,
             is_super: is(user.user_type, "Super"),
             is_enabled: is(user.user_status, "enable"),
+        }
+    }
+}
+
+impl UserChange {
+    fn body(&self, name: &str) -> UserInfo {
+        let word = |value: Option<bool>, yes: &str, no: &str| value.map(|is| if is { yes } else { no }.to_owned());
+        UserInfo {
+            password: self.password.clone(),
+            user_status: word(self.is_enabled, "enable", "disable"),
+            user_type: word(self.is_super, "Super", "Normal"),
+            username: Some(name.to_owned()),
         }
     }
 }
@@ -155,45 +205,71 @@ impl Rule {
 }
 
 impl Admin {
-    /// The users of each broker.
+    /// The users of each broker, or those whose names have a text in them.
     ///
     /// # Errors
     /// When a broker keeps none, refuses or doesn't answer.
-    pub async fn users(&self) -> Result<Vec<At<User>>, Error> {
-        let header = ListUsersRequestHeader { filter: None };
-        let question = Command::request(request::AUTH_LIST_USER).with_header(&header);
+    pub async fn users(&self, filter: Option<&str>) -> Result<Vec<At<User>>, Error> {
+        let question = Command::request(request::AUTH_LIST_USER).with_header(&ListUsersRequestHeader { filter });
         self.entries(&question, |list: UserInfoList| list.into_iter().map(User::of).collect()).await
     }
 
-    /// Creates a user on each broker, or changes it. A new one needs a password; without one, one that is there keeps
-    /// its own.
+    /// A user, as each broker has it that does.
+    ///
+    /// # Errors
+    /// When a broker keeps none, refuses or doesn't answer.
+    pub async fn user(&self, name: &str) -> Result<Vec<At<User>>, Error> {
+        let header = GetUserRequestHeader { username: Some(name) };
+        let question = Command::request(request::AUTH_GET_USER).with_header(&header);
+        self.entries(&question, |user: Option<UserInfo>| user.into_iter().map(User::of).collect()).await
+    }
+
+    /// Creates a user on each broker. It has to have a password; it is enabled, whatever it says.
+    ///
+    /// # Errors
+    /// When a broker keeps none, has it already, refuses or doesn't answer.
+    pub async fn create_user(&self, user: &User) -> Result<(), Error> {
+        if user.password.as_deref().unwrap_or_default().is_empty() {
+            return Err(Error::Argument(format!("user {} needs a password", user.name)));
+        }
+        let header = CreateUserRequestHeader { username: Some(&user.name) };
+        let question = Command::request(request::AUTH_CREATE_USER).with_header(&header);
+        self.call_all(&question.with_body(user.change().body(&user.name).encode())).await.map(drop)
+    }
+
+    /// Changes a user on each broker.
+    ///
+    /// ```no_run
+    /// use apogee_client::admin::UserChange;
+    ///
+    /// # async fn example(admin: apogee_client::Admin) -> Result<(), apogee_client::Error> {
+    /// admin.change_user("alice", &UserChange { is_enabled: Some(false), ..UserChange::default() }).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When a broker keeps none, does not have it, refuses or doesn't answer.
+    pub async fn change_user(&self, name: &str, change: &UserChange) -> Result<(), Error> {
+        let header = UpdateUserRequestHeader { username: Some(name) };
+        let question = Command::request(request::AUTH_UPDATE_USER).with_header(&header);
+        self.call_all(&question.with_body(change.body(name).encode())).await.map(drop)
+    }
+
+    /// Creates a user on each broker, or changes it. A new one needs a password; one that is there keeps its own when
+    /// none is given.
     ///
     /// # Errors
     /// When a broker keeps no users, refuses or doesn't answer.
-    pub async fn put_user(&self, user: &User, password: Option<&str>) -> Result<(), Error> {
-        let info = UserInfo {
-            password: password.map(str::to_owned),
-            user_status: Some(if user.is_enabled { "enable" } else { "disable" }.to_owned()),
-            user_type: Some(if user.is_super { "Super" } else { "Normal" }.to_owned()),
-            username: Some(user.name.clone()),
-        };
+    pub async fn put_user(&self, user: &User) -> Result<(), Error> {
         for address in self.masters().await? {
             let broker = self.broker(&*address);
-            let is_there = broker.users().await?.iter().any(|one| one.name == user.name);
-            if !is_there && password.is_none() {
-                return Err(Error::Argument(format!("user {} is not on {address}, and needs a password", user.name)));
-            }
-            let change = Command::request(request::AUTH_UPDATE_USER)
-                .with_header(&UpdateUserRequestHeader { username: Some(&user.name) })
-                .with_body(info.encode());
-            // A new one is enabled, whatever the request says.
+            let is_there = !broker.user(&user.name).await?.is_empty();
             if !is_there {
-                let header = CreateUserRequestHeader { username: Some(&user.name) };
-                let question = Command::request(request::AUTH_CREATE_USER).with_header(&header);
-                self.call(&address, &question.with_body(info.encode())).await?;
+                broker.create_user(user).await?;
             }
             if is_there || !user.is_enabled {
-                self.call(&address, &change).await?;
+                broker.change_user(&user.name, &user.change()).await?;
             }
         }
         Ok(())
@@ -208,14 +284,44 @@ impl Admin {
         self.call_all(&Command::request(request::AUTH_DELETE_USER).with_header(&header)).await.map(drop)
     }
 
-    /// What subjects may do, on each broker.
+    /// What subjects may do, on each broker: all of them, or those whose names and resources have texts in them.
     ///
     /// # Errors
     /// When a broker keeps no rules, refuses or doesn't answer.
-    pub async fn accesses(&self) -> Result<Vec<At<Access>>, Error> {
-        let header = ListAclsRequestHeader { subject_filter: None, resource_filter: None };
+    pub async fn accesses(&self, subject: Option<&str>, resource: Option<&str>) -> Result<Vec<At<Access>>, Error> {
+        let header = ListAclsRequestHeader { subject_filter: subject, resource_filter: resource };
         let question = Command::request(request::AUTH_LIST_ACL).with_header(&header);
         self.entries(&question, |list: AclInfoList| list.into_iter().map(Access::of).collect()).await
+    }
+
+    /// What a subject may do, on each broker that has rules for it.
+    ///
+    /// # Errors
+    /// When a broker keeps no rules, refuses or doesn't answer.
+    pub async fn access(&self, subject: &str) -> Result<Vec<At<Access>>, Error> {
+        let header = GetAclRequestHeader { subject: Some(subject) };
+        let question = Command::request(request::AUTH_GET_ACL).with_header(&header);
+        self.entries(&question, |access: Option<AclInfo>| access.into_iter().map(Access::of).collect()).await
+    }
+
+    /// Gives a subject that has none rules, on each broker.
+    ///
+    /// # Errors
+    /// When a broker keeps no rules, has some for it already, refuses or doesn't answer.
+    pub async fn create_access(&self, access: &Access) -> Result<(), Error> {
+        let header = CreateAclRequestHeader { subject: Some(&access.subject) };
+        let question = Command::request(request::AUTH_CREATE_ACL).with_header(&header);
+        self.call_all(&question.with_body(access.body().encode())).await.map(drop)
+    }
+
+    /// Changes rules of a subject, on each broker. Those that it has for other resources stay.
+    ///
+    /// # Errors
+    /// When a broker keeps no rules, has none for it, refuses or doesn't answer.
+    pub async fn change_access(&self, access: &Access) -> Result<(), Error> {
+        let header = UpdateAclRequestHeader { subject: Some(&access.subject) };
+        let question = Command::request(request::AUTH_UPDATE_ACL).with_header(&header);
+        self.call_all(&question.with_body(access.body().encode())).await.map(drop)
     }
 
     /// Gives a subject rules, on each broker. Those that it has for other resources stay.
@@ -223,15 +329,12 @@ impl Admin {
     /// # Errors
     /// When a broker keeps no rules, refuses or doesn't answer.
     pub async fn put_access(&self, access: &Access) -> Result<(), Error> {
-        let subject = Some(&*access.subject);
         for address in self.masters().await? {
             let broker = self.broker(&*address);
-            let is_there = broker.accesses().await?.iter().any(|one| one.subject == access.subject);
-            let question = match is_there {
-                true => Command::request(request::AUTH_UPDATE_ACL).with_header(&UpdateAclRequestHeader { subject }),
-                false => Command::request(request::AUTH_CREATE_ACL).with_header(&CreateAclRequestHeader { subject }),
-            };
-            self.call(&address, &question.with_body(access.body().encode())).await?;
+            match broker.access(&access.subject).await?.is_empty() {
+                true => broker.create_access(access).await?,
+                false => broker.change_access(access).await?,
+            }
         }
         Ok(())
     }
@@ -249,7 +352,7 @@ impl Admin {
     async fn entries<B: Body, T>(&self, question: &Command, read: impl Fn(B) -> Vec<T>) -> Result<Vec<At<T>>, Error> {
         let mut all = Vec::new();
         for At { address, value: answer } in self.call_all(question).await? {
-            // Apache's broker has no words for an empty list.
+            // Apache's broker has no words for an empty list, nor for what isn't there.
             if !answer.body.is_empty() {
                 let entries = read(body(&address, &answer)?);
                 all.extend(entries.into_iter().map(|value| At { address: address.clone(), value }));

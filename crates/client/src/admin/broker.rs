@@ -5,7 +5,9 @@ use std::time::SystemTime;
 
 use apogee_base::settings::properties;
 use apogee_wire::Command;
-use apogee_wire::bodies::{BrokerStatsData, BrokerStatsItem, HARuntimeInfo, KVTable};
+use apogee_wire::bodies::{
+    Body, BrokerStatsData, BrokerStatsItem, FINDINGS, Finding, FindingList, HARuntimeInfo, KVTable,
+};
 use apogee_wire::codes::request;
 use apogee_wire::headers::ViewBrokerStatsDataRequestHeader;
 
@@ -22,7 +24,7 @@ use crate::Error;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct BrokerState {
     /// Its version, such as `V5_5_0`.
     pub version: String,
@@ -126,6 +128,25 @@ pub struct Replication {
     pub in_step: u32,
     /// Its slaves.
     pub slaves: Vec<Replica>,
+    /// What a slave says of itself.
+    pub slave: SlaveState,
+}
+
+/// How a slave gets its master's log; see [`Replication`].
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SlaveState {
+    /// Where its master is.
+    pub master: Option<String>,
+    /// Where its log ends, in bytes.
+    pub log_end: i64,
+    /// Bytes that it gets in a second.
+    pub bytes_per_second: i64,
+    /// When it last got something.
+    pub last_read: Option<SystemTime>,
+    /// When it last told its master how far it is.
+    pub last_write: Option<SystemTime>,
+    /// Up to where its master's log is on disk.
+    pub master_flushed: i64,
 }
 
 /// A slave, as its master sees it; see [`Replication`].
@@ -141,6 +162,8 @@ pub struct Replica {
     pub in_step: bool,
     /// Bytes that it gets in a second.
     pub bytes_per_second: i64,
+    /// Where in the log it gets them from.
+    pub reading: i64,
 }
 
 impl BrokerState {
@@ -202,6 +225,34 @@ impl Admin {
         let tables = self.all_bodies::<KVTable>(&Command::request(request::GET_BROKER_RUNTIME_INFO)).await?;
         let state = |table: At<KVTable>| At { value: BrokerState::of(table.value.table), address: table.address };
         Ok(tables.into_iter().map(state).collect())
+    }
+
+    /// What each master has found wrong with itself, its clients and its machine. Apache's brokers do not look: they
+    /// find nothing, which is `None`.
+    ///
+    /// ```no_run
+    /// # async fn example(admin: apogee_client::Admin) -> Result<(), apogee_client::Error> {
+    /// for broker in admin.findings().await? {
+    ///     for finding in broker.value.into_iter().flatten() {
+    ///         println!("{}: {} {}", finding.subject, finding.what, finding.advice);
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When one refuses or doesn't answer.
+    pub async fn findings(&self) -> Result<Vec<At<Option<Vec<Finding>>>>, Error> {
+        let mut question = Command::request(request::GET_BROKER_RUNTIME_INFO);
+        question.fields.set_str(FINDINGS, "true");
+        let tables = self.all_bodies::<KVTable>(&question).await?;
+        let read = |table: At<KVTable>| {
+            let list = table.value.table.get(FINDINGS).map(|text| FindingList::decode(text.as_bytes()));
+            let list = list.transpose().map_err(|error| Error::json(&table.address, &error))?;
+            Ok(At { value: list.map(|list| list.findings), address: table.address })
+        };
+        tables.into_iter().map(read).collect()
     }
 
     /// The settings of each master, by name.
@@ -274,12 +325,22 @@ impl Admin {
                 behind: slave.diff,
                 in_step: slave.in_sync,
                 bytes_per_second: slave.transferred_byte_in_second,
+                reading: slave.transfer_from_where,
             });
+            let slave = info.value.ha_client_runtime_info;
             let value = Replication {
                 is_master: info.value.master,
                 log_end: info.value.master_commit_log_max_offset,
                 in_step: info.value.in_sync_slave_nums.max(0) as u32,
                 slaves: slaves.collect(),
+                slave: SlaveState {
+                    master: slave.master_addr,
+                    log_end: slave.max_offset,
+                    bytes_per_second: slave.transferred_byte_in_second,
+                    last_read: time(slave.last_read_timestamp),
+                    last_write: time(slave.last_write_timestamp),
+                    master_flushed: slave.master_flush_offset,
+                },
             };
             At { address: info.address, value }
         };

@@ -8,13 +8,13 @@ use apogee_message::names;
 use apogee_wire::Command;
 use apogee_wire::bodies::{
     Connection, ConsumeMessageDirectlyResult, ConsumerConnection, ConsumerRunningInfo, GetConsumerStatusBody,
-    ProducerTableInfo, QuerySubscriptionResponseBody, SubscriptionData,
+    ProducerConnection, ProducerTableInfo, QuerySubscriptionResponseBody, SubscriptionData,
 };
 use apogee_wire::codes::{request, response};
 use apogee_wire::headers::{
     ConsumeMessageDirectlyResultRequestHeader, GetConsumerConnectionListRequestHeader,
-    GetConsumerRunningInfoRequestHeader, GetConsumerStatusRequestHeader, QuerySubscriptionByConsumerRequestHeader,
-    RpcFields,
+    GetConsumerRunningInfoRequestHeader, GetConsumerStatusRequestHeader, GetProducerConnectionListRequestHeader,
+    QuerySubscriptionByConsumerRequestHeader, RpcFields,
 };
 
 use super::{Admin, QueueOffset, RELAYED, body, queue_of, time};
@@ -115,14 +115,31 @@ pub struct ProducerInfo {
 pub struct MemberState {
     /// The queues that it reads.
     pub queues: Vec<MemberQueue>,
+    /// The queues that it pops from.
+    pub popped: Vec<PoppedQueue>,
     /// What it subscribes to.
     pub subscriptions: Vec<Subscription>,
     /// Its rates, by topic.
     pub rates: BTreeMap<String, MemberRates>,
     /// Its settings, as it names them.
     pub settings: BTreeMap<String, String>,
+    /// What the program tells of itself that it is in.
+    pub told: BTreeMap<String, String>,
     /// What its threads do, if it was asked for and it has an answer.
     pub stacks: Option<String>,
+}
+
+/// A queue that a member pops from; see [`MemberState`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoppedQueue {
+    /// The queue.
+    pub queue: Queue,
+    /// Messages that it has and has not acknowledged.
+    pub open: u32,
+    /// It pops from the queue no more.
+    pub dropped: bool,
+    /// When it last asked for messages.
+    pub last_pop: Option<SystemTime>,
 }
 
 /// A queue that a member reads; see [`MemberState`].
@@ -140,8 +157,14 @@ pub struct MemberQueue {
     pub first_waiting: i64,
     /// Offset of the last of them.
     pub last_waiting: i64,
+    /// Messages in transactions, with the offsets of the first and the last one.
+    pub transactions: (u32, i64, i64),
     /// It has the queue to itself, to consume in order.
     pub locked: bool,
+    /// When it last got the queue to itself.
+    pub last_locked: Option<SystemTime>,
+    /// How often it tried to give the queue away.
+    pub unlock_attempts: i64,
     /// It reads the queue no more.
     pub dropped: bool,
     /// When it last asked for messages.
@@ -222,10 +245,23 @@ impl MemberState {
             waiting_mib: state.cached_msg_size_in_mib.max(0) as u32,
             first_waiting: state.cached_msg_min_offset,
             last_waiting: state.cached_msg_max_offset,
+            transactions: (
+                state.transaction_msg_count.max(0) as u32,
+                state.transaction_msg_min_offset,
+                state.transaction_msg_max_offset,
+            ),
             locked: state.locked,
+            last_locked: time(state.last_lock_timestamp),
+            unlock_attempts: state.try_unlock_times,
             dropped: state.droped,
             last_fetch: time(state.last_pull_timestamp),
             last_consumed: time(state.last_consume_timestamp),
+        });
+        let popped = info.mq_pop_table.into_iter().map(|(queue, state)| PoppedQueue {
+            queue: queue_of(queue),
+            open: state.wait_ack_count.max(0) as u32,
+            dropped: state.droped,
+            last_pop: time(state.last_pop_timestamp),
         });
         let rates = info.status_table.into_iter().map(|(topic, rates)| {
             let rates = MemberRates {
@@ -240,9 +276,11 @@ impl MemberState {
         });
         Self {
             queues: queues.collect(),
+            popped: popped.collect(),
             rates: rates.collect(),
             subscriptions: info.subscription_set.into_iter().map(Subscription::of).collect(),
             settings: info.properties,
+            told: info.user_consumer_info,
             stacks: info.jstack,
         }
     }
@@ -297,6 +335,30 @@ impl Admin {
         let question = Command::request(request::QUERY_SUBSCRIPTION_BY_CONSUMER).with_header(&header);
         let said = self.all_bodies::<QuerySubscriptionResponseBody>(&question).await?;
         Ok(said.into_iter().find_map(|said| said.value.subscription_data).map(Subscription::of))
+    }
+
+    /// The clients that produce in the name of a group, as far as brokers know them that have a topic.
+    ///
+    /// # Errors
+    /// [`Error::NoTopic`] when no broker has the topic, and when none of them knows the group or one doesn't answer.
+    pub async fn producers_of(&self, group: &str, topic: &str) -> Result<Vec<ClientInfo>, Error> {
+        let header = GetProducerConnectionListRequestHeader { producer_group: group, rpc: RpcFields::default() };
+        let question = Command::request(request::GET_PRODUCER_CONNECTION_LIST).with_header(&header);
+        let (mut clients, mut refusal) = (Vec::new(), None);
+        for address in self.readers_of(topic).await? {
+            // A client is connected to those brokers that it needs.
+            match self.body::<ProducerConnection>(&address, &question).await {
+                Ok(said) => clients.extend(said.connection_set.into_iter().map(ClientInfo::of)),
+                Err(error @ Error::Refused { .. }) => refusal = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        if let Some(refusal) = refusal.filter(|_| clients.is_empty()) {
+            return Err(refusal);
+        }
+        clients.sort_unstable();
+        clients.dedup_by(|next, first| next.id == first.id);
+        Ok(clients)
     }
 
     /// The producers of all groups, in order of group and id.

@@ -73,8 +73,12 @@ impl Admin {
         Ok(brokers)
     }
 
-    /// Addresses of those that can be changed. A name without a master is an error: it would be left out in silence.
-    pub(super) async fn masters(&self) -> Result<Vec<String>, Error> {
+    /// Addresses of the masters, as `host:port`: those that are asked and changed. A name without a master is an error: it
+    /// would be left out in silence.
+    ///
+    /// # Errors
+    /// As [`Admin::brokers`] has them, and [`Error::NoMaster`].
+    pub async fn masters(&self) -> Result<Vec<String>, Error> {
         if let Scope::Broker(address) = &self.scope {
             return Ok(vec![address.clone()]);
         }

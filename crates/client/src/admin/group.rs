@@ -7,7 +7,7 @@ use apogee_message::names;
 use apogee_wire::Command;
 use apogee_wire::bodies::{
     Body, CustomizedRetryPolicy, ExponentialRetryPolicy, GroupForbidden, GroupRetryPolicy, GroupRetryPolicyType,
-    SubscriptionGroupConfig, SubscriptionGroupWrapper,
+    SubscriptionGroupConfig, SubscriptionGroupList, SubscriptionGroupWrapper,
 };
 use apogee_wire::codes::request;
 use apogee_wire::headers::{
@@ -92,7 +92,8 @@ impl GroupConfig {
         Self::of(SubscriptionGroupConfig::new(name))
     }
 
-    fn of(group: SubscriptionGroupConfig) -> Self {
+    /// One as brokers write it.
+    pub fn of(group: SubscriptionGroupConfig) -> Self {
         Self {
             name: group.group_name,
             may_consume: group.consume_enable,
@@ -109,6 +110,11 @@ impl GroupConfig {
             attributes: group.attributes,
             system_flag: group.group_sys_flag,
         }
+    }
+
+    /// As brokers write it.
+    pub fn written(&self) -> SubscriptionGroupConfig {
+        self.body(self.attributes.clone())
     }
 
     /// As brokers want it; `changes` are those of its attributes.
@@ -134,7 +140,8 @@ impl GroupConfig {
 }
 
 impl RetryDelays {
-    fn of(policy: GroupRetryPolicy) -> Self {
+    /// As brokers write it.
+    pub fn of(policy: GroupRetryPolicy) -> Self {
         let duration = |milliseconds: i64| Duration::from_millis(milliseconds.max(0) as u64);
         match (policy.kind, policy.customized_retry_policy, policy.exponential_retry_policy) {
             (GroupRetryPolicyType::Exponential, _, growing) => {
@@ -284,6 +291,44 @@ impl Admin {
             self.call(&address, &question).await?;
         }
         Ok(())
+    }
+
+    /// Creates a group on each broker, or changes it, and of its attributes only those that are named: `+name` sets one,
+    /// `-name` removes one. The group's own `attributes` are not looked at.
+    ///
+    /// ```no_run
+    /// use std::collections::BTreeMap;
+    /// use apogee_client::admin::GroupConfig;
+    ///
+    /// # async fn example(admin: apogee_client::Admin) -> Result<(), apogee_client::Error> {
+    /// let changes = BTreeMap::from([("+priority.factor".to_owned(), "50".to_owned())]);
+    /// admin.change_group(&GroupConfig::new("billing"), &changes).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When the name is none, or a broker refuses or doesn't answer.
+    pub async fn change_group(&self, group: &GroupConfig, changes: &BTreeMap<String, String>) -> Result<(), Error> {
+        names::check_group(&group.name)?;
+        let body = group.body(changes.clone()).encode();
+        let question = Command::request(request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP).with_body(body);
+        self.call_all(&question).await.map(drop)
+    }
+
+    /// Creates groups on each broker, or changes them, all in one request. Attributes are set, none is removed.
+    ///
+    /// # Errors
+    /// When a name is none, or a broker refuses, as old ones do, or doesn't answer.
+    pub async fn put_groups(&self, groups: &[GroupConfig]) -> Result<(), Error> {
+        let mut group_config_list = Vec::with_capacity(groups.len());
+        for group in groups {
+            names::check_group(&group.name)?;
+            group_config_list.push(group.body(changes(&BTreeMap::new(), &group.attributes)));
+        }
+        let body = SubscriptionGroupList { group_config_list }.encode();
+        let question = Command::request(request::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST).with_body(body);
+        self.call_all(&question).await.map(drop)
     }
 
     /// Removes a group from each broker, with its offsets or without. A group that is not there is no error. Its topics

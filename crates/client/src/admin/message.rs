@@ -93,22 +93,47 @@ const MOST: u32 = 64;
 pub struct Query {
     topic: String,
     key: String,
-    by_unique_key: bool,
+    by: By,
+    after: Option<String>,
     begin: i64,
     end: i64,
     most: u32,
+}
+
+/// What is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    Key,
+    Tag,
+    MessageId,
+}
+
+impl By {
+    /// As indexes name it.
+    fn letter(self) -> char {
+        match self {
+            Self::Key => 'K',
+            Self::Tag => 'T',
+            Self::MessageId => 'U',
+        }
+    }
 }
 
 impl Query {
     /// Those with a key.
     pub fn key(topic: impl Into<String>, key: impl Into<String>) -> Self {
         let (topic, key) = (topic.into(), key.into());
-        Self { topic, key, by_unique_key: false, begin: 0, end: i64::MAX, most: MOST }
+        Self { topic, key, by: By::Key, after: None, begin: 0, end: i64::MAX, most: MOST }
+    }
+
+    /// Those with a tag.
+    pub fn tag(topic: impl Into<String>, tag: impl Into<String>) -> Self {
+        Self { by: By::Tag, ..Self::key(topic, tag) }
     }
 
     /// Those with the id that their sender gave them. That may be several: a message that was sent again has the same.
     pub fn message_id(topic: impl Into<String>, id: impl Into<String>) -> Self {
-        Self { by_unique_key: true, ..Self::key(topic, id) }
+        Self { by: By::MessageId, ..Self::key(topic, id) }
     }
 
     /// Only those stored at or after a time.
@@ -129,13 +154,48 @@ impl Query {
         self
     }
 
+    /// Only those after the one with that index key, see [`Query::index_key`]. Brokers that index in RocksDB begin there;
+    /// of what others give, those up to it are left out.
+    pub fn after(mut self, index_key: impl Into<String>) -> Self {
+        self.after = Some(index_key.into());
+        self
+    }
+
+    /// By what a message is found in an index that is sorted: the hour in which it was stored, what this query is for, the
+    /// message's id and its place in the log.
+    ///
+    /// ```no_run
+    /// # use apogee_client::admin::Query;
+    /// # async fn example(admin: apogee_client::Admin) -> Result<(), apogee_client::Error> {
+    /// let query = Query::key("Orders", "order-1").at_most(10);
+    /// let page = admin.find(&query).await?;
+    /// if let Some(last) = page.last() {
+    ///     let next = admin.find(&query.clone().after(query.index_key(last))).await?;
+    ///     println!("{} and {} messages", page.len(), next.len());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn index_key(&self, message: &Received) -> String {
+        const HOUR: i64 = 3_600_000;
+        let hour = message.store_timestamp - message.store_timestamp.rem_euclid(HOUR);
+        let (topic, kind, key) = (&self.topic, self.by.letter(), &self.key);
+        format!("{hour}@{topic}@{kind}@{key}@{}@{}", message.message_id(), message.physical_offset)
+    }
+
+    /// What is looked for.
+    pub(super) fn wanted(&self) -> &str {
+        &self.key
+    }
+
     /// Brokers compare hashes: messages with other keys may have the same.
     fn wants(&self, record: &Record<'_>) -> bool {
         let has = |name| record.property(name).unwrap_or_default();
         record.topic == self.topic
-            && match self.by_unique_key {
-                true => has(property::UNIQ_KEY) == self.key,
-                false => has(property::KEYS).split(' ').any(|key| key == self.key),
+            && match self.by {
+                By::Key => has(property::KEYS).split(' ').any(|key| key == self.key),
+                By::Tag => has(property::TAGS) == self.key,
+                By::MessageId => has(property::UNIQ_KEY) == self.key,
             }
     }
 }
@@ -180,12 +240,12 @@ impl Admin {
             max_num: super::count(query.most),
             begin_timestamp: query.begin,
             end_timestamp: query.end,
-            index_type: None,
-            last_key: None,
+            index_type: (query.by == By::Tag).then_some("T"),
+            last_key: query.after.as_deref(),
             rpc: RpcFields::default(),
         };
         let mut question = Command::request(request::QUERY_MESSAGE).with_header(&header);
-        question.fields.set("_UNIQUE_KEY_QUERY", query.by_unique_key);
+        question.fields.set("_UNIQUE_KEY_QUERY", query.by == By::MessageId);
         let mut found = Vec::new();
         for address in self.readers_of(&query.topic).await? {
             let answer = self.ask(&address, &question).await?;
@@ -201,6 +261,10 @@ impl Admin {
             }
         }
         found.sort_by_key(|message| (message.store_timestamp, message.physical_offset));
+        let last = query.after.as_ref();
+        if let Some(last) = last.and_then(|last| found.iter().position(|message| query.index_key(message) == *last)) {
+            found.drain(..=last);
+        }
         Ok(found)
     }
 

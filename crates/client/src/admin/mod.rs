@@ -27,14 +27,19 @@ mod access;
 mod broker;
 mod client;
 mod cluster;
+mod controller;
+mod engine;
 mod group;
+mod lite;
 mod message;
 mod namesrv;
 mod offset;
 mod page;
 mod progress;
 mod route;
+mod static_topic;
 mod topic;
+mod trace;
 mod track;
 mod tuning;
 mod unit;
@@ -52,19 +57,24 @@ use crate::peers::accepted;
 use crate::shared::Shared;
 use crate::{Error, Queue};
 
-pub use access::{Access, Rule, User};
-pub use broker::{BrokerState, Counter, Rate, Rates, Replica, Replication};
+pub use access::{Access, Rule, User, UserChange};
+pub use broker::{BrokerState, Counter, Rate, Rates, Replica, Replication, SlaveState};
 pub use client::{
     ClientInfo, ConsumeFromWhere, ConsumeType, Consumed, GroupMembers, MemberQueue, MemberRates, MemberState,
-    MessageModel, Outcome, ProducerInfo, Subscription,
+    MessageModel, Outcome, PoppedQueue, ProducerInfo, Subscription,
 };
 pub use cluster::Broker;
+pub use controller::{ControllerState, Controllers, Elected, ReplicaId, ReplicaSet};
+pub use engine::{Epoch, Epochs, ReadAhead, TimerEngine};
 pub use group::{GroupConfig, RetryDelays};
+pub use lite::{LiteClient, LiteLag, LiteParent, LiteProgress, LiteState, LiteTopic};
 pub use message::Query;
 pub use offset::{CommittedOffset, QueueOffset};
 pub use progress::{GroupProgress, QueueProgress, QueueTimes};
 pub use route::{QueueRange, TopicBroker, TopicRoute, TopicStats};
+pub use static_topic::StaticTopic;
 pub use topic::{Permission, TopicConfig};
+pub use trace::{TraceEvent, TraceKind};
 pub use track::{Track, TrackState};
 pub use tuning::{ColdReader, ColdReads, GroupMode, RequestMode};
 pub use unit::{QueueUnit, QueueUnits};

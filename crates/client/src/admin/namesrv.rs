@@ -17,6 +17,11 @@ use crate::Error;
 use crate::peers::accepted;
 
 impl Admin {
+    /// The addresses of the name servers, as the client was given them.
+    pub fn name_servers(&self) -> &[String] {
+        self.shared.name_servers()
+    }
+
     /// A value that name servers keep; `None` when they don't. The namespace `ORDER_TOPIC_CONFIG` has how many queues
     /// brokers have for messages in order, by topic.
     ///

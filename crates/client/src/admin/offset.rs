@@ -213,6 +213,24 @@ impl Admin {
         Ok(moved)
     }
 
+    /// Moves a group back in the queues of a topic, and leaves it where it is in those where it would have to go
+    /// forward: nothing is skipped. Returns where it goes on. See [`Admin::reset`].
+    ///
+    /// # Errors
+    /// See [`Admin::reset_queue`].
+    pub async fn reset_back(&self, group: &str, topic: &str, to: From) -> Result<Vec<QueueOffset>, Error> {
+        let mut moved = Vec::new();
+        for range in self.topic_stats(topic).await?.queues {
+            // Brokers that move groups themselves do not look at who wants to go back only.
+            let offset = self.find_offset(&range.queue, to).await?;
+            moved.push(match self.offset(group, &range.queue).await? {
+                Some(now) if now <= offset => QueueOffset { queue: range.queue, offset: now },
+                _ => self.reset_queue(group, &range.queue, From::Offset(offset)).await?,
+            });
+        }
+        Ok(moved)
+    }
+
     /// Moves a group in one queue; see [`Admin::reset`].
     ///
     /// ```no_run
@@ -266,25 +284,31 @@ impl Admin {
     }
 
     /// Lets a group begin where another is, in one topic or in all. Where the other one has members, only topics
-    /// count that they subscribe to.
+    /// count that they subscribe to, unless `even_unsubscribed`.
     ///
     /// ```no_run
     /// # async fn example(admin: apogee_client::Admin) -> Result<(), apogee_client::Error> {
-    /// admin.copy_offsets("billing", "billing-2", Some("Orders")).await?;
+    /// admin.copy_offsets("billing", "billing-2", Some("Orders"), false).await?;
     /// # Ok(())
     /// # }
     /// ```
     ///
     /// # Errors
     /// When a name is none, or a broker refuses or doesn't answer.
-    pub async fn copy_offsets(&self, from: &str, to: &str, topic: Option<&str>) -> Result<(), Error> {
+    pub async fn copy_offsets(
+        &self,
+        from: &str,
+        to: &str,
+        topic: Option<&str>,
+        even_unsubscribed: bool,
+    ) -> Result<(), Error> {
         names::check_group(from)?;
         names::check_group(to)?;
         let header = CloneGroupOffsetRequestHeader {
             src_group: from,
             dest_group: to,
             topic,
-            offline: Some(false),
+            offline: Some(even_unsubscribed),
             rpc: RpcFields::default(),
         };
         self.call_all(&Command::request(request::CLONE_GROUP_OFFSET).with_header(&header)).await?;

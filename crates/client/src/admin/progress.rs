@@ -5,14 +5,14 @@ use std::time::{Duration, SystemTime};
 
 use apogee_message::names;
 use apogee_wire::Command;
-use apogee_wire::bodies::{ConsumeStats, ConsumeStatsList, QueryConsumeTimeSpanBody, TopicList};
+use apogee_wire::bodies::{COUNT_MATCHING, ConsumeStats, ConsumeStatsList, QueryConsumeTimeSpanBody, TopicList};
 use apogee_wire::codes::request;
 use apogee_wire::headers::{
     GetConsumeStatsInBrokerHeader, GetConsumeStatsRequestHeader, QueryConsumeTimeSpanRequestHeader,
     QueryTopicsByConsumerRequestHeader, RpcFields,
 };
 
-use super::{Admin, queue_of, time};
+use super::{Admin, milliseconds, queue_of, time};
 use crate::{Error, Queue};
 
 /// How far a group is.
@@ -46,6 +46,9 @@ pub struct QueueProgress {
     pub fetched: i64,
     /// Offset that the next message of the queue will get.
     pub end: i64,
+    /// How many of the messages that it has not consumed match its subscription: at least and at most. `None` unless
+    /// that was asked for ([`Admin::matching_progress`]), and when the broker does not know it.
+    pub matching: Option<(u64, u64)>,
     /// When the message was stored that it consumed last; `None` when it has consumed none that is still there.
     pub last_stored: Option<SystemTime>,
 }
@@ -80,6 +83,16 @@ impl GroupProgress {
         self.queues.iter().map(QueueProgress::lag).sum()
     }
 
+    /// Messages that it has not consumed yet and that match its subscription, all queues together: at least and at
+    /// most. `None` when that is not known of one of them.
+    pub fn matching(&self) -> Option<(u64, u64)> {
+        let queues = self.queues.iter().filter(|queue| queue.lag() > 0);
+        queues.map(|queue| queue.matching).try_fold((0, 0), |(least, most), queue| {
+            let queue = queue?;
+            Some((least + queue.0, most + queue.1))
+        })
+    }
+
     fn add(&mut self, stats: ConsumeStats) {
         self.per_second += stats.consume_tps;
         self.queues.extend(stats.offset_table.into_iter().map(|(queue, offsets)| QueueProgress {
@@ -87,6 +100,7 @@ impl GroupProgress {
             committed: offsets.consumer_offset,
             fetched: offsets.pull_offset,
             end: offsets.broker_offset,
+            matching: offsets.matching_least.zip(offsets.matching_most),
             last_stored: time(offsets.last_timestamp),
         }));
         self.queues.sort_by(|one, other| one.queue.cmp(&other.queue));
@@ -100,16 +114,50 @@ impl QueueProgress {
     }
 }
 
+/// Apache's brokers take the time of a message that is not there for that of one of 1970.
+fn behind(delay: i64, now: i64) -> Duration {
+    /// Brokers with a clock that is wrong by less are understood.
+    const YEAR: i64 = 365 * 86_400_000;
+    Duration::from_millis(if delay > now - YEAR { 0 } else { delay.max(0) as u64 })
+}
+
 impl Admin {
     /// How far a group is, in one topic or in all that it has offsets in, its retry topic included.
     ///
     /// # Errors
     /// When a name is none, or a broker refuses or doesn't answer.
     pub async fn progress(&self, group: &str, topic: Option<&str>) -> Result<GroupProgress, Error> {
+        self.progress_with(group, topic, false).await
+    }
+
+    /// The same, and how many of the unread messages match what the group subscribes to. Apogee's brokers count that as
+    /// long as a member is there, looking at a million messages at most and, for SQL92 expressions, into 20,000; what is
+    /// beyond is the difference between least and most. Apache's brokers do not tell.
+    ///
+    /// ```no_run
+    /// # async fn example(admin: apogee_client::Admin) -> Result<(), apogee_client::Error> {
+    /// let progress = admin.matching_progress("billing", Some("Orders")).await?;
+    /// if let Some((least, most)) = progress.matching() {
+    ///     println!("{least} to {most} of {} unread messages are for billing", progress.lag());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When a name is none, or a broker refuses or doesn't answer.
+    pub async fn matching_progress(&self, group: &str, topic: Option<&str>) -> Result<GroupProgress, Error> {
+        self.progress_with(group, topic, true).await
+    }
+
+    async fn progress_with(&self, group: &str, topic: Option<&str>, matching: bool) -> Result<GroupProgress, Error> {
         names::check_group(group)?;
         let header =
             GetConsumeStatsRequestHeader { consumer_group: group, topic, topic_list: None, rpc: RpcFields::default() };
-        let question = Command::request(request::GET_CONSUME_STATS).with_header(&header);
+        let mut question = Command::request(request::GET_CONSUME_STATS).with_header(&header);
+        if matching {
+            question.fields.set_str(COUNT_MATCHING, "true");
+        }
         let mut progress = GroupProgress::default();
         for stats in self.all_bodies(&question).await? {
             progress.add(stats.value);
@@ -131,7 +179,19 @@ impl Admin {
     /// # Errors
     /// When a broker refuses or doesn't answer.
     pub async fn all_progress(&self) -> Result<BTreeMap<String, GroupProgress>, Error> {
-        let header = GetConsumeStatsInBrokerHeader { is_order: false };
+        self.progress_in_brokers(false).await
+    }
+
+    /// How far all groups are in topics that are declared to be in order, by name.
+    ///
+    /// # Errors
+    /// When a broker refuses or doesn't answer.
+    pub async fn all_ordered_progress(&self) -> Result<BTreeMap<String, GroupProgress>, Error> {
+        self.progress_in_brokers(true).await
+    }
+
+    async fn progress_in_brokers(&self, is_order: bool) -> Result<BTreeMap<String, GroupProgress>, Error> {
+        let header = GetConsumeStatsInBrokerHeader { is_order };
         let question = Command::request(request::GET_BROKER_CONSUME_STATS).with_header(&header);
         let mut all: BTreeMap<String, GroupProgress> = BTreeMap::new();
         for list in self.all_bodies::<ConsumeStatsList>(&question).await? {
@@ -151,7 +211,7 @@ impl Admin {
         names::check_group(group)?;
         let header = QueryConsumeTimeSpanRequestHeader { topic, group, rpc: RpcFields::default() };
         let question = Command::request(request::QUERY_CONSUME_TIME_SPAN).with_header(&header);
-        let mut times = Vec::new();
+        let (mut times, now) = (Vec::new(), milliseconds(SystemTime::now()));
         for address in self.readers_of(topic).await? {
             let spans: QueryConsumeTimeSpanBody = self.body(&address, &question).await?;
             times.extend(spans.consume_time_span_set.into_iter().filter_map(|span| {
@@ -160,7 +220,7 @@ impl Admin {
                     oldest: time(span.min_time_stamp),
                     newest: time(span.max_time_stamp),
                     consumed: time(span.consume_time_stamp),
-                    behind: Duration::from_millis(span.delay_time.max(0) as u64),
+                    behind: behind(span.delay_time, now),
                 })
             }));
         }
@@ -187,5 +247,20 @@ impl Admin {
         let question = Command::request(request::QUERY_TOPICS_BY_CONSUMER).with_header(&header);
         let lists = self.all_bodies::<TopicList>(&question).await?;
         Ok(lists.into_iter().flat_map(|list| list.value.topic_list).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_that_is_not_there_waits_for_nothing() {
+        let now = 1_800_000_000_000;
+        assert_eq!(
+            (behind(now, now), behind(now + 1, now), behind(-3, now)),
+            (Duration::ZERO, Duration::ZERO, Duration::ZERO)
+        );
+        assert_eq!(behind(7_000, now), Duration::from_secs(7));
     }
 }

@@ -176,15 +176,37 @@ impl Admin {
     /// # Errors
     /// [`Error::NoTopic`] when no broker has it, and when no name server answers.
     pub async fn route(&self, topic: &str) -> Result<TopicRoute, Error> {
+        match self.route_data(topic).await {
+            Err(Error::Refused { code: response::TOPIC_NOT_EXIST, .. }) => Err(Error::NoTopic(topic.to_owned())),
+            data => data.map(TopicRoute::of),
+        }
+    }
+
+    /// The same with all that a name server says, as it says it: the mapping of a static topic, too.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when no broker has it, with the name server's words about why, and when no name server answers.
+    pub async fn route_data(&self, topic: &str) -> Result<TopicRouteData, Error> {
         names::check_topic(topic)?;
         let header =
             GetRouteInfoRequestHeader { topic, accept_standard_json_only: Some(true), rpc: RpcFields::default() };
         let question = Command::request(request::GET_ROUTEINFO_BY_TOPIC).with_header(&header);
         let (name_server, answer) = self.ask_names(question).await?;
-        if answer.code == response::TOPIC_NOT_EXIST {
-            return Err(Error::NoTopic(topic.to_owned()));
-        }
-        Ok(TopicRoute::of(body(name_server, &accepted(name_server, answer)?)?))
+        body(name_server, &accepted(name_server, answer)?)
+    }
+
+    /// Looks for a topic where another is, in all that this client does from now on: for topics that name servers do not
+    /// know, such as light ones, of which brokers keep queues only. A cluster's name is a topic that all its brokers have.
+    ///
+    /// ```no_run
+    /// # async fn example(admin: apogee_client::Admin) -> Result<(), apogee_client::Error> {
+    /// admin.route_by("%LMQ%meter-7", "Meters");
+    /// println!("{} messages", admin.topic_stats("%LMQ%meter-7").await?.messages());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn route_by(&self, topic: &str, other: &str) {
+        self.shared.route_by(topic, other);
     }
 
     /// Addresses of those who can tell of a topic: of each name its master, else a slave.
@@ -192,7 +214,7 @@ impl Admin {
         if let Scope::Broker(address) = &self.scope {
             return Ok(vec![address.clone()]);
         }
-        let mut brokers = self.route(topic).await?.brokers;
+        let mut brokers = self.route(&self.shared.routed_by(topic)).await?.brokers;
         if let Scope::Cluster(cluster) = &self.scope {
             brokers.retain(|broker| broker.cluster == *cluster);
             if brokers.is_empty() {

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use apogee_message::names;
 use apogee_wire::Command;
 use apogee_wire::bodies::{
-    TopicConfig as TopicBody, TopicConfigAndMappingSerializeWrapper, TopicConfigAndQueueMapping,
+    Body, CreateTopicListRequestBody, TopicConfig as TopicBody, TopicConfigAndMappingSerializeWrapper,
+    TopicConfigAndQueueMapping, TopicFilterType,
 };
 use apogee_wire::codes::{request, response};
 use apogee_wire::headers::{
@@ -87,6 +88,36 @@ impl TopicConfig {
     pub fn attribute(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.attributes.insert(name.into(), value.into());
         self
+    }
+
+    /// Refuses what no topic can be, and attributes that would become others.
+    fn check(&self) -> Result<(), Error> {
+        names::check_topic(&self.name)?;
+        for (name, value) in &self.attributes {
+            if name.contains(['=', ',', '+']) || name.starts_with('-') || value.contains(',') {
+                return Err(Error::Argument(format!("{name}={value} cannot be an attribute of topic {}", self.name)));
+            }
+        }
+        Ok(())
+    }
+
+    /// As brokers write it.
+    pub fn written(&self) -> TopicBody {
+        self.body(self.attributes.clone())
+    }
+
+    /// As brokers want it; `changes` are those of its attributes.
+    fn body(&self, changes: BTreeMap<String, String>) -> TopicBody {
+        TopicBody {
+            attributes: changes,
+            order: self.ordered,
+            perm: self.permission.bits(),
+            read_queue_nums: count(self.read_queues),
+            topic_filter_type: TopicFilterType::SingleTag,
+            topic_name: self.name.clone(),
+            topic_sys_flag: self.system_flag,
+            write_queue_nums: count(self.write_queues),
+        }
     }
 
     fn of(topic: TopicBody) -> Self {
@@ -208,12 +239,7 @@ impl Admin {
     /// # Errors
     /// When the name is none, or a broker refuses or doesn't answer.
     pub async fn put_topic(&self, topic: &TopicConfig) -> Result<(), Error> {
-        names::check_topic(&topic.name)?;
-        for (name, value) in &topic.attributes {
-            if name.contains(['=', ',', '+']) || name.starts_with('-') || value.contains(',') {
-                return Err(Error::Argument(format!("{name}={value} cannot be an attribute of topic {}", topic.name)));
-            }
-        }
+        topic.check()?;
         for address in self.masters().await? {
             let now = self.topic_at(&address, &topic.name).await?.map(|topic| topic.attributes).unwrap_or_default();
             let written = |(name, value): (String, String)| match value.is_empty() {
@@ -236,6 +262,38 @@ impl Admin {
                 rpc: RpcFields::default(),
             };
             self.call(&address, &Command::request(request::UPDATE_AND_CREATE_TOPIC).with_header(&header)).await?;
+        }
+        Ok(())
+    }
+
+    /// Creates several topics on each broker, or changes them, with one request: each is as given afterwards. A broker that
+    /// finds one of them wrong takes none.
+    ///
+    /// ```no_run
+    /// use apogee_client::admin::TopicConfig;
+    ///
+    /// # async fn example(admin: apogee_client::Admin) -> Result<(), apogee_client::Error> {
+    /// let topics = ["Orders", "Bills"].map(|name| TopicConfig::new(name, 8));
+    /// admin.cluster("DefaultCluster").put_topics(&topics).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When there are none, a name is none, or a broker refuses or doesn't answer.
+    pub async fn put_topics(&self, topics: &[TopicConfig]) -> Result<(), Error> {
+        if topics.is_empty() {
+            return Err(Error::Argument("no topic is named".to_owned()));
+        }
+        topics.iter().try_for_each(TopicConfig::check)?;
+        for address in self.masters().await? {
+            let mut list = Vec::with_capacity(topics.len());
+            for topic in topics {
+                let now = self.topic_at(&address, &topic.name).await?.map(|topic| topic.attributes).unwrap_or_default();
+                list.push(topic.body(changes(&now, &topic.attributes)));
+            }
+            let body = CreateTopicListRequestBody { topic_config_list: list }.encode();
+            self.call(&address, &Command::request(request::UPDATE_AND_CREATE_TOPIC_LIST).with_body(body)).await?;
         }
         Ok(())
     }

@@ -71,6 +71,8 @@ pub struct ColdReader {
     pub group: String,
     /// Bytes that it has read in this span of time.
     pub bytes: i64,
+    /// When it first did.
+    pub first: Option<SystemTime>,
     /// When it last did.
     pub last: Option<SystemTime>,
 }
@@ -151,6 +153,7 @@ impl Admin {
             let groups = said.value.runtime_table.into_iter().map(|(group, read)| ColdReader {
                 group,
                 bytes: read.cold_acc,
+                first: time(read.create_time_mills),
                 last: time(read.last_cold_read_time_mills),
             });
             let value = ColdReads {

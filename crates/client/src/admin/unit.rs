@@ -5,7 +5,7 @@ use apogee_wire::bodies::QueryConsumeQueueResponseBody;
 use apogee_wire::codes::request;
 use apogee_wire::headers::{QueryConsumeQueueRequestHeader, RpcFields};
 
-use super::{Admin, Subscription, body, count};
+use super::{Admin, Scope, Subscription, body, count};
 use crate::peers::accepted;
 use crate::route::MASTER;
 use crate::{Error, Queue};
@@ -30,6 +30,8 @@ pub struct QueueUnits {
     pub end: i64,
     /// What the group subscribes to that was asked for.
     pub subscription: Option<Subscription>,
+    /// What the group filters by, in the broker's words, where that is more than tags.
+    pub filter: Option<String>,
     /// The units from the offset on that was asked for.
     pub units: Vec<QueueUnit>,
 }
@@ -47,10 +49,15 @@ pub struct QueueUnit {
     pub is_wanted: bool,
     /// What is wrong with it, or the message, in the broker's words.
     pub message: Option<String>,
+    /// What is kept beside the unit, in the broker's words.
+    pub extended: Option<String>,
+    /// Which of the groups with expressions in SQL92 take it, as bits, in the broker's words.
+    pub bit_map: Option<String>,
 }
 
 impl Admin {
-    /// Units of a queue from an offset on, and whether a group takes them.
+    /// Units of a queue from an offset on, and whether a group takes them. Asks the master of the queue's broker; with
+    /// [`Admin::broker`], that broker.
     ///
     /// # Errors
     /// When the broker refuses or doesn't answer.
@@ -70,7 +77,10 @@ impl Admin {
             rpc: RpcFields::default(),
         };
         let question = Command::request(request::QUERY_CONSUME_QUEUE).with_header(&header);
-        let (address, answer) = self.shared.ask_reader(queue, MASTER, question, self.timeout).await?;
+        let (address, answer) = match &self.scope {
+            Scope::Broker(address) => (address.clone(), self.ask(address, &question).await?),
+            _ => self.shared.ask_reader(queue, MASTER, question, self.timeout).await?,
+        };
         let said: QueryConsumeQueueResponseBody = body(&address, &accepted(&address, answer)?)?;
         let units = said.queue_data.unwrap_or_default().into_iter().map(|unit| QueueUnit {
             log_offset: unit.physic_offset,
@@ -78,11 +88,14 @@ impl Admin {
             tag_code: unit.tags_code,
             is_wanted: unit.eval,
             message: unit.msg,
+            extended: unit.extend_data_json,
+            bit_map: unit.bit_map,
         });
         Ok(QueueUnits {
             first: said.min_queue_index,
             end: said.max_queue_index,
             subscription: said.subscription_data.map(Subscription::of),
+            filter: said.filter_data,
             units: units.collect(),
         })
     }

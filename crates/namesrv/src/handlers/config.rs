@@ -1,5 +1,8 @@
 //! The name server's own settings.
 
+use std::net::SocketAddr;
+
+use apogee_base::settings::remote::Changed;
 use apogee_base::settings::{Settings, properties};
 use apogee_wire::Command;
 
@@ -15,11 +18,20 @@ pub(super) fn get(shared: &Shared, request: &Command) -> Answer {
     Ok(success(request).with_body(text))
 }
 
-pub(super) fn update(changes: &mut Changes, request: &Command) -> Answer {
-    let later = changes.config.update(&request.body)?;
+/// Changes settings for now and for later starts. `peer` is who asks.
+pub(super) fn update(changes: &mut Changes, peer: SocketAddr, request: &Command) -> Answer {
+    let asked = changes.config.update(&request.body).inspect_err(|error| {
+        tracing::warn!(%peer, %error, "a remote change of settings is refused; nothing changed");
+    })?;
+    for Changed { key, before, after } in &asked.changed {
+        tracing::info!(%peer, key, before, after, "a setting is changed by remote request");
+    }
     let answer = success(request);
-    Ok(match later.is_empty() {
-        true => answer,
-        false => answer.with_remark(format!("kept; takes effect at the next start: {}", later.join(", "))),
+    Ok(match asked.remark() {
+        Some(remark) => {
+            tracing::warn!(%peer, "a remote change of settings is in part {remark}");
+            answer.with_remark(remark)
+        }
+        None => answer,
     })
 }

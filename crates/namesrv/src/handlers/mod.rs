@@ -1,5 +1,6 @@
 //! One function per request: from the request to its answer.
 
+use apogee_net::Conn;
 use apogee_wire::Command;
 use apogee_wire::codes::{request as code, response};
 
@@ -42,12 +43,12 @@ pub(crate) fn serve(shared: &Shared, link: u64, request: &Command) -> Answer {
 }
 
 /// Answers a request on the thread for those that take long.
-pub(crate) fn serve_long(shared: &Shared, changes: &mut Changes, link: u64, request: &Command) -> Answer {
+pub(crate) fn serve_long(shared: &Shared, changes: &mut Changes, conn: &Conn, request: &Command) -> Answer {
     match request.code {
         code::PUT_KV_CONFIG => kv::put(changes, request),
         code::DELETE_KV_CONFIG => kv::delete(changes, request),
-        code::UPDATE_NAMESRV_CONFIG => config::update(changes, request),
-        _ => serve(shared, link, request),
+        code::UPDATE_NAMESRV_CONFIG => config::update(changes, conn.peer(), request),
+        _ => serve(shared, conn.id(), request),
     }
 }
 

@@ -16,6 +16,8 @@ use apogee_wire::{Command, frame};
 use bytes::{Bytes, BytesMut};
 use tempfile::TempDir;
 
+pub mod http;
+pub mod mqadmin;
 mod oracle;
 
 /// How long anything may take before a test counts it as never.
@@ -70,6 +72,8 @@ impl Server {
             process.args(["server", "--host", "127.0.0.1", "--bind", "127.0.0.1"]);
             let [namesrv, broker] = ports.map(|port| port.to_string());
             process.args(["--namesrv-port", &namesrv, "--broker-port", &broker, "--data"]).arg(data);
+            // Many run at a time.
+            process.args(["--set", "metricsPromExporterPort=0"]);
             process.args(settings.iter().flat_map(|setting| ["--set", setting]));
             process
         };

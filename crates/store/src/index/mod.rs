@@ -78,7 +78,7 @@ impl Index {
                     files.push(Arc::new(file));
                 }
                 Err(error) => {
-                    tracing::warn!(file = name, %error, "an index file cannot be used; its keys are not found")
+                    tracing::warn!(file = name, %error, "an index file cannot be used, and its keys are not found: delete it while the broker is stopped")
                 }
             }
             is_newest = false;
@@ -118,7 +118,7 @@ impl Index {
         if count >= MOST_WAITING
             && let Err(error) = self.step()
         {
-            tracing::error!(%error, "messages cannot be indexed: they will not be found by key");
+            tracing::error!(%error, "messages cannot be indexed, and will not be found by key: see to the disk, then restart");
         }
     }
 

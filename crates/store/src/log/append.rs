@@ -10,6 +10,7 @@ use apogee_base::clock::Clock;
 use apogee_message::names::property;
 use apogee_message::properties;
 use apogee_message::record::{BLANK_LENGTH, Draft, MAGIC_BLANK};
+use apogee_telemetry::moment;
 use smallvec::SmallVec;
 
 use super::confirm::{Confirmer, NEVER, Written};
@@ -83,7 +84,7 @@ impl Health {
     }
 
     /// Why messages are refused until there is room.
-    fn short_of_room(&self) -> Option<AppendError> {
+    pub fn short_of_room(&self) -> Option<AppendError> {
         let packed = self.short.load(Ordering::Relaxed);
         (packed > 0).then_some(AppendError::ShortOfRoom { used: (packed >> 16) as u16, limit: packed as u16 })
     }
@@ -273,6 +274,7 @@ impl Appender {
             pieces.extend(entry.draft.pieces().map(IoSlice::new));
         }
         self.writing_since.store(now, Ordering::Relaxed);
+        let began = moment::now();
         let written = segment.file.write_at(&mut pieces, (start - segment.base) as u64);
         drop(pieces);
         self.writing_since.store(NEVER, Ordering::Relaxed);
@@ -292,7 +294,10 @@ impl Appender {
             return refuse(batch.drain(..), &error);
         }
         self.log.publish(end);
-        let written = batch.drain(..count).zip(placed.drain(..)).map(|(entry, placed)| self.written(entry, placed));
+        let now = moment::now();
+        self.confirmer.times().append.record(now.saturating_sub(began));
+        let written = batch.drain(..count).zip(placed.drain(..));
+        let written = written.map(|(entry, placed)| self.written(entry, placed, now));
         self.confirmer.written(written);
     }
 
@@ -325,7 +330,7 @@ impl Appender {
         Ok(Placed { queue, appended: Appended { physical_offset, size, queue_id, queue_offset, store_timestamp } })
     }
 
-    fn written(&self, entry: Append, placed: Placed) -> Written {
+    fn written(&self, entry: Append, placed: Placed, moment: u64) -> Written {
         let Placed { queue, appended } = placed;
         let (draft, store_timestamp) = (&entry.draft, appended.store_timestamp);
         let (topic, properties) = (Arc::clone(draft.topic()), draft.properties());
@@ -340,7 +345,7 @@ impl Appender {
             queue_offset: appended.queue_offset,
             store_timestamp,
         };
-        Written { dispatch, appended, waits: wait != Some("false"), done: entry.done, token: entry.token }
+        Written { dispatch, appended, waits: wait != Some("false"), done: entry.done, token: entry.token, moment }
     }
 
     /// The segment to write a record of `size` into; begins a new one when it doesn't fit.

@@ -10,6 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use apogee_base::clock::Clock;
+use apogee_telemetry::{Histogram, LATENCY_NS, moment};
 
 use super::append::{AppendDone, Appended, Health};
 use super::{Log, Segment};
@@ -28,6 +29,26 @@ pub(crate) struct Written {
     pub token: u64,
     /// False: the sender is told without waiting for the flush.
     pub waits: bool,
+    /// When it was written.
+    pub moment: u64,
+}
+
+/// How long the store's work took, in nanoseconds.
+#[derive(Debug)]
+pub struct Times {
+    /// Writes to the log, each with as many messages as waited.
+    pub append: Histogram,
+    /// Flushes of the log.
+    pub flush: Histogram,
+    /// From the write of each message to its being visible, where that is after a flush; else it is at once.
+    pub dispatch: Histogram,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        let [append, flush, dispatch] = [(); 3].map(|()| Histogram::new(LATENCY_NS));
+        Self { append, flush, dispatch }
+    }
 }
 
 /// When senders are told.
@@ -57,6 +78,7 @@ pub(crate) struct Confirmer {
     /// Held by the one who flushes: flushing and confirming keep to the order of the log.
     flushing: Mutex<()>,
     work: Condvar,
+    times: Times,
 }
 
 impl Confirmer {
@@ -81,7 +103,13 @@ impl Confirmer {
             pace: AtomicI64::new(0),
             flushing: Mutex::default(),
             work: Condvar::new(),
+            times: Times::default(),
         }
+    }
+
+    /// How long the work took.
+    pub fn times(&self) -> &Times {
+        &self.times
     }
 
     /// Bytes of records that wait for a flush.
@@ -197,6 +225,7 @@ impl Confirmer {
             let before = self.log.flushed();
             // What is published later than that is not older.
             let began = self.clock.now_ms();
+            let began_moment = moment::now();
             let flushed = match self.health.failure() {
                 Some(reason) => Err(reason.to_owned()),
                 None => self.log.flush(segment).map_err(|error| {
@@ -205,9 +234,11 @@ impl Confirmer {
                     self.health.failure().unwrap_or_default().to_owned()
                 }),
             };
+            let now = moment::now();
             match flushed {
                 Ok(end) => {
                     if end > before {
+                        self.times.flush.record(now.saturating_sub(began_moment));
                         self.pace.store(self.clock.now_ms().saturating_sub(began), Ordering::Relaxed);
                         self.mark.put(end);
                     }
@@ -215,6 +246,7 @@ impl Confirmer {
                     if matches!(self.told, Told::Durable) {
                         // In order of the log: so before the next who flushes.
                         told.iter().for_each(|record| self.dispatcher.dispatch(&record.dispatch));
+                        self.count(&told, now);
                     }
                     Ok(end)
                 }
@@ -229,6 +261,13 @@ impl Confirmer {
             record.done.done(record.token, &outcome);
         }
         flushed
+    }
+
+    /// Counts how long records waited to be visible: those of one write together.
+    fn count(&self, records: &[Written], now: u64) {
+        for write in records.chunk_by(|one, other| one.moment == other.moment) {
+            self.times.dispatch.record_many(now.saturating_sub(write[0].moment), write.len() as u64);
+        }
     }
 
     /// Takes the records that end before a place in the log, up to which it was flushed since `began`;

@@ -4,7 +4,7 @@
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use apogee_base::disk::{Disk, DiskFile};
@@ -20,6 +20,7 @@ mod confirm;
 
 pub use append::{Append, AppendDone, Appended};
 pub(crate) use append::{Appender, Health, Limits};
+pub use confirm::Times;
 pub(crate) use confirm::{Confirmer, Told as SendersTold};
 
 /// Bytes of a line of the processor's cache.
@@ -99,6 +100,8 @@ pub(crate) struct Log {
     flushed: AtomicI64,
     /// Where the log ended when it was opened: what is behind was written by this process.
     found: AtomicI64,
+    /// Whether the system may read its files ahead.
+    read_ahead: AtomicBool,
 }
 
 impl Log {
@@ -137,7 +140,8 @@ impl Log {
         }
         let end = bases.first().copied().unwrap_or(0);
         let (written, flushed, found) = (AtomicI64::new(end), AtomicI64::new(end), AtomicI64::new(i64::MAX));
-        Ok(Self { disk, folder, segment_size, segments: RwLock::new(segments), written, flushed, found })
+        let (segments, read_ahead) = (RwLock::new(segments), AtomicBool::new(false));
+        Ok(Self { disk, folder, segment_size, segments, written, flushed, found, read_ahead })
     }
 
     /// Offset of the first byte kept.
@@ -215,7 +219,9 @@ impl Log {
         // A record must not be promised to be in a file whose name a crash can take.
         self.disk.sync_folder(&self.folder)?;
         let segment = Arc::new(Segment::new(base, file));
-        self.segments.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&segment));
+        let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
+        segment.file.set_read_ahead(self.read_ahead.load(Ordering::Relaxed));
+        segments.push(Arc::clone(&segment));
         Ok(segment)
     }
 
@@ -281,6 +287,13 @@ impl Log {
             segment.file.prefetch((from - segment.base) as u64, (end - from) as u64);
             from = end;
         }
+    }
+
+    /// Whether the system may read the files ahead of what is asked for, those to come, too.
+    pub fn set_read_ahead(&self, on: bool) {
+        let segments = self.segments();
+        self.read_ahead.store(on, Ordering::Relaxed);
+        segments.iter().for_each(|segment| segment.file.set_read_ahead(on));
     }
 
     /// Bytes of the log, published or not: for recovery.

@@ -43,12 +43,12 @@ bodies! {
     /// Answer to `GET_COLD_DATA_FLOW_CTR_INFO`: how many bytes that aren't in memory each group
     /// may read in a while.
     ColdDataFlowCtrInfo {
-        cg_cold_read_threshold: i64,
+        runtime_table: BTreeMap<String, ColdDataFlow>,
         /// Thresholds by group.
         config_table: BTreeMap<String, i64>,
-        global_acc: i64,
+        cg_cold_read_threshold: i64,
         global_cold_read_threshold: i64,
-        runtime_table: BTreeMap<String, ColdDataFlow>,
+        global_acc: i64,
     }
 
     /// What a group has read of cold data (upstream `AccAndTimeStamp`).

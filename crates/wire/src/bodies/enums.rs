@@ -124,6 +124,17 @@ impl<'de, T> Visitor<'de> for IfKnown<T> {
 }
 
 enums! {
+    /// How much a finding matters.
+    Severity {
+        /// Worth knowing.
+        #[default]
+        Note = "note",
+        /// Something goes wrong, or soon will.
+        Warning = "warning",
+        /// Messages are refused, lost or not delivered.
+        Critical = "critical",
+    }
+
     /// How a consumer gets its messages.
     ConsumeType {
         /// The application pulls.

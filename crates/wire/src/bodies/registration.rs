@@ -90,12 +90,13 @@ impl RegisterBrokerBody {
         Self::compress(head, wrapper.topic_config_table.values(), &self.filter_server_list, mappings)
     }
 
-    /// The same of topics that are in no table, and nothing else.
+    /// The same of topics that are in no table, and mappings of them.
     pub fn compress_topics<T: Borrow<TopicConfig>>(
         version: DataVersion,
         topics: impl ExactSizeIterator<Item = T>,
+        mappings: &BTreeMap<String, TopicQueueMappingInfo>,
     ) -> Result<Vec<u8>, BodyError> {
-        Self::compress((version, topics.len()), topics, &Vec::new(), &BTreeMap::new())
+        Self::compress((version, topics.len()), topics, &Vec::new(), mappings)
     }
 
     fn compress<T: Borrow<TopicConfig>>(

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use super::{DataVersion, MessageQueue, bodies};
 
+/// The field of `GET_CONSUME_STATS` by which brokers are asked to count the messages that match.
+pub const COUNT_MATCHING: &str = "countMatching";
+
 bodies! {
     /// Answer to `GET_TOPIC_STATS_INFO` (upstream `TopicStatsTable`).
     TopicStatsTable {
@@ -34,6 +37,11 @@ bodies! {
         consumer_offset: i64,
         /// Store time of the message consumed last.
         last_timestamp: i64,
+        /// So many of the unread messages match the group's subscription at least, where that was asked for
+        /// ([`COUNT_MATCHING`]) and the subscription is known. Not a field of upstream's.
+        matching_least: Option<u64>,
+        /// And so many at most.
+        matching_most: Option<u64>,
         pull_offset: i64,
     }
 

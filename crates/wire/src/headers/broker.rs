@@ -3,6 +3,18 @@
 use super::headers;
 
 headers! {
+    /// Request of `ADD_BROKER`.
+    AddBrokerRequestHeader<'a> {
+        config_path: &'a str = "configPath",
+    }
+
+    /// Request of `REMOVE_BROKER`.
+    RemoveBrokerRequestHeader<'a> {
+        broker_cluster_name: &'a str = "brokerClusterName",
+        broker_name: &'a str = "brokerName",
+        broker_id: i64 = "brokerId",
+    }
+
     /// Request of `EXCHANGE_BROKER_HA_INFO`.
     ExchangeHAInfoRequestHeader<'a> {
         master_ha_address: Option<&'a str> = "masterHaAddress",

@@ -28,7 +28,7 @@ pub enum Kind {
     Bytes,
     /// JSON or compressed.
     Registration,
-    /// To be declared by a later issue: controller, lite topics, pop acknowledgements.
+    /// To be declared by a later issue: names for the controller, lite subscriptions, pop acknowledgements.
     Later,
 }
 
@@ -193,14 +193,14 @@ rows! {
     EXCHANGE_BROKER_HA_INFO: ExchangeHAInfoRequestHeader, ExchangeHAInfoResponseHeader, Absent, Absent;
     GET_BROKER_HA_STATUS: -, -, Absent, Json HARuntimeInfo;
     RESET_MASTER_FLUSH_OFFSET: ResetMasterFlushOffsetHeader, -, Absent, Absent;
-    CONTROLLER_ALTER_SYNC_STATE_SET: AlterSyncStateSetRequestHeader, AlterSyncStateSetResponseHeader, Later, Later;
-    CONTROLLER_ELECT_MASTER: ElectMasterRequestHeader, ElectMasterResponseHeader, Absent, Later;
-    CONTROLLER_REGISTER_BROKER: RegisterBrokerToControllerRequestHeader, RegisterBrokerToControllerResponseHeader, Absent, Later;
-    CONTROLLER_GET_REPLICA_INFO: GetReplicaInfoRequestHeader, GetReplicaInfoResponseHeader, Absent, Later;
+    CONTROLLER_ALTER_SYNC_STATE_SET: AlterSyncStateSetRequestHeader, AlterSyncStateSetResponseHeader, Json SyncStateSet, Json SyncStateSet;
+    CONTROLLER_ELECT_MASTER: ElectMasterRequestHeader, ElectMasterResponseHeader, Absent, Json ElectMasterResponseBody;
+    CONTROLLER_REGISTER_BROKER: RegisterBrokerToControllerRequestHeader, RegisterBrokerToControllerResponseHeader, Absent, Json SyncStateSet;
+    CONTROLLER_GET_REPLICA_INFO: GetReplicaInfoRequestHeader, GetReplicaInfoResponseHeader, Absent, Json SyncStateSet;
     CONTROLLER_GET_METADATA_INFO: -, GetMetaDataResponseHeader, Absent, Absent;
-    CONTROLLER_GET_SYNC_STATE_DATA: -, -, Later, Later;
-    GET_BROKER_EPOCH_CACHE: -, -, Absent, Later;
-    NOTIFY_BROKER_ROLE_CHANGED: NotifyBrokerRoleChangedRequestHeader, -, Later, Absent;
+    CONTROLLER_GET_SYNC_STATE_DATA: -, -, Later, Json BrokerReplicasInfo;
+    GET_BROKER_EPOCH_CACHE: -, -, Absent, Json EpochEntryCache;
+    NOTIFY_BROKER_ROLE_CHANGED: NotifyBrokerRoleChangedRequestHeader, -, Json SyncStateSet, Absent;
     UPDATE_CONTROLLER_CONFIG: -, -, Text, Absent;
     GET_CONTROLLER_CONFIG: -, -, Absent, Text;
     CLEAN_BROKER_DATA: CleanControllerBrokerDataRequestHeader, -, Absent, Absent;
@@ -230,11 +230,11 @@ rows! {
     POP_ROLLBACK: -, -, Absent, Absent;
     POP_LITE_MESSAGE: PopLiteMessageRequestHeader, PopLiteMessageResponseHeader, Absent, Messages;
     LITE_SUBSCRIPTION_CTL: LiteSubscriptionCtlRequestHeader, -, Later, Absent;
-    GET_BROKER_LITE_INFO: -, -, Absent, Later;
-    GET_PARENT_TOPIC_INFO: GetParentTopicInfoRequestHeader, -, Absent, Later;
-    GET_LITE_TOPIC_INFO: GetLiteTopicInfoRequestHeader, -, Absent, Later;
-    GET_LITE_CLIENT_INFO: GetLiteClientInfoRequestHeader, -, Absent, Later;
-    GET_LITE_GROUP_INFO: GetLiteGroupInfoRequestHeader, -, Absent, Later;
+    GET_BROKER_LITE_INFO: -, -, Absent, Json GetBrokerLiteInfoResponseBody;
+    GET_PARENT_TOPIC_INFO: GetParentTopicInfoRequestHeader, -, Absent, Json GetParentTopicInfoResponseBody;
+    GET_LITE_TOPIC_INFO: GetLiteTopicInfoRequestHeader, -, Absent, Json GetLiteTopicInfoResponseBody;
+    GET_LITE_CLIENT_INFO: GetLiteClientInfoRequestHeader, -, Absent, Json GetLiteClientInfoResponseBody;
+    GET_LITE_GROUP_INFO: GetLiteGroupInfoRequestHeader, -, Absent, Json GetLiteGroupInfoResponseBody;
     TRIGGER_LITE_DISPATCH: TriggerLiteDispatchRequestHeader, -, Absent, Absent;
     BATCH_ACK_MESSAGE: -, -, Later, Absent;
 }

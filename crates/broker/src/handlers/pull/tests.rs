@@ -187,3 +187,40 @@ async fn an_expression_without_a_tag_is_an_error() {
     assert!(answer.remark.is_some_and(|remark| remark.contains("group G") && remark.contains("topic T")));
     running.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_beyond_its_limit_of_cold_messages_is_held_and_no_other() {
+    let running = Running::start(SMALL, |_| {}).await;
+    let conn = running.connect().await;
+    fill(&running, &conn).await;
+    running.broker.cold.limit([("G".to_owned(), "100".to_owned())]).unwrap();
+    let began = std::time::Instant::now();
+    assert_eq!(call(&conn, pull_at(0, 0, Some(3))).await.code, response::SUCCESS);
+    let held: [_; 2] = std::array::from_fn(|_| {
+        let conn = Arc::clone(&conn);
+        tokio::spawn(async move { call(&conn, pull_at(0, 0, Some(4))).await })
+    });
+    tokio::time::sleep(BRIEF).await;
+    assert!(held.iter().all(|held| !held.is_finished()));
+    let mut other = pull_at(0, 0, None);
+    other.fields.set_str("consumerGroup", "H");
+    assert_eq!(call(&conn, other).await.code, response::SUCCESS);
+    let hot = send(&conn, "T", b"hot", "").await;
+    assert_eq!(call(&conn, pull_at(hot, 0, None)).await.code, response::SUCCESS, "it is in memory");
+    let read = running.broker.cold.info(&running.broker.settings.load(), running.broker.now()).runtime_table;
+    assert!((9_000..11_000).contains(&read["G"].cold_acc), "what was read, and no more: {read:?}");
+    // The group goes on meanwhile: what the held pulls said of it when they came is not noted again.
+    assert!(running.broker.offsets.commit("G", "T", 0, 7));
+    let mut codes = Vec::new();
+    for held in held {
+        let answer = held.await.unwrap();
+        assert_eq!(answer.code == response::PULL_RETRY_IMMEDIATELY, next_of(&answer) == 0, "{answer:?}");
+        codes.push(answer.code);
+    }
+    codes.sort_unstable();
+    assert_eq!(codes, [response::SUCCESS, response::PULL_RETRY_IMMEDIATELY], "one uses up what the next window allows");
+    let waited = began.elapsed();
+    assert!((4_900..8_000).contains(&waited.as_millis()), "{waited:?}");
+    assert_eq!(running.broker.offsets.query("G", "T", 0), Some(7));
+    running.stop().await;
+}

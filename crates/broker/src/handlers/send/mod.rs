@@ -196,10 +196,9 @@ impl Sends {
             slot.unique_key.clear();
             slot.unique_key.push_str(&unique_key);
             slot.queue_id = Some(target.queue_id);
-            if route == Route::Half {
-                // It counts for its topic when it is committed.
-                slot.topic = Some(Arc::clone(&target.broker.half_topic));
-            }
+            // It counts for the topic that it is stored in.
+            slot.waits_in = (route != Route::Now).then(|| Arc::clone(&message.topic));
+            slot.message_type = given.message_type();
             slot.due = if let Route::At(time) = route { Some(time) } else { None };
         }
         // Keys that the broker makes up are new every time.

@@ -16,6 +16,8 @@ use bytes::BytesMut;
 use crate::broker::Broker;
 use crate::error::BrokerError;
 use crate::life::UnderWay;
+use crate::message_type::MessageType;
+use crate::metrics::requests::{Begun, Outcome};
 use crate::stats::Kind;
 
 /// Bytes that the arena of a connection grows by.
@@ -47,9 +49,14 @@ pub(super) struct Slot {
     /// False: nobody wants an answer.
     pub answered: bool,
     pub kind: Answer,
+    /// What is counted when it is answered.
+    pub begun: Begun,
     /// While there is one, a stop of the broker waits for the answer.
     pub under_way: Option<UnderWay>,
     pub topic: Option<Arc<str>>,
+    /// Topic that the message waits in before; none if it doesn't.
+    pub waits_in: Option<Arc<str>>,
+    pub message_type: MessageType,
     /// Queue that the message is for, wherever it waits before; none for one that was sent before.
     pub queue_id: Option<i32>,
     /// Messages of the request that are not decided yet.
@@ -93,6 +100,7 @@ impl State {
         if let Some(slot) = self.slots.get_mut(number as usize) {
             (slot.opaque, slot.encoding, slot.answered) = (request.opaque, request.encoding, !request.is_oneway());
             (slot.kind, slot.topic, slot.under_way) = (kind, Some(topic), Some(under_way));
+            slot.begun = Begun::now(request.code);
         }
         number
     }
@@ -151,11 +159,20 @@ impl Slot {
     }
 
     pub fn count(&self, broker: &Broker) {
-        if let (None, Some(topic)) = (&self.error, &self.topic) {
+        if let (None, Some(topic)) = (&self.error, self.waits_in.as_ref().or(self.topic.as_ref())) {
             let messages = self.stored.len() as u64;
-            broker.stats.add_put(topic, messages, self.bytes);
+            // What is made of a message that waited, or failed, came in long ago.
+            let kind = (self.kind == Answer::Sent).then_some(self.message_type);
+            broker.stats.add_put(topic, kind, messages, self.bytes);
             broker.stats.add(Kind::BrokerPutNums, &broker.cluster, messages);
         }
+        if let (None, Some(due), Some(topic)) = (&self.error, self.due, &self.topic) {
+            let stored = self.first.map_or(due, |first| first.store_timestamp);
+            broker.counters.events.put_off(topic, due - stored);
+        }
+        let code = self.error.as_ref().map_or(response::SUCCESS, |error| error.code);
+        let outcome = if self.answered { Outcome::Answered } else { Outcome::Oneway };
+        self.begun.ended(&broker.counters.requests, code, outcome);
     }
 
     /// Answers the request. `ids` is memory to write in.

@@ -84,6 +84,17 @@ impl<'t> Given<'t> {
         let wish = Wish::of([sec, ms, at, out, delete]);
         Self { level, half, sharding_key, wish, unique_key, producer_group }
     }
+
+    /// What metrics take the message for.
+    pub fn message_type(&self) -> MessageType {
+        match self {
+            Self { half: Some(half), .. } if half.eq_ignore_ascii_case("true") => MessageType::Transaction,
+            Self { sharding_key: Some(_), .. } => MessageType::Fifo,
+            Self { level: Some(_), .. } => MessageType::Delay,
+            given if given.wish.is_there() => MessageType::Delay,
+            _ => MessageType::Normal,
+        }
+    }
 }
 
 /// Where messages of one request go.

@@ -79,6 +79,11 @@ final class Admin extends MQAdminStartup {
         command.execute(line, options, null);
     }
 
+    /** All that mqadmin has. */
+    static List<SubCommand> commands() {
+        return SUB_COMMANDS;
+    }
+
     /** Commands name their clients by the millisecond: no two start in the same. */
     private static synchronized SubCommand command(String name) throws Exception {
         Thread.sleep(20);

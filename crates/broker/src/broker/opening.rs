@@ -1,0 +1,214 @@
+//! Opening a broker's store and tables.
+
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+
+use apogee_base::clock::Clock;
+use apogee_base::disk::Disk;
+use apogee_base::settings::Live;
+use apogee_message::names;
+use apogee_net::BindError;
+use apogee_store::{Store, StoreError, StoreOptions};
+use arc_swap::ArcSwap;
+use tokio::sync::{Notify, Semaphore, watch};
+
+use crate::access::Access;
+use crate::clients::{Consumers, Producers};
+use crate::cold::ColdReads;
+use crate::config::KeptSettings;
+use crate::deduplication;
+use crate::durable::DurableTable;
+use crate::groups::GroupTable;
+use crate::handlers::reply::Replies;
+use crate::life::Life;
+use crate::locks::QueueLocks;
+use crate::longpoll::LongPolling;
+use crate::metrics::Counters;
+use crate::offsets::OffsetTable;
+use crate::persist::{JsonFile, PersistError};
+use crate::retention::Retention;
+use crate::schedule::{Schedule, parse_delays};
+use crate::serve::MOST_COLD_READS;
+use crate::settings::{BrokerSettings, FlushDiskType};
+use crate::settled::Settled;
+use crate::static_topics::StaticTopics;
+use crate::stats::Stats;
+use crate::table_file::TableFile;
+use crate::timer::Timer;
+use crate::topics::TopicTable;
+use crate::transactions::{self, Transactions};
+
+use super::{Broker, put_topic_back};
+
+/// Why a broker cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A setting makes no sense.
+    #[error("{0}")]
+    Setting(String),
+    /// The address that clients are told cannot be resolved.
+    #[error("brokerIP1={host} cannot be resolved: {source}")]
+    Advertised {
+        /// As set.
+        host: String,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The port cannot be had.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A file of topics, groups or offsets cannot be read.
+    #[error(transparent)]
+    State(#[from] PersistError),
+    /// The system refused a folder or a thread.
+    #[error("cannot {action}: {source}")]
+    System {
+        /// What was tried.
+        action: &'static str,
+        /// The system's reason.
+        source: io::Error,
+    },
+}
+
+impl Broker {
+    pub(super) fn open(
+        mut settings: BrokerSettings,
+        clock: Arc<dyn Clock>,
+        disk: Arc<dyn Disk>,
+        memory: u64,
+        port: u16,
+    ) -> Result<Arc<Self>, StartError> {
+        let root = PathBuf::from(&settings.store_path_root_dir);
+        let folder = root.join("config");
+        disk.create_folder(&folder)
+            .map_err(|source| StartError::System { action: "create the folder of the configuration", source })?;
+        let now = clock.now_ms();
+        let kept = folder.join("broker.properties");
+        let config = KeptSettings::open(Arc::clone(&disk), kept, &mut settings, now)?;
+        let delays: Arc<[i64]> = parse_delays(&settings.message_delay_level).map_err(StartError::Setting)?.into();
+        let host = settings.broker_ip1.clone();
+        let store_host = resolve(&host, port)?;
+        let advertised = format!("{}:{port}", bracketed(&host));
+        let ha_host = if settings.broker_ip2.is_empty() { &host } else { &settings.broker_ip2 };
+        let ha_address = format!("{}:{}", bracketed(ha_host), port.saturating_add(1));
+        let store =
+            Store::open(Arc::clone(&disk), Arc::clone(&clock), root.clone(), options(&settings, &delays, memory))?;
+        let file = |name: &str| JsonFile::new(Arc::clone(&disk), folder.join(name));
+        let table = |name: &str| TableFile::new(Arc::clone(&disk), folder.join(name));
+        let topics = TopicTable::open(table("topics.json"), &settings, now)?;
+        recover_topics(&topics, &store, now);
+        deduplication::recall(&store, &topics.all(), now);
+        let groups = GroupTable::open(table("subscriptionGroup.json"), now)?;
+        let offsets = OffsetTable::open(table("consumerOffset.json"), now)?;
+        let statics = StaticTopics::open(file("topicQueueMapping.json"), &settings.broker_name, now)?;
+        let access = Access::open(file("access.json"))?;
+        let cold = ColdReads::open(file("coldReadLimits.json"))?;
+        let modes = "groups pull again: set the modes again where they shall not";
+        let request_modes = DurableTable::open(file("messageRequestMode.json"), modes)?;
+        let settled = Arc::new(Settled::open(file("settled.json"), &store)?);
+        let schedule = Schedule::open(file("delayOffset.json"), Arc::clone(&delays), &store, Arc::clone(&settled))?;
+        let transactions = Transactions::open(&store, &offsets, |place| settled.contains(place), now);
+        let transactions = transactions
+            .map_err(|source| StartError::System { action: "read which transactions are undecided", source })?;
+        settled.mark(transactions::FOLLOWER, transactions.settled_from());
+        settled.save()?;
+        let timer = Timer::open(Arc::clone(&disk), &root, &store);
+        let timer = timer.map_err(|source| StartError::System { action: "use the files of the timer", source })?;
+        let log_end_at_start = store.log_max_offset();
+        Ok(Arc::new_cyclic(|me| Self {
+            me: me.clone(),
+            cluster: settings.broker_cluster_name.clone(),
+            region: settings.region_id.clone(),
+            settings: Live::new(settings),
+            config,
+            clock,
+            disk,
+            store: Arc::new(store),
+            topics,
+            groups,
+            offsets,
+            statics,
+            access,
+            request_modes,
+            consumers: Consumers::default(),
+            producers: Producers::default(),
+            locks: QueueLocks::default(),
+            longpoll: LongPolling::default(),
+            cold,
+            cold_reads: Arc::new(Semaphore::new(MOST_COLD_READS)),
+            settled,
+            schedule,
+            transactions,
+            timer,
+            retention: Retention::default(),
+            replies: Replies::default(),
+            stats: Stats::default(),
+            findings: ArcSwap::default(),
+            counters: Counters::default(),
+            delays,
+            schedule_topic: names::SCHEDULE_TOPIC.into(),
+            half_topic: names::TRANS_HALF_TOPIC.into(),
+            wheel_topic: names::WHEEL_TOPIC.into(),
+            advertised,
+            ha_address,
+            store_host,
+            started_ms: now,
+            log_end_at_start,
+            memory,
+            life: Life::default(),
+            rotation: AtomicU32::new(0),
+            changes: watch::channel(0).0,
+            registered: watch::channel(None).0,
+            deadline: Notify::new(),
+        }))
+    }
+}
+
+/// Puts topics back that have messages but were created too shortly before a crash to be saved.
+fn recover_topics(topics: &TopicTable, store: &Store, now_ms: i64) {
+    for (name, queues) in store.topics() {
+        // Light queues, as upstream's broker may have left them, are queues without a topic.
+        if topics.get(&name).is_none() && !name.starts_with(names::LMQ_PREFIX) {
+            put_topic_back(topics, &name, queues.iter().max().map_or(1, |id| id + 1), now_ms);
+        }
+    }
+}
+
+fn options(settings: &BrokerSettings, delays: &[i64], memory: u64) -> StoreOptions {
+    let folder = &settings.store_path_commit_log;
+    StoreOptions {
+        log_folder: (!folder.is_empty()).then(|| Path::new(folder).to_owned()),
+        log_file_size: settings.mapped_file_size_commit_log,
+        queue_file_size: settings.mapped_file_size_consume_queue,
+        sync_flush: settings.flush_disk_type == FlushDiskType::Sync,
+        flush_window_ms: settings.flush_interval_commit_log as i64,
+        stall_ms: settings.sync_flush_timeout,
+        check_crc_on_recover: settings.check_crc_on_recover,
+        record_sums: settings.enabled_append_prop_crc,
+        require_sums: settings.force_verify_prop_crc,
+        index: settings.message_index_enable,
+        index_slots: settings.max_hash_slot_num,
+        index_entries: settings.max_index_num,
+        delays: delays.to_vec(),
+        hot_bytes: memory / 100 * settings.access_message_in_memory_max_ratio,
+        read_ahead: settings.data_read_ahead_enable,
+        ..StoreOptions::default()
+    }
+}
+
+fn resolve(host: &str, port: u16) -> Result<SocketAddr, StartError> {
+    let error = |source| StartError::Advertised { host: host.to_owned(), source };
+    let mut addresses = (host, port).to_socket_addrs().map_err(error)?;
+    addresses.next().ok_or_else(|| error(io::ErrorKind::NotFound.into()))
+}
+
+/// An IPv6 address stands in brackets before a port.
+fn bracketed(host: &str) -> String {
+    if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() }
+}

@@ -1,0 +1,184 @@
+//! A broker's life from start to stop.
+
+use std::net::SocketAddr;
+use std::num::NonZero;
+use std::sync::{Arc, Weak};
+use std::thread;
+use std::time::Duration;
+
+use apogee_base::clock::Clock;
+use apogee_base::disk::Disk;
+use apogee_message::names;
+use apogee_net::{Limits, Server, Workers};
+use apogee_store::{ArrivalListener, StoreError};
+use apogee_telemetry::{Health, Metrics};
+use tokio::task::JoinHandle;
+
+use crate::background::{answer_expired, end_threads, keep_house, start_threads};
+use crate::handlers::pull;
+use crate::life::Stage;
+use crate::longpoll::Parked;
+use crate::look::Observer;
+use crate::metrics::Collector;
+use crate::registration::keep_registered;
+use crate::serve::Requests;
+use crate::settings::BrokerSettings;
+
+use super::{Broker, StartError};
+
+/// How long a stop waits for the name servers.
+const LEAVING: Duration = Duration::from_secs(2);
+
+/// A broker that is up.
+pub struct RunningBroker {
+    broker: Arc<Broker>,
+    server: Arc<Server>,
+    collector: Arc<Collector>,
+    threads: Vec<thread::JoinHandle<()>>,
+    tasks: Vec<JoinHandle<()>>,
+    registrations: Vec<JoinHandle<()>>,
+}
+
+impl RunningBroker {
+    /// Opens the store, takes the port, and serves. Needs a tokio runtime around it. `memory` is
+    /// how many bytes of memory the process may use.
+    pub fn start(
+        settings: BrokerSettings,
+        clock: Arc<dyn Clock>,
+        disk: Arc<dyn Disk>,
+        memory: u64,
+    ) -> Result<Self, StartError> {
+        let ip = settings.bind_address.parse();
+        let ip =
+            ip.map_err(|_| StartError::Setting(format!("bindAddress={} is not an IP address", settings.bind_address)))?;
+        let idle = Duration::from_secs(settings.server_channel_max_idle_time_seconds);
+        let server = Server::bind(SocketAddr::new(ip, settings.listen_port), Limits { idle, ..Limits::default() })?;
+        let server = Arc::new(server);
+        let broker = Broker::open(settings, clock, disk, memory, server.local_addr().port())?;
+        let requests = Arc::new(Requests::new(Arc::clone(&broker)));
+        let listener = Arc::new(Arrivals { broker: broker.me.clone() });
+        broker.store.listen(listener);
+        let no_thread = |source| StartError::System { action: "start a thread", source };
+        let workers = thread::available_parallelism().map_or(1, NonZero::get);
+        let workers = Workers::start(workers).map_err(no_thread)?;
+        let collector = Collector::new(Arc::clone(&broker), workers.pulse()).map_err(StartError::Setting)?;
+        let collector = Arc::new(collector);
+        let threads = start_threads(&broker).map_err(no_thread)?;
+        let tasks =
+            vec![tokio::spawn(answer_expired(Arc::clone(&broker))), tokio::spawn(keep_house(Arc::clone(&broker)))];
+        server.start(requests.clone(), Some(workers));
+        let addresses = broker.settings.load().namesrv_addr.clone();
+        let addresses = addresses.split(';').map(str::trim).filter(|address| !address.is_empty());
+        let register = |address: &str| {
+            let changes = broker.changes.subscribe();
+            tokio::spawn(keep_registered(Arc::clone(&broker), address.to_owned(), requests.clone(), changes))
+        };
+        let registrations = addresses.map(register).collect();
+        Ok(Self { broker: Arc::clone(&broker), server, collector, threads, tasks, registrations })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn broker(&self) -> Arc<Broker> {
+        Arc::clone(&self.broker)
+    }
+
+    /// The address it listens on; its port is the real one when 0 was asked for.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.server.local_addr()
+    }
+
+    /// The address that clients are told, `host:port`.
+    pub fn advertised(&self) -> &str {
+        &self.broker.advertised
+    }
+
+    /// For those who look at it from time to time.
+    pub fn observer(&self) -> Observer {
+        Observer::new(&self.broker)
+    }
+
+    /// What tells its metrics.
+    pub fn metrics(&self) -> Arc<dyn Metrics> {
+        Arc::clone(&self.collector) as _
+    }
+
+    /// What tells whether it is well.
+    pub fn health(&self) -> Arc<dyn Health> {
+        Arc::clone(&self.collector) as _
+    }
+
+    /// Its settings as they are now.
+    pub fn settings(&self) -> BrokerSettings {
+        BrokerSettings::clone(&self.broker.settings.load())
+    }
+
+    /// Waits until a name server knows the broker, or for `patience`. Says whether one does.
+    pub async fn wait_registered(&self, patience: Duration) -> bool {
+        let mut registered = self.broker.registered.subscribe();
+        let waiting = registered.wait_for(Option::is_some);
+        matches!(tokio::time::timeout(patience, waiting).await, Ok(Ok(_)))
+    }
+
+    /// Leaves the name servers, answers who waits, closes the connections, and makes all durable. Waits
+    /// for `patience` at most for answers to be ready, and as long for clients to take them.
+    pub async fn stop(self, patience: Duration) -> Result<(), StoreError> {
+        let broker = self.broker;
+        broker.life.begin(Stage::Leaving);
+        broker.topics_changed();
+        let leaving = async {
+            for registration in self.registrations {
+                // A task that panicked said so.
+                let _ = registration.await;
+            }
+        };
+        // A name server that cannot be reached forgets the broker by itself.
+        let _ = tokio::time::timeout(LEAVING, leaving).await;
+        broker.life.begin(Stage::Refusing);
+        for parked in broker.longpoll.take_all() {
+            pull::pull_again(&broker, &Parked { deadline_ms: 0, ..parked });
+        }
+        if tokio::time::timeout(patience, broker.life.sends_are_answered()).await.is_err() {
+            tracing::warn!("stops with messages that the disk has not taken in time; their producers are not answered");
+        }
+        self.server.stop(patience).await;
+        broker.life.begin(Stage::Ended);
+        for task in self.tasks {
+            task.abort();
+        }
+        broker.transactions.bell.ring();
+        broker.schedule.bell.ring();
+        broker.timer.bell.ring();
+        broker.retention.bell.ring();
+        let closing = tokio::task::spawn_blocking(move || {
+            end_threads(&broker, self.threads);
+            broker.transactions.write_ops(&broker.store, &broker.offsets, &broker.transaction_rules(), broker.now());
+            broker.save_all();
+            broker.store.close()
+        });
+        closing.await.unwrap_or(Ok(()))
+    }
+}
+
+/// Wakes pulls, and the delivery of delayed messages; tells of half messages; puts topics back.
+struct Arrivals {
+    broker: Weak<Broker>,
+}
+
+impl ArrivalListener for Arrivals {
+    fn arrived(&self, topic: &str, queue_id: i32, queue_offset: i64, tag_code: i64) {
+        let Some(broker) = self.broker.upgrade() else { return };
+        match topic {
+            names::SCHEDULE_TOPIC => broker.schedule.bell.ring(),
+            names::WHEEL_TOPIC => broker.timer.bell.ring(),
+            names::TRANS_HALF_TOPIC if queue_id == 0 => {
+                broker.transactions.arrived(queue_offset, broker.now(), broker.settings.load().transaction_time_out);
+            }
+            // Created too shortly before a crash to be saved, by a message that waited since then.
+            _ if queue_offset == 0 && broker.topics.get(topic).is_none() && !topic.starts_with(names::LMQ_PREFIX) => {
+                broker.put_topic_back(topic, queue_id + 1);
+            }
+            _ => {}
+        }
+        broker.wake(broker.longpoll.arrived(topic, queue_id, tag_code));
+    }
+}

@@ -1,0 +1,5 @@
+//! Commands about clients.
+
+pub mod connections;
+pub mod member;
+pub mod status;
