@@ -31,6 +31,7 @@ use crate::message_type::MessageType;
 use crate::metrics::Counters;
 use crate::offsets::OffsetTable;
 use crate::persist::PersistError;
+use crate::replication::Replication;
 use crate::retention::Retention;
 use crate::schedule::Schedule;
 use crate::settings::BrokerSettings;
@@ -80,6 +81,7 @@ pub struct Broker {
     pub(crate) timer: Timer,
     pub(crate) retention: Retention,
     pub(crate) replies: Replies,
+    pub(crate) replication: Replication,
     pub(crate) stats: Stats,
     /// What was last found wrong.
     pub(crate) findings: ArcSwap<Vec<Finding>>,

@@ -28,6 +28,7 @@ mod metrics;
 pub mod offsets;
 pub mod persist;
 mod registration;
+pub mod replication;
 mod required_codecs;
 mod retention;
 mod retry;

@@ -29,6 +29,7 @@ use crate::longpoll::LongPolling;
 use crate::metrics::Counters;
 use crate::offsets::OffsetTable;
 use crate::persist::{JsonFile, PersistError};
+use crate::replication::{Placement, Replication};
 use crate::retention::Retention;
 use crate::schedule::{Schedule, parse_delays};
 use crate::serve::MOST_COLD_READS;
@@ -79,6 +80,7 @@ pub enum StartError {
 impl Broker {
     pub(super) fn open(
         mut settings: BrokerSettings,
+        placement: Placement,
         clock: Arc<dyn Clock>,
         disk: Arc<dyn Disk>,
         memory: u64,
@@ -148,6 +150,7 @@ impl Broker {
             timer,
             retention: Retention::default(),
             replies: Replies::default(),
+            replication: Replication::new(placement.role, placement.events),
             stats: Stats::default(),
             findings: ArcSwap::default(),
             counters: Counters::default(),

@@ -21,6 +21,7 @@ use crate::longpoll::Parked;
 use crate::look::Observer;
 use crate::metrics::Collector;
 use crate::registration::keep_registered;
+use crate::replication::{InSync, MasterPlace, Placement};
 use crate::serve::Requests;
 use crate::settings::BrokerSettings;
 
@@ -40,10 +41,21 @@ pub struct RunningBroker {
 }
 
 impl RunningBroker {
-    /// Opens the store, takes the port, and serves. Needs a tokio runtime around it. `memory` is
-    /// how many bytes of memory the process may use.
+    /// Opens the store, takes the port, and serves, with the role that the settings say. Needs a tokio runtime around
+    /// it. `memory` is how many bytes of memory the process may use.
     pub fn start(
         settings: BrokerSettings,
+        clock: Arc<dyn Clock>,
+        disk: Arc<dyn Disk>,
+        memory: u64,
+    ) -> Result<Self, StartError> {
+        Self::start_as(settings, Placement::default(), clock, disk, memory)
+    }
+
+    /// The same for a broker whose role is decided elsewhere.
+    pub fn start_as(
+        settings: BrokerSettings,
+        placement: Placement,
         clock: Arc<dyn Clock>,
         disk: Arc<dyn Disk>,
         memory: u64,
@@ -54,7 +66,7 @@ impl RunningBroker {
         let idle = Duration::from_secs(settings.server_channel_max_idle_time_seconds);
         let server = Server::bind(SocketAddr::new(ip, settings.listen_port), Limits { idle, ..Limits::default() })?;
         let server = Arc::new(server);
-        let broker = Broker::open(settings, clock, disk, memory, server.local_addr().port())?;
+        let broker = Broker::open(settings, placement, clock, disk, memory, server.local_addr().port())?;
         let requests = Arc::new(Requests::new(Arc::clone(&broker)));
         let listener = Arc::new(Arrivals { broker: broker.me.clone() });
         broker.store.listen(listener);
@@ -110,6 +122,17 @@ impl RunningBroker {
     /// Its settings as they are now.
     pub fn settings(&self) -> BrokerSettings {
         BrokerSettings::clone(&self.broker.settings.load())
+    }
+
+    /// Tells a slave where its master is now; `host:port` that clients are told, none while there is none.
+    pub fn follow(&self, master: Option<String>) {
+        self.broker.replication.follow(MasterPlace { broker: master, ha: None });
+    }
+
+    /// Tells a master what the controller says of the replicas in sync, as the answer to
+    /// [`crate::replication::ReplicationEvent::InSyncWanted`] or at any other time.
+    pub fn in_sync_is(&self, in_sync: InSync) {
+        self.broker.replication.in_sync_is(in_sync);
     }
 
     /// Waits until a name server knows the broker, or for `patience`. Says whether one does.
