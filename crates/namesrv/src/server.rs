@@ -190,6 +190,11 @@ impl Shared {
         }
     }
 
+    /// Whether brokers have registered by this connection.
+    pub fn is_linked(&self, link: u64) -> bool {
+        self.lock_links().contains_key(&link)
+    }
+
     fn link(&self, link: u64) -> Option<Arc<Conn>> {
         self.lock_links().get(&link).cloned()
     }

@@ -14,7 +14,7 @@ use super::{Answer, success};
 use crate::error::NamesrvError;
 use crate::kv::ORDER_TOPICS;
 use crate::registration::Encoded;
-use crate::routes::{BrokerId, Registered, Registration};
+use crate::routes::{BrokerId, Goodbye, Registered, Registration};
 use crate::server::Shared;
 
 /// Ext field by which a broker says, and a client asks for, an availability zone.
@@ -71,10 +71,11 @@ pub(super) fn register(shared: &Shared, link: u64, request: &Command) -> Answer 
     })
 }
 
-pub(super) fn unregister(shared: &Shared, request: &Command) -> Answer {
+pub(super) fn unregister(shared: &Shared, link: u64, request: &Command) -> Answer {
     let header: UnRegisterBrokerRequestHeader<'_> = request.header()?;
     let broker = BrokerId { cluster: header.cluster_name, name: header.broker_name, addr: header.broker_addr };
-    shared.removed(shared.routes.unregister(broker), "it unregistered");
+    let by = if shared.is_linked(link) { Goodbye::Link(link) } else { Goodbye::Id(header.broker_id) };
+    shared.removed(shared.routes.unregister(broker, by), "it unregistered");
     Ok(success(request))
 }
 

@@ -20,7 +20,7 @@ pub(crate) fn serve(shared: &Shared, link: u64, request: &Command) -> Answer {
     match request.code {
         code::GET_ROUTEINFO_BY_TOPIC => topic::route(shared, request),
         code::REGISTER_BROKER => broker::register(shared, link, request),
-        code::UNREGISTER_BROKER => broker::unregister(shared, request),
+        code::UNREGISTER_BROKER => broker::unregister(shared, link, request),
         code::BROKER_HEARTBEAT => broker::heartbeat(shared, request),
         code::QUERY_DATA_VERSION => broker::data_version(shared, request),
         code::GET_BROKER_CLUSTER_INFO => broker::clusters(shared, request),

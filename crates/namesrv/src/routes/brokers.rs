@@ -51,6 +51,11 @@ impl Broker {
         self.members.keys().next().copied()
     }
 
+    /// The lowest id, and the address of the broker that has it.
+    pub fn lowest(&self) -> Option<(i64, Box<str>)> {
+        self.members.first_key_value().map(|(&id, member)| (id, member.addr.clone()))
+    }
+
     pub fn member_at(&self, addr: &str) -> Option<&Member> {
         self.members.values().find(|member| *member.addr == *addr)
     }

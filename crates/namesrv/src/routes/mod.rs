@@ -21,7 +21,7 @@ use topics::Topics;
 pub use missing::{Cause, NoRoute};
 pub use query::{RouteOptions, Units};
 pub use register::{Content, Refused, Registered, Registration, TopicEntry};
-pub use remove::{Gone, Removed};
+pub use remove::{Gone, Goodbye, Removed};
 
 /// Permission bit: messages may be read.
 pub const PERM_READ: i32 = 4;

@@ -203,9 +203,14 @@ impl State {
         broker.zone = registration.zone.map(Into::into);
         broker.acting_master = registration.acting_master.unwrap_or(false);
 
-        let lower = broker.min_id().is_some_and(|min| id < min);
+        let lowest = broker.lowest();
         // A slave that became the master, or the other way round, has one id only.
+        let count = broker.members.len();
         broker.members.retain(|&other, member| other == id || *member.addr != *registration.broker.addr);
+        if broker.members.len() < count {
+            // Who speaks for the group may be another one now, with topics that were not looked at.
+            broker.members.values_mut().for_each(|member| member.applied_len = 0);
+        }
         let former = broker.members.get(&id);
         let first = former.is_none();
         let unchanged =
@@ -220,7 +225,12 @@ impl State {
             link: registration.link,
             seen_ms: now_ms,
             timeout_ms: registration.patience_ms(),
-            version: if partial { DataVersion::default() } else { registration.version },
+            // The state version stays: by it a former master is told from the one that took its place.
+            version: if partial {
+                DataVersion { state_version: registration.version.state_version, ..DataVersion::default() }
+            } else {
+                registration.version
+            },
             applied_len: if partial { 0 } else { registration.len },
         };
         broker.members.insert(id, member);
@@ -231,7 +241,7 @@ impl State {
             broker.write_wiped = false;
         }
         let master = broker.master_for(id);
-        let notice = lower.then(|| broker.min_id_change(None, Some(registration.ha_addr))).flatten();
+        let notice = lowest.and_then(|lowest| broker.lowest_change(&lowest, registration));
         let changed = if speaks { self.put_topics(slot, content, !unchanged, whole) } else { 0 };
         Ok(Registered { master, first, changed, notice })
     }
@@ -318,19 +328,27 @@ impl Broker {
         Some((master.addr.to_string(), master.ha_addr.to_string()))
     }
 
-    /// Whom to tell what of the lowest id that is up now.
-    pub(super) fn min_id_change(&self, offline_addr: Option<&str>, ha_addr: Option<&str>) -> Option<MinIdChange> {
-        let (&min_id, min) = self.members.first_key_value()?;
+    /// What a registration changed about the lowest id: who has it, or which one it is.
+    fn lowest_change(&self, before: &(i64, Box<str>), registration: &Registration<'_>) -> Option<MinIdChange> {
+        let now = self.lowest()?;
+        if now == *before {
+            return None;
+        }
+        // The same address may have it under another id.
+        let is_gone = now.1 != before.1 && self.members.get(&before.0).is_none_or(|member| member.addr != before.1);
         // A newcomer knows that it has the lowest id.
-        let all = offline_addr.is_some() || self.members.len() == 1;
-        let told = self.members.iter().filter(|(id, _)| all || **id != min_id);
-        Some(MinIdChange {
-            links: told.map(|(_, member)| member.link).collect(),
-            min_id,
-            min_addr: min.addr.to_string(),
-            offline_addr: offline_addr.map(Into::into),
-            ha_addr: ha_addr.map(Into::into),
-        })
+        let newcomer = (now.0 == registration.id).then_some(now.0);
+        let change = self.min_id_change(newcomer, is_gone.then_some(&*before.1))?;
+        Some(MinIdChange { ha_addr: newcomer.map(|_| registration.ha_addr.to_owned()), ..change })
+    }
+
+    /// Whom to tell what of the lowest id that is up now: all but the one with the id `except`.
+    pub(super) fn min_id_change(&self, except: Option<i64>, offline_addr: Option<&str>) -> Option<MinIdChange> {
+        let (&min_id, min) = self.members.first_key_value()?;
+        let links: Vec<u64> =
+            self.members.iter().filter(|(id, _)| Some(**id) != except).map(|(_, member)| member.link).collect();
+        let (min_addr, offline_addr) = (min.addr.to_string(), offline_addr.map(Into::into));
+        (!links.is_empty()).then_some(MinIdChange { links, min_id, min_addr, offline_addr, ha_addr: None })
     }
 }
 

@@ -93,7 +93,7 @@ fn a_master_and_its_slave_share_a_route() {
     assert_eq!(route.queue_datas.len(), 1);
     assert_eq!(route.broker_datas[0].broker_addrs.clone().into_iter().collect::<Vec<_>>(), addrs(&table));
     assert_eq!(addrs(&table), [(0, "m:1".into()), (1, "s:1".into())]);
-    table.unregister(id("m:1"));
+    table.unregister(id("m:1"), Goodbye::Id(0));
     assert_eq!(addrs(&table), [(1, "s:1".into())]);
     assert_eq!(perm(&table, "t"), 6, "the slave does not act as master: the route stays as it was");
 }
@@ -179,7 +179,7 @@ fn a_wipe_lasts_over_new_topics_until_it_is_taken_back_or_the_broker_restarts() 
     table.wipe_write("a", true);
     register(&table, 0, &broker(1, "s:1"), &["t", "u", "w"]);
     assert_eq!(wiped_perms(&table), [4, 4], "a slave's coming changes nothing");
-    table.unregister(id("m:1"));
+    table.unregister(id("m:1"), Goodbye::Id(0));
     register(&table, 0, &newer, &["t", "u", "w"]);
     assert_eq!(wiped_perms(&table), [6, 6]);
     assert_eq!(table.wipe_write("nobody", true), 0);
@@ -244,6 +244,59 @@ fn a_broker_that_changes_its_role_has_one_id() {
     register(&table, 0, &broker(1, "x:1"), &["t", "u"]);
     register(&table, 0, &broker(0, "x:1"), &["t", "u"]);
     assert_eq!(addrs(&table), [(0, "x:1".into())]);
+}
+
+#[test]
+fn a_slave_takes_its_masters_place_in_any_order() {
+    let [new, old] = [(0, "s:1", 1), (2, "m:1", 0)];
+    for order in [[new, old], [old, new]] {
+        let table = RouteTable::default();
+        register(&table, 0, &broker(0, "m:1"), &["t", "u"]);
+        register(&table, 0, &broker(1, "s:1"), &["t", "u"]);
+        register(&table, 0, &Registration { link: 3, ..broker(3, "s:3") }, &["t", "u"]);
+        for (number, addr, former) in order {
+            let registration = Registration { link: 10 + former, version: version(2), ..broker(number, addr) };
+            register(&table, 0, &registration, &["t", "u"]);
+            assert!(addrs(&table).iter().filter(|(id, _)| *id == 0).count() <= 1);
+            // What its former self left to say and do comes late.
+            assert_eq!(table.unregister(id(addr), Goodbye::Link(former)), Removed::default());
+            assert_eq!(table.unregister(id(addr), Goodbye::Id(number + 1)), Removed::default());
+            assert_eq!(table.link_closed(former), Removed::default());
+        }
+        assert_eq!(addrs(&table), [(0, "s:1".into()), (2, "m:1".into()), (3, "s:3".into())]);
+        assert_eq!(perm(&table, "t"), 6);
+        let slave = table.renew(1, &Registration { link: 3, ..broker(3, "s:3") });
+        let told = slave.or_else(|| table.register(1, &broker(3, "s:3"), &content(&["t"]), false).ok());
+        assert_eq!(told.and_then(|told| told.master), Some(("s:1".into(), "ha".into())));
+        assert_eq!(table.unregister(id("s:1"), Goodbye::Link(11)).brokers.len(), 1);
+    }
+}
+
+#[test]
+fn those_left_learn_that_their_master_has_another_role_or_another_place() {
+    let table = RouteTable::default();
+    for (number, addr) in [(0, "m:1"), (1, "s:1"), (2, "s:2")] {
+        register(&table, 0, &broker(number, addr), &["t", "u"]);
+    }
+    let notice = register(&table, 0, &broker(3, "m:1"), &["t", "u"]).notice.expect("no master now");
+    let told = |notice: &MinIdChange| (notice.links.clone(), notice.min_id, notice.offline_addr.clone());
+    assert_eq!(told(&notice), (vec![1, 2, 3], 1, Some("m:1".into())));
+    let notice = register(&table, 0, &broker(0, "s:1"), &["t", "u"]).notice.expect("a master");
+    assert_eq!(told(&notice), (vec![2, 3], 0, None), "its address is not offline");
+    assert_eq!(notice.ha_addr.as_deref(), Some("ha"));
+    let notice = register(&table, 0, &broker(0, "s:2"), &["t", "u"]).notice.expect("another master");
+    assert_eq!(told(&notice), (vec![3], 0, Some("s:1".into())));
+    assert_eq!(register(&table, 1, &broker(0, "s:2"), &["t", "u"]).notice, None, "nothing new");
+}
+
+#[test]
+fn a_former_master_stays_out_though_the_new_one_has_told_a_single_topic() {
+    let table = RouteTable::default();
+    let state = |state_version| DataVersion { state_version, counter: 1, timestamp: 0 };
+    register(&table, 0, &Registration { version: state(2), ..broker(0, "m:2") }, &["t"]);
+    let former = Registration { version: state(1), ..broker(0, "m:1") };
+    assert!(matches!(table.register(0, &former, &content(&["t"]), false), Err(Refused::NewerState { .. })));
+    assert_eq!(addrs(&table), [(0, "m:2".into())]);
 }
 
 #[test]
@@ -388,4 +441,14 @@ fn static_mappings_and_filter_servers_are_part_of_the_route() {
     table.delete_topic("s", None);
     table.register_topic("s", &[("a".into(), topic("s", 6))]).expect("accepted");
     assert!(route(&table, "s").topic_queue_mapping_by_broker.is_none(), "deleted with the topic");
+}
+
+#[test]
+fn whoever_speaks_for_the_group_next_is_listened_to() {
+    let table = RouteTable::default();
+    register(&table, 0, &broker(0, "m:1"), &["t", "u"]);
+    register(&table, 0, &broker(2, "s:2"), &["t", "only-the-slave"]);
+    register(&table, 0, &broker(3, "m:1"), &["t", "u"]);
+    assert_eq!(table.renew(1, &broker(2, "s:2")), None, "its topics count now");
+    assert_eq!(register(&table, 1, &broker(2, "s:2"), &["t", "only-the-slave"]).changed, 1);
 }

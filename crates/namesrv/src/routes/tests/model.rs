@@ -25,6 +25,8 @@ enum Step {
     Unregister {
         name: usize,
         addr: usize,
+        /// By its id or its connection; either may be that of a former self.
+        by: Goodbye,
     },
     LinkClosed {
         link: u64,
@@ -47,18 +49,22 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     let topics = prop::collection::btree_set(0..TOPICS.len(), 0..=TOPICS.len());
-    let register = (0..3usize, 0..3i64, 0..4usize, 1..4i64, any::<(bool, bool)>(), topics, 0..8i32);
+    let register = (0..3usize, 0..5i64, 0..4usize, 1..4i64, any::<(bool, bool)>(), topics, 0..8i32);
     prop_oneof![
         4 => register.prop_map(|(name, id, addr, version, (acting, whole), topics, perm)| {
             Step::Register { name, id, addr, version, acting, whole, topics, perm }
         }),
-        1 => (0..3usize, 0..4usize).prop_map(|(name, addr)| Step::Unregister { name, addr }),
-        1 => (0..12u64).prop_map(|link| Step::LinkClosed { link }),
+        1 => (0..3usize, 0..4usize, goodbye()).prop_map(|(name, addr, by)| Step::Unregister { name, addr, by }),
+        1 => (0..15u64).prop_map(|link| Step::LinkClosed { link }),
         1 => (0..100_000i64).prop_map(|ms| Step::Wait { ms }),
         1 => (0..3usize, 0..4usize).prop_map(|(name, addr)| Step::Heartbeat { name, addr }),
         1 => (0..3usize, any::<bool>()).prop_map(|(name, wiped)| Step::Wipe { name, wiped }),
         1 => (0..4usize).prop_map(|topic| Step::Delete { topic }),
     ]
+}
+
+fn goodbye() -> impl Strategy<Value = Goodbye> {
+    prop_oneof![(0..15u64).prop_map(Goodbye::Link), (0..5i64).prop_map(Goodbye::Id)]
 }
 
 #[derive(Debug, Clone)]
@@ -120,9 +126,13 @@ impl Model {
                         .retain(|&(topic, of), _| of != name || topics.iter().any(|&kept| TOPICS[kept] == topic));
                 }
             }
-            Step::Unregister { name, addr } => {
-                self.members.retain(|&(of, _), member| of != NAMES[name] || member.addr != ADDRS[addr]);
-            }
+            Step::Unregister { name, addr, by } => self.members.retain(|&(of, id), member| {
+                let is_meant = match by {
+                    Goodbye::Link(link) => member.link == link,
+                    Goodbye::Id(given) => id == given,
+                };
+                of != NAMES[name] || member.addr != ADDRS[addr] || !is_meant
+            }),
             Step::LinkClosed { link } => self.members.retain(|_, member| member.link != link),
             Step::Wait { ms } => {
                 self.now += ms;
@@ -170,10 +180,11 @@ impl Model {
 
 fn link(name: &str, id: i64) -> u64 {
     let name = NAMES.iter().position(|other| *other == name).expect("one of them");
-    name as u64 * 4 + id as u64
+    name as u64 * 5 + id as u64
 }
 
-fn apply(table: &RouteTable, now: i64, step: &Step) {
+/// Does a step; returns who was told of which lowest id, by broker name.
+fn apply(table: &RouteTable, now: i64, step: &Step) -> Vec<MinIdChange> {
     match *step {
         Step::Register { name, id, addr, version, acting, whole, ref topics, perm } => {
             let registration = Registration {
@@ -187,23 +198,34 @@ fn apply(table: &RouteTable, now: i64, step: &Step) {
                 ..broker(id, "")
             };
             if table.renew(now, &registration).is_some() {
-                return;
+                return Vec::new();
             }
             let topics = topics.iter().map(|&index| topic(TOPICS[index], perm)).collect();
             let content = Content { topics, ..Content::default() };
-            table.register(now, &registration, &content, whole).expect("no conflict");
+            let registered = table.register(now, &registration, &content, whole).expect("no conflict");
+            return registered.notice.into_iter().collect();
         }
-        Step::Unregister { name, addr } => {
-            table.unregister(BrokerId { cluster: CLUSTER, name: NAMES[name], addr: ADDRS[addr] });
+        Step::Unregister { name, addr, by } => {
+            return table.unregister(BrokerId { cluster: CLUSTER, name: NAMES[name], addr: ADDRS[addr] }, by).notices;
         }
-        Step::LinkClosed { link } => drop(table.link_closed(link)),
-        Step::Wait { ms } => drop(table.expire(now + ms)),
+        Step::LinkClosed { link } => return table.link_closed(link).notices,
+        Step::Wait { ms } => return table.expire(now + ms).notices,
         Step::Heartbeat { name, addr } => {
             table.heartbeat(now, BrokerId { cluster: CLUSTER, name: NAMES[name], addr: ADDRS[addr] });
         }
         Step::Wipe { name, wiped } => drop(table.wipe_write(NAMES[name], wiped)),
         Step::Delete { topic } => drop(table.delete_topic(TOPICS[topic], None)),
     }
+    Vec::new()
+}
+
+/// The lowest id of each name and its address; addresses are those of one name at a time.
+fn lowest(model: &Model) -> BTreeMap<&'static str, (i64, &'static str)> {
+    let mut lowest = BTreeMap::new();
+    for (&(name, id), member) in &model.members {
+        lowest.entry(name).or_insert((id, member.addr));
+    }
+    lowest
 }
 
 fn seen(table: &RouteTable, topic: &str) -> Option<Seen> {
@@ -220,8 +242,24 @@ proptest! {
     fn clients_see_what_the_model_says(steps in prop::collection::vec(step(), 1..60)) {
         let (table, mut model) = (RouteTable::default(), Model::default());
         for step in &steps {
-            apply(&table, model.now, step);
+            let before = lowest(&model);
+            let notices = apply(&table, model.now, step);
             model.step(step);
+            let after = lowest(&model);
+            for (name, (min_id, min_addr)) in &after {
+                let ids = model.ids(name);
+                let told = |id: &i64| notices.iter().find(|notice| notice.links.contains(&link(name, *id)));
+                let newcomer = match step {
+                    Step::Register { id, .. } => Some(*id),
+                    _ => None,
+                };
+                let is_news = before.get(name).is_some_and(|was| *was != (*min_id, *min_addr));
+                for id in &ids {
+                    let is_told = told(id).map(|notice| (notice.min_id, &*notice.min_addr));
+                    let expected = (is_news && !(id == min_id && newcomer == Some(*id))).then_some((*min_id, *min_addr));
+                    prop_assert_eq!(is_told, expected, "id {} of {} after {:?}", id, name, step);
+                }
+            }
             for topic in TOPICS {
                 prop_assert_eq!(seen(&table, topic), model.route(topic), "topic {} after {:?}", topic, step);
             }
