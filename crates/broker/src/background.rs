@@ -1,4 +1,4 @@
-//! What goes on beside requests: threads for the store's steps and for delayed messages, tasks for
+//! What goes on beside requests: threads for the store's steps and, on a master, for delayed messages, tasks for
 //! pulls that wait and for what is to be done from time to time.
 
 use std::io;
@@ -60,7 +60,9 @@ pub(crate) async fn keep_house(broker: Arc<Broker>) {
         let on_disk: Option<fn(&Broker)> = tokio::select! {
             _ = tables.tick() => Some(|broker| {
                 broker.save_tables();
-                broker.timer.save_step(&broker.store, broker.now());
+                if broker.role.delivers() {
+                    broker.timer.save_step(&broker.store, broker.now());
+                }
             }),
             _ = offsets.tick() => Some(|broker| {
                 if let Err(error) = broker.offsets.save(broker.now()) {
@@ -113,7 +115,7 @@ pub(crate) fn start_threads(broker: &Arc<Broker>) -> io::Result<Vec<thread::Join
             }
         },
     };
-    Ok(vec![
+    let mut threads = vec![
         spawn("store-flush", flush)?,
         spawn("store-queues", flush_queues)?,
         spawn("store-index", |broker| {
@@ -125,26 +127,31 @@ pub(crate) fn start_threads(broker: &Arc<Broker>) -> io::Result<Vec<thread::Join
                 tracing::error!(%error, "messages cannot be indexed, and will not be found by key: see to the disk, then restart");
             }
         })?,
-        spawn("schedule", |broker| {
-            let tell = |topic: &str, bytes| broker.count_delivery(topic, bytes);
-            let sleep = broker.schedule.step_telling(&broker.store, broker.now(), tell);
-            broker.schedule.bell.sleep_at_least(TOGETHER, sleep);
-        })?,
-        spawn("timer", |broker| {
-            let sleep = broker.timer.step(&broker.store, broker.now());
-            broker.timer.bell.sleep_at_least(TOGETHER, sleep);
-        })?,
         spawn("retention", |broker| {
             let sleep = broker.retention.step(broker);
             broker.retention.bell.sleep(sleep);
         })?,
-        spawn("transactions", |broker| {
-            let rules = broker.transaction_rules();
-            let Broker { store, offsets, producers, transactions, .. } = broker;
-            let sleep = transactions.step(store, offsets, producers, &rules, broker.now());
-            transactions.bell.sleep(sleep);
-        })?,
-    ])
+    ];
+    if broker.role.delivers() {
+        threads.extend([
+            spawn("schedule", |broker| {
+                let tell = |topic: &str, bytes| broker.count_delivery(topic, bytes);
+                let sleep = broker.schedule.step_telling(&broker.store, broker.now(), tell);
+                broker.schedule.bell.sleep_at_least(TOGETHER, sleep);
+            })?,
+            spawn("timer", |broker| {
+                let sleep = broker.timer.step(&broker.store, broker.now());
+                broker.timer.bell.sleep_at_least(TOGETHER, sleep);
+            })?,
+            spawn("transactions", |broker| {
+                let rules = broker.transaction_rules();
+                let Broker { store, offsets, producers, transactions, .. } = broker;
+                let sleep = transactions.step(store, offsets, producers, &rules, broker.now());
+                transactions.bell.sleep(sleep);
+            })?,
+        ]);
+    }
+    Ok(threads)
 }
 
 /// Ends them, once the broker's life has.

@@ -33,6 +33,7 @@ use crate::offsets::OffsetTable;
 use crate::persist::PersistError;
 use crate::replication::Replication;
 use crate::retention::Retention;
+use crate::role::BrokerRole;
 use crate::schedule::Schedule;
 use crate::settings::BrokerSettings;
 use crate::settled::Settled;
@@ -57,6 +58,7 @@ const REGISTRATION: Duration = Duration::from_secs(1);
 pub struct Broker {
     me: Weak<Broker>,
     pub(crate) settings: Live<BrokerSettings>,
+    pub(crate) role: BrokerRole,
     pub(crate) config: KeptSettings,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) disk: Arc<dyn Disk>,
@@ -266,8 +268,11 @@ impl Broker {
         }
     }
 
-    /// Writes the progress of delayed messages.
+    /// Writes the progress of delayed messages. That of a slave is its master's.
     pub(crate) fn save_delays(&self) -> Result<(), PersistError> {
+        if !self.role.delivers() {
+            return Ok(());
+        }
         self.schedule.save(&self.store)?;
         self.settled.mark(transactions::FOLLOWER, self.transactions.settled_from());
         self.settled.save()
@@ -280,6 +285,9 @@ impl Broker {
             if let Err(error) = saved {
                 tracing::error!(%error, "a file of the broker's state cannot be saved, and the next start reads an older one: see to the disk before it");
             }
+        }
+        if !self.role.delivers() {
+            return;
         }
         if let Err(error) = self.timer.hand_over(&self.store, self.store.root(), self.now()) {
             tracing::error!(%error, "the timer's state cannot be saved; the next start makes it from the log: see to the disk before it");

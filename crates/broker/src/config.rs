@@ -135,7 +135,8 @@ mod tests {
             (b"configBlackList=", "in black list"),
             (b"autoCreateTopicEnable=maybe", "`autoCreateTopicEnable=maybe`"),
             (b"autoCreateTopicEnabled=true", "did you mean `autoCreateTopicEnable`"),
-            (b"brokerRole=SLAVE", "not support"),
+            (b"brokerRole=SLAVE", "`brokerRole` takes effect at the start only"),
+            (b"enableControllerMode=true", "not support"),
             (b"\xff", "no text"),
         ] {
             let error = kept.update(&live, body, 2).expect_err("refused").to_string();

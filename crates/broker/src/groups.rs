@@ -82,6 +82,20 @@ impl GroupTable {
         if let Some(config) = self.get(group) {
             return Ok(config);
         }
+        let config = self.get_or_default(group, create)?;
+        tracing::info!(group, "created a subscription group because a consumer came");
+        let mut inner = self.write();
+        let config = Arc::clone(inner.groups.entry(group.to_owned()).or_insert(config));
+        inner.changed([group.to_owned()], now_ms);
+        Ok(config)
+    }
+
+    /// The same on a slave, whose table is its master's: a group that isn't there has the defaults, and nobody is
+    /// told of it.
+    pub fn get_or_default(&self, group: &str, create: bool) -> Result<Arc<SubscriptionGroupConfig>, BrokerError> {
+        if let Some(config) = self.get(group) {
+            return Ok(config);
+        }
         names::check_group(group)?;
         if !create && !names::is_system_group(group) {
             let remark = format!(
@@ -89,12 +103,7 @@ impl GroupTable {
             );
             return Err(BrokerError::new(response::SUBSCRIPTION_GROUP_NOT_EXIST, remark));
         }
-        tracing::info!(group, "created a subscription group because a consumer came");
-        let config = Arc::new(SubscriptionGroupConfig::new(group));
-        let mut inner = self.write();
-        let config = Arc::clone(inner.groups.entry(group.to_owned()).or_insert(config));
-        inner.changed([group.to_owned()], now_ms);
-        Ok(config)
+        Ok(Arc::new(SubscriptionGroupConfig::new(group)))
     }
 
     /// Number of groups.

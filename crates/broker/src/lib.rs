@@ -32,6 +32,7 @@ pub mod replication;
 mod required_codecs;
 mod retention;
 mod retry;
+pub mod role;
 mod schedule;
 mod serve;
 pub mod settings;

@@ -272,6 +272,11 @@ fn send(broker: &Broker, conn: &Arc<Conn>, request: &Command) -> Result<Option<C
 impl Service for Requests {
     fn request(&self, conn: &Arc<Conn>, request: &Command) {
         let begun = Begun::now(request.code);
+        if self.broker.role.is_slave()
+            && let Err(error) = self.broker.role.check(request, self.broker.settings.load().slave_read_enable)
+        {
+            return answer(&self.broker, conn, request, begun, Err(error));
+        }
         let own = match self.broker.statics.with_own_queue(request).transpose() {
             Ok(own) => own,
             Err(error) => return answer(&self.broker, conn, request, begun, Err(error)),

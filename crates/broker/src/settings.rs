@@ -4,6 +4,7 @@ use apogee_base::settings::LogLevel;
 use apogee_base::{settings, words};
 
 use crate::retention::Hours;
+use crate::role::BrokerRole;
 use crate::settings_inert::{INERT, LOCAL};
 
 words! {
@@ -47,8 +48,19 @@ settings! {
         broker_name: String = "brokerName", "broker-a".into(), Restart;
         /// Cluster that the broker belongs to.
         broker_cluster_name: String = "brokerClusterName", "DefaultCluster".into(), Restart;
-        /// 0 for the master.
-        broker_id: i64 = "brokerId", 0, Restart, 0..=0;
+        /// 0 for the master, another for each slave of its group.
+        broker_id: i64 = "brokerId", 0, Restart, 0..=1_000_000;
+        /// What the broker is in its group: a master whose senders don't wait for slaves (ASYNC_MASTER), one whose senders
+        /// do (SYNC_MASTER), or a SLAVE, which copies what its master has and serves readers.
+        broker_role: BrokerRole = "brokerRole", BrokerRole::AsyncMaster, Restart;
+        /// Master whose log a slave copies, as host:port of its haListenPort; empty: the one that a name server tells.
+        ha_master_address: String = "haMasterAddress", String::new(), Local;
+        /// Serve pulls on a slave, and send consumers there that are far behind on a master. Upstream's default is
+        /// false: consumers would get nothing while the master is gone.
+        slave_read_enable: bool = "slaveReadEnable", true, Live;
+        /// Tell a consumer that its offset is not there when a slave does not have it. By default the pull waits: the
+        /// master may have it, or the slave soon.
+        offset_check_in_slave: bool = "offsetCheckInSlave", false, Live;
         /// What clients may do with the whole broker: 2 write, 4 read, 6 both.
         broker_permission: i32 = "brokerPermission", 6, Live, 0..=7;
         /// Queues of a topic that is created without a number of its own.
@@ -264,7 +276,6 @@ settings! {
         log_level: LogLevel = "logLevel", LogLevel::AsStarted, Live;
     }
     pinned {
-        "brokerRole" = "ASYNC_MASTER",
         "storeType" = "default",
         "enableControllerMode" = "false",
         "enableDLegerCommitLog" = "false",

@@ -31,6 +31,7 @@ use crate::offsets::OffsetTable;
 use crate::persist::{JsonFile, PersistError};
 use crate::replication::{Placement, Replication};
 use crate::retention::Retention;
+use crate::role;
 use crate::schedule::{Schedule, parse_delays};
 use crate::serve::MOST_COLD_READS;
 use crate::settings::{BrokerSettings, FlushDiskType};
@@ -86,6 +87,8 @@ impl Broker {
         memory: u64,
         port: u16,
     ) -> Result<Arc<Self>, StartError> {
+        role::settle(&mut settings, &placement.role).map_err(StartError::Setting)?;
+        let role = settings.broker_role;
         let root = PathBuf::from(&settings.store_path_root_dir);
         let folder = root.join("config");
         disk.create_folder(&folder)
@@ -104,7 +107,10 @@ impl Broker {
         let file = |name: &str| JsonFile::new(Arc::clone(&disk), folder.join(name));
         let table = |name: &str| TableFile::new(Arc::clone(&disk), folder.join(name));
         let topics = TopicTable::open(table("topics.json"), &settings, now)?;
-        recover_topics(&topics, &store, now);
+        // What a slave lacks, its master tells.
+        if !role.is_slave() {
+            recover_topics(&topics, &store, now);
+        }
         deduplication::recall(&store, &topics.all(), now);
         let groups = GroupTable::open(table("subscriptionGroup.json"), now)?;
         let offsets = OffsetTable::open(table("consumerOffset.json"), now)?;
@@ -128,6 +134,7 @@ impl Broker {
             cluster: settings.broker_cluster_name.clone(),
             region: settings.region_id.clone(),
             settings: Live::new(settings),
+            role,
             config,
             clock,
             disk,

@@ -174,7 +174,10 @@ impl RunningBroker {
         broker.retention.bell.ring();
         let closing = tokio::task::spawn_blocking(move || {
             end_threads(&broker, self.threads);
-            broker.transactions.write_ops(&broker.store, &broker.offsets, &broker.transaction_rules(), broker.now());
+            if broker.role.delivers() {
+                let rules = broker.transaction_rules();
+                broker.transactions.write_ops(&broker.store, &broker.offsets, &rules, broker.now());
+            }
             broker.save_all();
             broker.store.close()
         });
@@ -197,7 +200,11 @@ impl ArrivalListener for Arrivals {
                 broker.transactions.arrived(queue_offset, broker.now(), broker.settings.load().transaction_time_out);
             }
             // Created too shortly before a crash to be saved, by a message that waited since then.
-            _ if queue_offset == 0 && broker.topics.get(topic).is_none() && !topic.starts_with(names::LMQ_PREFIX) => {
+            _ if queue_offset == 0
+                && !broker.role.is_slave()
+                && broker.topics.get(topic).is_none()
+                && !topic.starts_with(names::LMQ_PREFIX) =>
+            {
                 broker.put_topic_back(topic, queue_id + 1);
             }
             _ => {}

@@ -97,7 +97,12 @@ impl<C: Channel> ClientDesk<'_, C> {
     /// Returns whether the client must send its subscriptions.
     fn consumer_heartbeat(&self, channel: &Arc<C>, client: &Client, heartbeat: Heartbeat<'_>) -> bool {
         let ConsumerData { group_name: group, .. } = heartbeat.data;
-        let config = match self.groups.get_or_create(group, self.settings.auto_create_subscription_group, self.now_ms) {
+        let (is_slave, creates) = (self.settings.broker_role.is_slave(), self.settings.auto_create_subscription_group);
+        let config = match is_slave {
+            true => self.groups.get_or_default(group, creates),
+            false => self.groups.get_or_create(group, creates, self.now_ms),
+        };
+        let config = match config {
             Ok(config) => config,
             // The client's other groups are fine; this one learns of it when it pulls.
             Err(error) => {
@@ -105,7 +110,9 @@ impl<C: Channel> ClientDesk<'_, C> {
                 return false;
             }
         };
-        self.topics.ensure_retry(group, config.retry_queue_nums, self.now_ms);
+        if !is_slave {
+            self.topics.ensure_retry(group, config.retry_queue_nums, self.now_ms);
+        }
         let noted = self.consumers.heartbeat(self.now_ms, channel, client, heartbeat);
         noted.conflicts.iter().for_each(warn);
         for Complaint { topic, expression, what } in &noted.complaints {

@@ -31,6 +31,8 @@ mod tests;
 const COMMIT_OFFSET: i32 = 1;
 const SUSPEND: i32 = 2;
 const SUBSCRIPTION: i32 = 4;
+/// The id of a master.
+const MASTER: i64 = 0;
 /// Longest time that a pull is parked, whatever it asks for.
 const MOST_SUSPEND_MS: i64 = 300_000;
 
@@ -96,7 +98,11 @@ impl<'r> Wanted<'r> {
                 settings.broker_name
             )));
         }
-        let config = broker.groups.get_or_create(group, settings.auto_create_subscription_group, broker.now())?;
+        let creates = settings.auto_create_subscription_group;
+        let config = match broker.role.is_slave() {
+            true => broker.groups.get_or_default(group, creates)?,
+            false => broker.groups.get_or_create(group, creates, broker.now())?,
+        };
         if !config.consume_enable {
             return Err(forbidden(format!("subscription group no permission, {group}")));
         }
@@ -124,7 +130,10 @@ impl<'r> Wanted<'r> {
         {
             return Err(forbidden(format!("the consumer group[{group}] can not consume by broadcast way")));
         }
-        let (slow_broker_id, broker_id) = (config.which_broker_when_consume_slowly, config.broker_id);
+        let (slow_broker_id, broker_id) = match settings.slave_read_enable {
+            true => (config.which_broker_when_consume_slowly, config.broker_id),
+            false => (MASTER, MASTER),
+        };
         let offset = parked.map_or(header.queue_offset, |parked| parked.offset);
         let begun = parked.map_or_else(|| Begun::now(request.code), |parked| parked.begun);
         Ok(Self { header, offset, settings, topic, subscription, slow_broker_id, broker_id, begun })
@@ -171,7 +180,8 @@ impl<'r> Wanted<'r> {
     /// Notes how far the group has consumed, where the pull says so.
     fn commit(&self, broker: &Broker) {
         let header = &self.header;
-        if header.sys_flag & COMMIT_OFFSET != 0 && header.commit_offset >= 0 {
+        // On a slave clients commit by itself, and only when there is no master.
+        if !broker.role.is_slave() && header.sys_flag & COMMIT_OFFSET != 0 && header.commit_offset >= 0 {
             broker.offsets.commit(header.consumer_group, header.topic, header.queue_id, header.commit_offset);
         }
     }
@@ -209,8 +219,19 @@ impl<'r> Wanted<'r> {
             cold_messages: wanted.min(settings.max_transfer_count_on_message_in_disk),
             cold_bytes: settings.max_transfer_bytes_on_message_in_disk,
         };
-        let header = &self.header;
-        broker.store.read(&self.topic.name, header.queue_id, self.offset, limits, &mut self.subscription.picker())
+        let (topic, queue_id) = (&self.topic.name, self.header.queue_id);
+        let read = broker.store.read(topic, queue_id, self.offset, limits, &mut self.subscription.picker());
+        if broker.role.is_slave() && !settings.offset_check_in_slave { self.or_later(read) } else { read }
+    }
+
+    /// What a slave does not have, the master may have, or the slave soon: the group is not moved for it.
+    fn or_later(&self, read: ReadResult) -> ReadResult {
+        match code_of(&read, self.offset) {
+            response::PULL_OFFSET_MOVED => {
+                ReadResult { status: ReadStatus::OffsetOverflowOne, next_offset: self.offset, ..read }
+            }
+            _ => read,
+        }
     }
 
     /// Where an administrator moved the group, if it doesn't know yet.
