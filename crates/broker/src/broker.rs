@@ -137,6 +137,12 @@ impl Broker {
         self.registered.borrow().is_some()
     }
 
+    /// Waits until a name server knows the broker.
+    pub(crate) async fn wait_registered(&self) {
+        // Fails only if the sender were gone, which is part of this broker.
+        let _ = self.registered.subscribe().wait_for(Option::is_some).await;
+    }
+
     /// Whether clients are told that traces are wanted.
     pub(crate) fn trace_on(&self) -> bool {
         self.settings.load().trace_on

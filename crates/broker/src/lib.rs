@@ -1,6 +1,6 @@
 //! The broker: topics, groups, offsets, long polling, delays, transactions and their handlers.
 //!
-//! [`RunningBroker`] is one that is up. `serve.rs` is the table of requests; a handler in
+//! A [`Node`] runs a [`RunningBroker`], one that is up in a role that is fixed. `serve.rs` is the table of requests; a handler in
 //! `handlers/` gets the `Broker`, the connection and the request, and answers. Each table
 //! of state is a file with its own lock: topics, groups, offsets, clients, locks, longpoll,
 //! schedule, timer, transactions, stats.
@@ -25,6 +25,7 @@ mod longpoll;
 mod look;
 mod message_type;
 mod metrics;
+mod node;
 pub mod offsets;
 pub mod persist;
 mod registration;
@@ -51,3 +52,4 @@ mod unique_id;
 pub use broker::{RunningBroker, StartError};
 pub use error::BrokerError;
 pub use look::{GroupLook, Look, MemberLook, Observer, TopicLook, UnreadLook};
+pub use node::Node;

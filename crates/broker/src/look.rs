@@ -3,13 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use apogee_message::names;
 use apogee_wire::bodies::{Finding, MessageModel};
 
 use crate::broker::Broker;
 use crate::clients::Members;
+use crate::node::Current;
 use crate::stats::Kind;
 
 /// Queues with unread messages that are told of, all groups together.
@@ -102,26 +103,26 @@ pub struct TopicLook {
     pub is_read: bool,
 }
 
-/// Looks at a broker as long as it runs, and tells it what was found.
+/// Looks at the broker that runs, and tells it what was found.
 #[derive(Clone)]
 pub struct Observer {
-    broker: Weak<Broker>,
+    current: Arc<Current>,
 }
 
 impl Observer {
-    pub(crate) fn new(broker: &Broker) -> Self {
-        Self { broker: broker.weak() }
+    pub(crate) fn new(current: Arc<Current>) -> Self {
+        Self { current }
     }
 
     /// Seconds between two looks that are wanted, 0 for none; `None` once the broker has ended.
     pub fn interval(&self) -> Option<u64> {
-        Some(self.broker.upgrade()?.settings.load().doctor_interval)
+        (!self.current.has_ended()).then(|| self.current.settings().doctor_interval)
     }
 
-    /// What there is to see; `None` once the broker has ended. Takes a while in a broker with many queues, and may
+    /// What there is to see; `None` while no broker runs. Takes a while in a broker with many queues, and may
     /// wait for the disk: to be called on a thread of its own.
     pub fn look(&self) -> Option<Look> {
-        let broker = self.broker.upgrade()?;
+        let broker = self.current.broker()?;
         let settings = broker.settings.load();
         let (groups, more_unread) = groups(&broker);
         Some(Look {
@@ -142,12 +143,12 @@ impl Observer {
 
     /// What was last found wrong with the broker.
     pub fn findings(&self) -> Arc<Vec<Finding>> {
-        self.broker.upgrade().map(|broker| broker.findings.load_full()).unwrap_or_default()
+        self.current.broker().map(|broker| broker.findings.load_full()).unwrap_or_default()
     }
 
     /// Replaces it.
     pub fn set_findings(&self, findings: Vec<Finding>) {
-        if let Some(broker) = self.broker.upgrade() {
+        if let Some(broker) = self.current.broker() {
             broker.findings.store(Arc::new(findings));
         }
     }

@@ -31,7 +31,9 @@ pub async fn attend(observer: Observer, listens: String, asked: Option<Arc<Asked
         }
         wait = interval;
         let looking = observer.clone();
-        let Ok(Some(look)) = tokio::task::spawn_blocking(move || looking.look()).await else { return };
+        let Ok(look) = tokio::task::spawn_blocking(move || looking.look()).await else { return };
+        // Between two roles there is nothing to see.
+        let Some(look) = look else { continue };
         let mut facts = Facts { stuck_after: STUCK, ..Facts::default() };
         facts.name_servers = apogee_doctor::ask_name_servers(&look.name_servers, PATIENCE).await;
         facts.brokers = vec![broker(&look).await];

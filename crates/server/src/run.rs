@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use apogee_base::clock::{Clock, SystemClock};
 use apogee_base::disk::{Disk, RealDisk};
 use apogee_base::settings::{Settings, properties};
-use apogee_broker::RunningBroker;
+use apogee_broker::Node;
 use apogee_broker::settings::BrokerSettings;
 use apogee_namesrv::NameServer;
 use apogee_namesrv::settings::NamesrvSettings;
@@ -102,7 +102,7 @@ fn server(args: ServerArgs, started: Instant) -> Result<(), Failure> {
         let reachable = if args.bind.is_unspecified() { "127.0.0.1".to_owned() } else { args.bind.to_string() };
         let namesrv_port = namesrv.local_addr().port();
         broker.namesrv_addr = format!("{reachable}:{namesrv_port}");
-        let broker = RunningBroker::start(broker, clock, disk, memory())?;
+        let broker = Node::start(broker, clock, disk, memory())?;
         let outside = open_outside(&broker, names(None, &args.common, METRICS_PORT), Some(&namesrv)).await?;
         broker.wait_registered(REGISTRATION).await;
         let (host, _) = broker.advertised().rsplit_once(':').unwrap_or((broker.advertised(), ""));
@@ -190,7 +190,7 @@ fn broker(args: BrokerArgs, started: Instant) -> Result<(), Failure> {
         let (clock, disk) = seams();
         let (name, store) = (settings.broker_name.clone(), settings.store_path_root_dir.clone());
         let registers = !settings.namesrv_addr.is_empty();
-        let broker = RunningBroker::start(settings, clock, disk, memory())?;
+        let broker = Node::start(settings, clock, disk, memory())?;
         let is_asked_for = names(args.config.as_deref(), &args.common, METRICS_PORT);
         let outside = open_outside(&broker, is_asked_for, None).await?;
         if registers {
@@ -221,11 +221,7 @@ fn names(file: Option<&Path>, common: &Common, key: &str) -> bool {
 }
 
 /// Lets out what others than clients see of a broker, and of the name server in the same process.
-async fn open_outside(
-    broker: &RunningBroker,
-    is_asked_for: bool,
-    namesrv: Option<&NameServer>,
-) -> Result<Outside, Failure> {
+async fn open_outside(broker: &Node, is_asked_for: bool, namesrv: Option<&NameServer>) -> Result<Outside, Failure> {
     let (settings, mut outside) = (broker.settings(), Outside::default());
     outside.metrics(&settings, is_asked_for, broker.metrics(), broker.health()).await?;
     let mut health = vec![broker.health()];

@@ -11,14 +11,12 @@ use apogee_base::disk::Disk;
 use apogee_message::names;
 use apogee_net::{Limits, Server, Workers};
 use apogee_store::{ArrivalListener, StoreError};
-use apogee_telemetry::{Health, Metrics};
 use tokio::task::JoinHandle;
 
 use crate::background::{answer_expired, end_threads, keep_house, start_threads};
 use crate::handlers::pull;
 use crate::life::Stage;
 use crate::longpoll::Parked;
-use crate::look::Observer;
 use crate::metrics::Collector;
 use crate::registration::keep_registered;
 use crate::replication::{InSync, MasterPlace, Placement};
@@ -104,26 +102,6 @@ impl RunningBroker {
         &self.broker.advertised
     }
 
-    /// For those who look at it from time to time.
-    pub fn observer(&self) -> Observer {
-        Observer::new(&self.broker)
-    }
-
-    /// What tells its metrics.
-    pub fn metrics(&self) -> Arc<dyn Metrics> {
-        Arc::clone(&self.collector) as _
-    }
-
-    /// What tells whether it is well.
-    pub fn health(&self) -> Arc<dyn Health> {
-        Arc::clone(&self.collector) as _
-    }
-
-    /// Its settings as they are now.
-    pub fn settings(&self) -> BrokerSettings {
-        BrokerSettings::clone(&self.broker.settings.load())
-    }
-
     /// Tells a slave where its master is now; `host:port` that clients are told, none while there is none.
     pub fn follow(&self, master: Option<String>) {
         self.broker.replication.follow(MasterPlace { broker: master, ha: None });
@@ -135,11 +113,9 @@ impl RunningBroker {
         self.broker.replication.in_sync_is(in_sync);
     }
 
-    /// Waits until a name server knows the broker, or for `patience`. Says whether one does.
-    pub async fn wait_registered(&self, patience: Duration) -> bool {
-        let mut registered = self.broker.registered.subscribe();
-        let waiting = registered.wait_for(Option::is_some);
-        matches!(tokio::time::timeout(patience, waiting).await, Ok(Ok(_)))
+    /// What tells its metrics, and whether it is well.
+    pub(crate) fn collector(&self) -> Arc<Collector> {
+        Arc::clone(&self.collector)
     }
 
     /// Leaves the name servers, answers who waits, closes the connections, and makes all durable. Waits

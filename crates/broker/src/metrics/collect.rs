@@ -36,6 +36,11 @@ impl Collector {
         Ok(Self { broker, own_labels, pulse, choice: Mutex::default() })
     }
 
+    /// Whose they are.
+    pub fn broker(&self) -> Arc<Broker> {
+        Arc::clone(&self.broker)
+    }
+
     /// Labels of all series.
     fn labels(&self, settings: &BrokerSettings) -> Vec<Label> {
         let mut labels = self.own_labels.clone();
