@@ -1,0 +1,225 @@
+"""Replication in mixtures of Apache's servers and ours: who is master, who is slave, who elects."""
+import os
+import pathlib
+import shutil
+import tempfile
+import time
+
+from .cluster import FILE_SIZE, METADATA_S, Cluster
+from .nodes import Failed, Ports, check, until
+
+# Below those that systems give to clients.
+FIRST_PORT = int(os.environ.get("REPLICATION_PORT", 27000))
+
+
+def follow(cluster, master_kind, slave_kind):
+    """A slave follows, its master dies, consumers read on from it, and it goes on as master."""
+    cluster.name_servers("apogee")
+    master = cluster.broker("master", "broker-a", 0, "ASYNC_MASTER").start(master_kind)
+    slave = cluster.broker("slave", "broker-a", 1, "SLAVE").start(slave_kind)
+    cluster.clients(master)
+    client = cluster.client
+    # A slave without a log begins with the master's last file.
+    client.do("send")
+    cluster.caught_up(master, slave)
+    cluster.load(8)
+    cluster.caught_up(master, slave)
+    begin, end = cluster.same_logs(master, slave)
+    check(begin == 0 and end > FILE_SIZE, f"the logs are equal from {begin} to {end} only")
+    # Delayed messages that are due are delivered before the master is gone.
+    time.sleep(3)
+    client.do("hold")
+    for _ in range(20):
+        client.do("send")
+    cluster.caught_up(master, slave)
+    cluster.same_metadata(master, slave)
+    client.do("leave", 4, 30_000)
+    cluster.caught_up(master, slave)
+    cluster.same_logs(master, slave)
+    master.kill()
+    client.do("release")
+    cluster.consumed(30, "plain")
+    slave.stop()
+    slave.start(slave_kind, brokerRole="ASYNC_MASTER", brokerId=0)
+    client.do("decide")
+    cluster.load(4)
+    promised, again = cluster.consumed()
+    _, twice = cluster.records(slave)
+    check_twice(twice, slave_kind == "apache")
+    return f"{promised} messages, {end} bytes equal, {again} consumed again"
+
+
+def sync(cluster, master_kind, slave_kind):
+    """Double writing: a message is acknowledged when the slave has it, and its sender is told when not."""
+    cluster.name_servers("apogee")
+    master = cluster.broker("master", "broker-a", 0, "SYNC_MASTER", inSyncReplicas=2).start(master_kind)
+    slave = cluster.broker("slave", "broker-a", 1, "SLAVE").start(slave_kind)
+    cluster.clients(master)
+
+    def send():
+        status, took, offset = cluster.client.do("send").split()
+        if status == "SEND_OK":
+            check(master.record(int(offset)) == slave.record(int(offset)), f"the slave hadn't the record at {offset} when it was acknowledged")
+        return status, int(took)
+
+    def acknowledged():
+        return send()[0] == "SEND_OK"
+
+    def too_slow(what):
+        status, took = send()
+        check(status == "FLUSH_SLAVE_TIMEOUT", f"{what}: {status}")
+        # slaveTimeout is 3 s.
+        check(2_500 < took < 6_000, f"{what}: told after {took} ms")
+
+    until("the slave", 30, acknowledged)
+    check(all(acknowledged() for _ in range(50)), "not acknowledged, with a slave")
+    slave.pause()
+    too_slow("a slave that stands still")
+    slave.resume()
+    until("the slave to go on", 30, acknowledged)
+    slave.kill()
+    too_slow("a slave that is gone")
+    slave.start(slave_kind)
+    until("the slave to be back", 30, acknowledged)
+    cluster.load(4)
+    cluster.caught_up(master, slave)
+    cluster.same_logs(master, slave)
+    promised, _ = cluster.consumed()
+    # The slave was killed before it had the topic, maybe; its log is the same.
+    cluster.records(master)
+    return f"{promised} messages"
+
+
+def move(cluster, first, then):
+    """Two groups of master and slave, and two name servers, from one kind to the other and back: one after the other, under load."""
+    servers = cluster.name_servers(first, first)
+    masters, slaves = [], []
+    for group in ("broker-a", "broker-b"):
+        masters.append(cluster.broker(f"{group}-master", group, 0, "ASYNC_MASTER").start(first))
+        slaves.append(cluster.broker(f"{group}-slave", group, 1, "SLAVE").start(first))
+    cluster.clients(*masters)
+    for _ in range(8):
+        cluster.client.do("send")
+    for master, slave in zip(masters, slaves):
+        cluster.caught_up(master, slave)
+
+    def restart(node, kind):
+        node.stop()
+        node.start(kind)
+
+    def all_to(kind):
+        for server in servers:
+            restart(server, kind)
+            until("the masters' routes", 60, lambda: cluster.masters(server) >= {master.address for master in masters})
+        for master, slave in zip(masters, slaves):
+            restart(slave, kind)
+            cluster.close(master, slave)
+            restart(master, kind)
+            cluster.close(master, slave)
+
+    def there_and_back():
+        all_to(then)
+        all_to(first)
+
+    promised, failed = cluster.load(there_and_back)
+    promised, again = cluster.consumed()
+    for master, slave in zip(masters, slaves):
+        cluster.caught_up(master, slave)
+        cluster.same_logs(master, slave)
+    _, twice = cluster.records(*masters)
+    cluster.records(*slaves)
+    check_twice(twice, True)
+    return f"{promised} messages, {failed} not acknowledged, {again} consumed again"
+
+
+def elect(cluster, controller_kind, *kinds):
+    """A controller elects another master when one is killed, and the first one again when the other is killed."""
+    cluster.name_servers("apogee")
+    controllers = cluster.controllers(controller_kind, 1 if controller_kind == "apache" else 3)
+    addresses = ";".join(node.address for node in controllers)
+    one, other = (cluster.broker(f"broker-{i}", "broker-a", -1, "SYNC_MASTER", enableControllerMode="true", controllerAddr=addresses,
+                                 allAckInSyncStateSet="true") for i in range(2))
+    one.start(kinds[0])
+    other.start(kinds[1])
+    cluster.clients(one)
+    epochs = []
+
+    def is_master(node, in_sync):
+        master, epoch, ids = cluster.replicas(controllers, "broker-a")
+        if master == node.address and len(ids) == in_sync:
+            epochs.append(epoch)
+            return True
+        return False
+
+    def has_topic(node):
+        return "replication" in cluster.metadata(node, "topics")["topicConfigTable"]
+
+    def fail_over(master, replica):
+        until(f"{replica.name} to be in sync", 60, lambda: is_master(master, 2))
+        until(f"{replica.name} to have the topic", METADATA_S, lambda: has_topic(replica))
+        master.kill()
+        until(f"{replica.name} to be master", 60, lambda: is_master(replica, 1))
+        until("the route", 60, lambda: replica.address in cluster.masters())
+        # A while with the new master.
+        time.sleep(3)
+        master.start(master.kind)
+        until(f"{master.name} to be in sync", 60, lambda: is_master(replica, 2))
+
+    until(f"{other.name} to be in sync", 60, lambda: is_master(one, 2))
+    cluster.load(lambda: fail_over(one, other))
+    cluster.load(lambda: fail_over(other, one))
+    promised, again = cluster.consumed()
+    cluster.caught_up(one, other)
+    cluster.same_logs(one, other)
+    _, twice = cluster.records(one)
+    cluster.records(other)
+    check_twice(twice, "apache" in kinds)
+    return f"{promised} messages, epochs {sorted(set(epochs))}, {again} consumed again"
+
+
+def check_twice(names, apache):
+    """Apache's broker asks about a transaction, and delivers it again, before it has noted the decision."""
+    names = [name for name in names if not (apache and name.startswith("committed"))]
+    check(not names, f"stored twice: {names}")
+
+
+SCENARIOS = [
+    (follow, ["apache", "apogee"]),
+    (follow, ["apogee", "apache"]),
+    (sync, ["apache", "apogee"]),
+    (sync, ["apogee", "apache"]),
+    (move, ["apache", "apogee"]),
+    (elect, ["apache", "apogee", "apogee"]),
+    (elect, ["apogee", "apache", "apache"]),
+    (elect, ["apache", "apache", "apogee"]),
+    (elect, ["apogee", "apogee", "apache"]),
+]
+EXPECTED = [
+    (follow, ["apache", "apache"]),
+    (sync, ["apache", "apache"]),
+    (move, ["apache", "apache"]),
+    (elect, ["apache", "apache", "apache"]),
+]
+
+
+def run(binary, java, results, only, apache):
+    """Runs the scenarios whose name has a text; with `apache` as they are with nothing but Apache's servers."""
+    ports = Ports(FIRST_PORT)
+    for scenario, kinds in EXPECTED if apache else SCENARIOS:
+        name = f"{scenario.__name__}.{'-'.join(kinds)}"
+        if only in name:
+            folder = pathlib.Path(tempfile.mkdtemp(prefix=f"apogee-{name}-"))
+            results_of(name, scenario, kinds, Cluster(folder, ports, binary, java), results)
+
+
+def results_of(name, scenario, kinds, cluster, results):
+    started = time.monotonic()
+    try:
+        told, ok = scenario(cluster, *kinds), True
+    except Failed as failure:
+        told, ok = f"{failure}; logs and data are in {cluster.folder}", False
+    finally:
+        cluster.end()
+    results.add("", ok, name, time.monotonic() - started, told)
+    if ok:
+        shutil.rmtree(cluster.folder, ignore_errors=True)
