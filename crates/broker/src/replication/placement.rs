@@ -64,8 +64,9 @@ pub enum ReplicationEvent {
     /// A slave has records that its master has not, and that nobody was promised: it is to be stopped, and started
     /// with [`Placement::cut_at`] at this offset. It copies nothing until then.
     CutTo(i64),
-    /// All that a slave has is older than what its master still keeps: it is to be stopped, its log set aside, and
-    /// started with an empty one. It copies nothing until then.
+    /// Nothing that a slave has is in its master's log as it is now: it is older than what the master still keeps, or
+    /// was never promised to anybody. The slave is to be stopped, its store set aside, and started with an empty one.
+    /// It copies nothing until then.
     BeginAnew,
     /// A slave and its master cannot work together, for the reason told. It was logged, is tried again from time to
     /// time, and somebody has to do something about it.
