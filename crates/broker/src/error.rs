@@ -95,6 +95,7 @@ impl From<&AppendError> for BrokerError {
             | AppendError::Failed(_)
             | AppendError::Closed
             | AppendError::Queue { .. } => response::SERVICE_NOT_AVAILABLE,
+            AppendError::TooFewCopies { .. } | AppendError::Follows => response::SYSTEM_ERROR,
             AppendError::TooLarge { .. } => response::MESSAGE_ILLEGAL,
         };
         Self::new(code, error.to_string())

@@ -20,6 +20,7 @@ pub trait ArrivalListener: Send + Sync {
 }
 
 /// A confirmed record, as far as dispatching needs it.
+#[derive(Clone)]
 pub(crate) struct Dispatch {
     pub topic: Arc<str>,
     /// `None` for a record without a place in a queue.

@@ -98,6 +98,19 @@ pub enum AppendError {
         /// Per cent that may be in use.
         limit: u16,
     },
+    /// Fewer machines keep up with the log than must before a message is taken. Trying again helps once more do.
+    #[error(
+        "{in_sync} of the machines that keep this log are in sync, and at least {needed} must be (inSyncReplicas, minInSyncReplicas): see which replica is down or far behind"
+    )]
+    TooFewCopies {
+        /// Machines in sync, this one among them.
+        in_sync: u32,
+        /// Machines.
+        needed: u32,
+    },
+    /// The log is a copy of a master's: only what the master has is in it.
+    #[error("this store follows a master's log and takes no message of its own: send to the master")]
+    Follows,
     /// A write or a sync failed earlier, or just now: the store is read-only.
     #[error("the store takes no messages any more: {0}; look after the disk, then restart")]
     Failed(String),

@@ -6,6 +6,8 @@
 //! | a batch of records gets its offsets and is written with one call | `log/append.rs` |
 //! | segments of the log; slices of them for readers | `log/mod.rs` |
 //! | flush, and who waits for it | `log/confirm.rs` |
+//! | copies on other machines, and who waits for them | `log/copies.rs`, `copying.rs` |
+//! | a log that is a copy of another one | `log/follow.rs` |
 //! | what a record causes: queue unit, index entries, an arrival; live and in recovery | `dispatch.rs` |
 //! | consume queues: memory, files | `queue/` |
 //! | counting what matches a filter | `matching.rs` |
@@ -26,6 +28,7 @@
 //! Invariant: the store starts no thread and asks no system clock.
 
 mod checkpoint;
+mod copying;
 mod deleted;
 mod dispatch;
 mod error;
@@ -47,7 +50,7 @@ mod store;
 
 pub use dispatch::ArrivalListener;
 pub use error::{AppendError, StoreError};
-pub use log::{Append, AppendDone, Appended, Times};
+pub use log::{Append, AppendDone, Appended, CopyError, CopyOptions, ProgressListener, Times};
 pub use matching::{Matching, Spend};
 pub use offline::{IndexEntry, Offline, Problem, Report, Stands};
 pub use options::StoreOptions;

@@ -11,7 +11,7 @@ use crate::deleted::Deleted;
 use crate::dispatch::{Dispatcher, Tagger};
 use crate::error::{Context, StoreError};
 use crate::index::{self, Index};
-use crate::log::Log;
+use crate::log::{self, Log};
 use crate::mark::Mark;
 use crate::missing::Missing;
 use crate::options::StoreOptions;
@@ -82,12 +82,16 @@ impl<'o> Opening<'o> {
     /// Looks at what is there. The store's lock is held.
     pub fn look(disk: Arc<dyn Disk>, root: PathBuf, options: &'o StoreOptions) -> Result<Self, StoreError> {
         let left = Left::of(&*disk, &root)?;
+        let log_folder = options.log_folder.clone().unwrap_or_else(|| root.join("commitlog"));
+        if let Some(to) = options.cut_at {
+            empty_if_before(&*disk, &root, &log_folder, to)?;
+        }
         let path = root.join("checkpoint");
         let checkpoint = Checkpoint::read(&*disk, &path, left == Left::ByUs).context("cannot read", &path)?;
-        let log_folder = options.log_folder.clone().unwrap_or_else(|| root.join("commitlog"));
         let log = Arc::new(Log::open(Arc::clone(&disk), log_folder, options.log_file_size)?);
         log.set_read_ahead(options.read_ahead);
-        let (mark, marked) = Mark::open(&*disk, &root).context("cannot open the file `flushed` in", &root)?;
+        let (mark, mut marked) = Mark::open(&*disk, &root).context("cannot open the file `flushed` in", &root)?;
+        marked = options.cut_at.map_or(marked, |to| marked.min(to));
         let missing = Missing::open(&*disk, &root).context("cannot read the file `missing` in", &root)?;
         log.continue_behind(marked).context("cannot begin a file in", log.folder())?;
         let log_end = log.all_segments().last().map_or(0, |last| last.base + options.log_file_size as i64);
@@ -125,6 +129,9 @@ impl<'o> Opening<'o> {
 
     /// Makes of it a store that is whole, and marks it as open.
     pub fn finish(mut self) -> Result<Opened, StoreError> {
+        if let Some(to) = self.options.cut_at {
+            self.cut(to)?;
+        }
         self.load_kept_units()?;
         let anew = self.reason_to_begin_anew()?;
         if let Some(reason) = anew {
@@ -159,6 +166,29 @@ impl<'o> Opening<'o> {
         self.mark_as_open()?;
         let Self { log, queues, tagger, deleted, mark, .. } = self;
         Ok(Opened { log, queues, tagger, deleted, index, dispatcher, mark, checkpoint, kept })
+    }
+
+    /// Takes away what is behind a place of the log. Whatever points there goes first, so that a crash in between
+    /// leaves a store that can be opened, and be cut again.
+    fn cut(&mut self, to: i64) -> Result<(), StoreError> {
+        if to >= self.log_end {
+            return Ok(());
+        }
+        tracing::warn!(to, log = %self.log.folder().display(), "the commit log is cut: what is behind is not what the other replicas have");
+        if let Some(mut point) = self.checkpoint.filter(|point| point.complete_to() > to) {
+            point.logics_offset = point.logics_offset.min(to);
+            // What the kept units know is read from the log again.
+            (point.units_offset, point.units_length) = (point.logics_offset, 0);
+            let path = self.root.join("checkpoint");
+            point.write(&*self.disk, &path).context("cannot write", &path)?;
+            self.checkpoint = Some(point);
+        }
+        self.wipe_after(to)?;
+        self.mark.put(self.marked);
+        self.mark.sync().context("cannot flush the file `flushed` in", &self.root)?;
+        self.log.cut(to)?;
+        self.log_end = self.log.all_segments().last().map_or(0, |last| last.base + self.options.log_file_size as i64);
+        Ok(())
     }
 
     /// The units of rare queues that are not in their own files yet.
@@ -333,4 +363,26 @@ impl<'o> Opening<'o> {
     fn units_folder(&self) -> PathBuf {
         self.root.join("units")
     }
+}
+
+/// Removes the log and all that was made of it, if it begins at or behind the place where it is to be cut.
+fn empty_if_before(disk: &dyn Disk, root: &Path, log_folder: &Path, to: i64) -> Result<(), StoreError> {
+    disk.create_folder(log_folder).context("cannot create", log_folder)?;
+    let names = disk.list(log_folder).context("cannot list", log_folder)?;
+    let begins = names.iter().filter_map(|name| log::offset_of(name)).min();
+    if begins.is_none_or(|begins| begins < to) {
+        return Ok(());
+    }
+    tracing::warn!(log = %log_folder.display(), "the store is emptied: its commit log is not the one that the other replicas have");
+    // First what tells of the rest, so that a crash in between leaves nothing that is taken for whole.
+    let mut files = vec![root.join("checkpoint"), root.join("flushed"), root.join("missing"), root.join("deleted")];
+    files.extend(names.iter().filter(|name| log::offset_of(name).is_some()).map(|name| log_folder.join(name)));
+    for file in files.iter().filter(|file| disk.exists(file)) {
+        disk.remove(file).context("cannot remove", file)?;
+    }
+    for folder in ["units", "consumequeue", "index"].map(|name| root.join(name)) {
+        disk.remove_folder(&folder).context("cannot remove", &folder)?;
+    }
+    disk.sync_folder(log_folder).context("cannot flush", log_folder)?;
+    disk.sync_folder(root).context("cannot flush", root)
 }

@@ -1,5 +1,7 @@
 //! What can be chosen.
 
+use crate::log::CopyOptions;
+
 /// Choices for a store; the defaults are upstream's but for the flush.
 #[derive(Debug, Clone)]
 pub struct StoreOptions {
@@ -41,6 +43,13 @@ pub struct StoreOptions {
     pub kept_units: usize,
     /// Bytes written since the last checkpoint that make the next one due.
     pub checkpoint_bytes: u64,
+    /// What copies on other machines are waited for; `None`: none.
+    pub copies: Option<CopyOptions>,
+    /// Whether the log is a copy of another one, see [`crate::Store::append_copy`]: nothing else is appended.
+    pub follows: bool,
+    /// Where the log is cut before it is opened: a place where a record ends and from which on it is not the one
+    /// that others have. At or before the log's beginning: all of it goes.
+    pub cut_at: Option<i64>,
 }
 
 impl Default for StoreOptions {
@@ -67,6 +76,9 @@ impl Default for StoreOptions {
             read_ahead: false,
             kept_units: 4 << 20,
             checkpoint_bytes: 512 << 20,
+            copies: None,
+            follows: false,
+            cut_at: None,
         }
     }
 }

@@ -17,7 +17,9 @@ use crate::dispatch::{ArrivalListener, Dispatcher, Tagger, key_begins, tag_begin
 use crate::error::{AppendError, Context, StoreError};
 use crate::index::Index;
 use crate::integrity::Told;
-use crate::log::{Append, AppendDone, Appended, Appender, Confirmer, Health, Limits, Log, SendersTold, Times};
+use crate::log::{
+    Append, AppendDone, Appended, Appender, Confirmer, Copies, Follower, Health, Limits, Log, SendersTold, Times,
+};
 use crate::opening::{Opened, Opening};
 use crate::options::StoreOptions;
 use crate::queue::{KeptUnits, QueueTable};
@@ -37,8 +39,11 @@ pub struct Store {
     deleted: Arc<Deleted>,
     index: Option<Arc<Index>>,
     dispatcher: Arc<Dispatcher>,
-    confirmer: Arc<Confirmer>,
+    pub(crate) confirmer: Arc<Confirmer>,
     appender: Appender,
+    /// Of a log that is a copy of another one.
+    pub(crate) follower: Option<Follower>,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) health: Arc<Health>,
     disk: Arc<dyn Disk>,
     root: PathBuf,
@@ -85,15 +90,22 @@ impl Store {
             } else {
                 SendersTold::Ahead { window_ms: options.flush_window_ms }
             },
+            options.copies.map(|copies| Copies::new(copies, Arc::clone(&dispatcher))),
         ));
+        let follower = options.follows.then(|| Follower::new(&log, &queues, &confirmer, &health, &tagger, &deleted));
         let appender = Appender::new(
             Arc::clone(&log),
             Arc::clone(&queues),
             Arc::clone(&confirmer),
-            clock,
+            Arc::clone(&clock),
             Arc::clone(&health),
             tagger.clone(),
-            Limits { bytes: options.waiting_bytes, stall_ms: options.stall_ms, sums: options.record_sums },
+            Limits {
+                bytes: options.waiting_bytes,
+                stall_ms: options.stall_ms,
+                sums: options.record_sums,
+                follows: options.follows,
+            },
         );
         Ok(Self {
             log,
@@ -106,6 +118,8 @@ impl Store {
             dispatcher,
             confirmer,
             appender,
+            follower,
+            clock,
             health,
             disk,
             root,
@@ -269,7 +283,7 @@ impl Store {
 
     /// Why messages are refused at present although the store is well; `None` while they are taken.
     pub fn refusal(&self) -> Option<String> {
-        self.health.short_of_room().map(|error| error.to_string())
+        self.health.refusal().map(|error| error.to_string())
     }
 
     /// How long its work took, since it was opened.
@@ -433,6 +447,7 @@ impl Store {
     /// Takes no more messages, makes all durable and marks the store as left in order.
     pub fn close(&self) -> Result<(), StoreError> {
         self.appender.close();
+        self.give_up_copies();
         if let Some(index) = &self.index {
             index.wake();
         }
@@ -441,6 +456,10 @@ impl Store {
             return Ok(());
         }
         self.checkpoint(i64::MAX)?;
+        if self.log.whole() < self.log.written() {
+            // A copy ends amid a record. The abort marker stays: the next start cuts that off.
+            return Ok(());
+        }
         let abort = self.root.join("abort");
         self.disk.remove(&abort).context("cannot remove", &abort)?;
         self.disk.sync_folder(&self.root).context("cannot flush", &self.root)

@@ -3,7 +3,7 @@
 //! works, and under load one call writes for many.
 
 use std::io::{self, IoSlice};
-use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use apogee_base::clock::Clock;
@@ -59,6 +59,8 @@ pub struct Appended {
     pub queue_offset: i64,
     /// Milliseconds since 1970.
     pub store_timestamp: i64,
+    /// False: it is here, and was not on enough other machines in time. See [`super::CopyOptions`].
+    pub copied: bool,
 }
 
 /// Why the store takes no messages, once it doesn't.
@@ -67,6 +69,8 @@ pub(crate) struct Health {
     failed: OnceLock<String>,
     /// Per cent of the disk that are used and may be used, 16 bits each; 0 while there is room.
     short: AtomicU32,
+    /// Machines that keep up and that must, 32 bits each; 0 while there are enough.
+    few: AtomicU64,
 }
 
 impl Health {
@@ -83,10 +87,27 @@ impl Health {
         self.short.store(packed, Ordering::Relaxed);
     }
 
+    /// So many machines keep up with the log, fewer than must; `None`: enough do.
+    pub fn set_few(&self, in_sync_and_needed: Option<(u32, u32)>) {
+        let packed = in_sync_and_needed.map_or(0, |(in_sync, needed)| u64::from(in_sync) << 32 | u64::from(needed));
+        self.few.store(packed, Ordering::Relaxed);
+    }
+
+    /// Why messages are refused until more machines keep up.
+    pub fn too_few_copies(&self) -> Option<AppendError> {
+        let packed = self.few.load(Ordering::Relaxed);
+        (packed > 0).then_some(AppendError::TooFewCopies { in_sync: (packed >> 32) as u32, needed: packed as u32 })
+    }
+
     /// Why messages are refused until there is room.
     pub fn short_of_room(&self) -> Option<AppendError> {
         let packed = self.short.load(Ordering::Relaxed);
         (packed > 0).then_some(AppendError::ShortOfRoom { used: (packed >> 16) as u16, limit: packed as u16 })
+    }
+
+    /// Why messages are refused at present although the store is well.
+    pub fn refusal(&self) -> Option<AppendError> {
+        self.short_of_room().or_else(|| self.too_few_copies())
     }
 
     /// The reason.
@@ -119,6 +140,8 @@ pub(crate) struct Limits {
     pub stall_ms: i64,
     /// Whether records get a sum over all of them.
     pub sums: bool,
+    /// Whether the log is a copy of another one: nobody else appends.
+    pub follows: bool,
 }
 
 #[derive(Default)]
@@ -170,14 +193,14 @@ impl Appender {
         });
         let mut refused = Vec::new();
         let (stalled_ms, limits) = (self.stalled_ms(), self.limits);
-        let short = self.health.short_of_room();
+        let refusal = if self.limits.follows { Some(AppendError::Follows) } else { self.health.refusal() };
         let writes = {
             let mut inbox = self.lock_inbox();
             for entry in entries {
                 let waiting = inbox.bytes + self.confirmer.waiting_bytes();
                 if inbox.closed {
                     refused.push((entry, AppendError::Closed));
-                } else if let Some(error) = &short {
+                } else if let Some(error) = &refusal {
                     refused.push((entry, error.clone()));
                 } else if waiting >= limits.bytes {
                     refused.push((entry, AppendError::Busy { waiting, limit: limits.bytes }));
@@ -327,7 +350,7 @@ impl Appender {
         draft.assign(queue_offset, physical_offset, store_timestamp);
         let size = draft.size() as u32;
         let queue_id = draft.queue_id();
-        Ok(Placed { queue, appended: Appended { physical_offset, size, queue_id, queue_offset, store_timestamp } })
+        Ok(Placed { queue, appended: Appended { physical_offset, size, queue_id, queue_offset, store_timestamp, copied: true } })
     }
 
     fn written(&self, entry: Append, placed: Placed, moment: u64) -> Written {
@@ -395,7 +418,7 @@ impl Drop for Turn<'_> {
     }
 }
 
-fn is_full(error: &io::Error) -> bool {
+pub(super) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 

@@ -6,13 +6,14 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use apogee_base::clock::Clock;
 use apogee_telemetry::{Histogram, LATENCY_NS, moment};
 
 use super::append::{AppendDone, Appended, Health};
+use super::copies::{Copies, Untold};
 use super::{Log, Segment};
 use crate::dispatch::{Dispatch, Dispatcher};
 use crate::error::AppendError;
@@ -20,6 +21,15 @@ use crate::mark::Mark;
 
 /// Later than any time: nothing waits.
 pub(crate) const NEVER: i64 = i64::MAX;
+
+/// Hears how far the log has come, for who copies it.
+pub trait ProgressListener: Send + Sync {
+    /// It was written up to `end`, and can be read. Called by one thread at a time; must not block.
+    fn written(&self, end: i64);
+
+    /// It is durable up to `end`. Called by one thread at a time; must not block.
+    fn flushed(&self, end: i64);
+}
 
 /// A record in the log that may not be confirmed yet.
 pub(crate) struct Written {
@@ -67,6 +77,9 @@ pub(crate) struct Confirmer {
     mark: Mark,
     clock: Arc<dyn Clock>,
     told: Told,
+    /// `None`: copies on other machines are not waited for.
+    copies: Option<Copies>,
+    progress: OnceLock<Arc<dyn ProgressListener>>,
     /// Records that wait for a flush, in order of the log.
     unconfirmed: Mutex<VecDeque<Written>>,
     bytes: AtomicUsize,
@@ -89,6 +102,7 @@ impl Confirmer {
         mark: Mark,
         clock: Arc<dyn Clock>,
         told: Told,
+        copies: Option<Copies>,
     ) -> Self {
         Self {
             log,
@@ -97,6 +111,8 @@ impl Confirmer {
             mark,
             clock,
             told,
+            copies,
+            progress: OnceLock::new(),
             unconfirmed: Mutex::default(),
             bytes: AtomicUsize::new(0),
             oldest: AtomicI64::new(NEVER),
@@ -112,9 +128,19 @@ impl Confirmer {
         &self.times
     }
 
-    /// Bytes of records that wait for a flush.
+    /// Sets who hears how far the log has come; the first one stays.
+    pub fn watch(&self, progress: Arc<dyn ProgressListener>) {
+        let _ = self.progress.set(progress);
+    }
+
+    /// What waits for copies on other machines, if any are waited for.
+    pub fn copies(&self) -> Option<&Copies> {
+        self.copies.as_ref()
+    }
+
+    /// Bytes of records that wait for a flush, or for copies.
     pub fn waiting_bytes(&self) -> usize {
-        self.bytes.load(Ordering::Relaxed)
+        self.bytes.load(Ordering::Relaxed) + self.copies.as_ref().map_or(0, Copies::waiting_bytes)
     }
 
     /// Milliseconds that something has waited for its flush.
@@ -124,12 +150,15 @@ impl Confirmer {
 
     /// Takes records that were just written, in order of the log. One caller at a time.
     pub fn written(&self, records: impl Iterator<Item = Written>) {
+        if let Some(progress) = self.progress.get() {
+            progress.written(self.log.written());
+        }
         if let Told::Ahead { window_ms } = self.told {
             let ahead = self.may_tell_ahead(window_ms);
             for record in records {
-                self.dispatcher.dispatch(&record.dispatch);
+                self.show(&record.dispatch);
                 if ahead || !record.waits || !record.done.is_promise() {
-                    record.done.done(record.token, &Ok(record.appended));
+                    self.tell(record);
                 } else {
                     self.bytes.fetch_add(record.appended.size as usize, Ordering::Relaxed);
                     self.lock().push_back(record);
@@ -240,12 +269,13 @@ impl Confirmer {
                     if end > before {
                         self.times.flush.record(now.saturating_sub(began_moment));
                         self.pace.store(self.clock.now_ms().saturating_sub(began), Ordering::Relaxed);
-                        self.mark.put(end);
+                        // What a copy has of a record that is not whole yet, a start takes for a torn write.
+                        self.mark.put(end.min(self.log.whole()));
                     }
                     self.take(end, began, &mut told);
                     if matches!(self.told, Told::Durable) {
                         // In order of the log: so before the next who flushes.
-                        told.iter().for_each(|record| self.dispatcher.dispatch(&record.dispatch));
+                        told.iter().for_each(|record| self.show(&record.dispatch));
                         self.count(&told, now);
                     }
                     Ok(end)
@@ -256,11 +286,34 @@ impl Confirmer {
                 }
             }
         };
-        for record in told.iter().filter(|record| record.waits) {
-            let outcome = flushed.as_ref().map(|_| record.appended).map_err(Clone::clone);
-            record.done.done(record.token, &outcome);
+        if let (Ok(end), Some(progress)) = (&flushed, self.progress.get()) {
+            progress.flushed(*end);
+        }
+        for record in told.into_iter().filter(|record| record.waits) {
+            match &flushed {
+                Ok(_) => self.tell(record),
+                Err(error) => record.done.done(record.token, &Err(error.clone())),
+            }
         }
         flushed
+    }
+
+    /// Makes a record visible, or hands it to who waits for copies first.
+    fn show(&self, record: &Dispatch) {
+        match &self.copies {
+            None => self.dispatcher.dispatch(record),
+            Some(copies) => copies.show(record),
+        }
+    }
+
+    /// Tells a sender that its record is here; if it takes that for a promise, once there are copies.
+    fn tell(&self, record: Written) {
+        match &self.copies {
+            Some(copies) if record.waits && record.done.is_promise() => {
+                copies.tell(Untold { appended: record.appended, done: record.done, token: record.token });
+            }
+            _ => record.done.done(record.token, &Ok(record.appended)),
+        }
     }
 
     /// Counts how long records waited to be visible: those of one write together.

@@ -17,11 +17,17 @@ use crate::queue::Unit;
 
 mod append;
 mod confirm;
+mod copies;
+mod follow;
 
 pub use append::{Append, AppendDone, Appended};
 pub(crate) use append::{Appender, Health, Limits};
-pub use confirm::Times;
+pub use confirm::{ProgressListener, Times};
 pub(crate) use confirm::{Confirmer, Told as SendersTold};
+pub use copies::CopyOptions;
+pub(crate) use copies::Copies;
+pub use follow::CopyError;
+pub(crate) use follow::Follower;
 
 /// Bytes of a line of the processor's cache.
 const LINE: usize = 64;
@@ -98,6 +104,8 @@ pub(crate) struct Log {
     written: AtomicI64,
     /// End of what is durable.
     flushed: AtomicI64,
+    /// Of a copy, end of the last record that came as a whole.
+    whole: AtomicI64,
     /// Where the log ended when it was opened: what is behind was written by this process.
     found: AtomicI64,
     /// Whether the system may read its files ahead.
@@ -141,7 +149,8 @@ impl Log {
         let end = bases.first().copied().unwrap_or(0);
         let (written, flushed, found) = (AtomicI64::new(end), AtomicI64::new(end), AtomicI64::new(i64::MAX));
         let (segments, read_ahead) = (RwLock::new(segments), AtomicBool::new(false));
-        Ok(Self { disk, folder, segment_size, segments, written, flushed, found, read_ahead })
+        let whole = AtomicI64::new(i64::MAX);
+        Ok(Self { disk, folder, segment_size, segments, written, flushed, whole, found, read_ahead })
     }
 
     /// Offset of the first byte kept.
@@ -157,6 +166,16 @@ impl Log {
     /// End of what is durable.
     pub fn flushed(&self) -> i64 {
         self.flushed.load(Ordering::Acquire)
+    }
+
+    /// End of the last whole record; of a log that is no copy, its end.
+    pub fn whole(&self) -> i64 {
+        self.whole.load(Ordering::Acquire).min(self.written())
+    }
+
+    /// Notes where the last whole record of a copy ends.
+    pub fn set_whole(&self, end: i64) {
+        self.whole.store(end, Ordering::Release);
     }
 
     /// Publishes what was written up to `end`.
@@ -236,6 +255,17 @@ impl Log {
         Ok(())
     }
 
+    /// Takes away, durably, everything from a place on.
+    pub fn cut(&self, to: i64) -> Result<(), StoreError> {
+        self.remove_from(to)?;
+        if let Some(segment) = self.segment(to) {
+            segment.file.set_len((to - segment.base) as u64).context("cannot cut the last file of", &self.folder)?;
+            segment.file.set_len(self.segment_size).context("cannot extend the last file of", &self.folder)?;
+            segment.file.sync().context("cannot flush the last file of", &self.folder)?;
+        }
+        self.sync_names().context("cannot flush the folder", &self.folder)
+    }
+
     /// Removes the first segment durably if it ends at or before `to` and is not the last; returns
     /// where the log begins then. `health` learns of a failed sync. One caller at a time.
     pub fn remove_oldest(&self, to: i64, health: &Health) -> io::Result<Option<i64>> {
@@ -294,6 +324,17 @@ impl Log {
         let segments = self.segments();
         self.read_ahead.store(on, Ordering::Relaxed);
         segments.iter().for_each(|segment| segment.file.set_read_ahead(on));
+    }
+
+    /// Published bytes from an offset on, `most` at most and none of the next file. `None` when none are there.
+    pub fn piece(&self, offset: i64, most: usize) -> Option<Bytes> {
+        let segment = self.segment(offset)?;
+        let end = self.written().min(segment.base + self.segment_size as i64);
+        let length = most.min(usize::try_from(end - offset).ok()?);
+        if length == 0 {
+            return None;
+        }
+        segment.file.slice((offset - segment.base) as u64, length).ok()
     }
 
     /// Bytes of the log, published or not: for recovery.
