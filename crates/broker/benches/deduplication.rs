@@ -37,6 +37,7 @@ fn main() {
                     queue_id: 0,
                     queue_offset: number,
                     store_timestamp: 0,
+                    copied: true,
                 };
                 first.done(0, &Ok(place));
             }

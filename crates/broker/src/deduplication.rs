@@ -258,6 +258,7 @@ fn each(store: &Store, topic: &str, queue_id: i32, from: i64, call: &mut dyn FnM
                 queue_id,
                 queue_offset: record.queue_offset,
                 store_timestamp: record.store_timestamp,
+                copied: true,
             };
             call(&record, appended);
         }
@@ -279,7 +280,7 @@ mod tests {
     }
 
     fn appended(physical_offset: i64, store_timestamp: i64) -> Appended {
-        Appended { physical_offset, size: 1, queue_id: 0, queue_offset: 0, store_timestamp }
+        Appended { physical_offset, size: 1, queue_id: 0, queue_offset: 0, store_timestamp, copied: true }
     }
 
     fn window(most_keys: usize) -> (Arc<Window>, Arc<Outcomes>, Arc<dyn AppendDone>) {

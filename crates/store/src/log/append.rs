@@ -350,7 +350,10 @@ impl Appender {
         draft.assign(queue_offset, physical_offset, store_timestamp);
         let size = draft.size() as u32;
         let queue_id = draft.queue_id();
-        Ok(Placed { queue, appended: Appended { physical_offset, size, queue_id, queue_offset, store_timestamp, copied: true } })
+        Ok(Placed {
+            queue,
+            appended: Appended { physical_offset, size, queue_id, queue_offset, store_timestamp, copied: true },
+        })
     }
 
     fn written(&self, entry: Append, placed: Placed, moment: u64) -> Written {

@@ -22,10 +22,10 @@ mod follow;
 
 pub use append::{Append, AppendDone, Appended};
 pub(crate) use append::{Appender, Health, Limits};
-pub use confirm::{ProgressListener, Times};
 pub(crate) use confirm::{Confirmer, Told as SendersTold};
-pub use copies::CopyOptions;
+pub use confirm::{ProgressListener, Times};
 pub(crate) use copies::Copies;
+pub use copies::CopyOptions;
 pub use follow::CopyError;
 pub(crate) use follow::Follower;
 

@@ -242,7 +242,8 @@ mod tests {
         let mut slot = Slot::default();
         for nth in [3, 4, 0, 1, 2] {
             let (physical_offset, queue_offset) = (1_000 + nth * 100, 70 + nth);
-            slot.add(&Appended { physical_offset, size: 100, queue_id: 2, queue_offset, store_timestamp: 5 });
+            let (size, queue_id, store_timestamp, copied) = (100, 2, 5, true);
+            slot.add(&Appended { physical_offset, size, queue_id, queue_offset, store_timestamp, copied });
         }
         assert_eq!(slot.first.map(|first| first.queue_offset), Some(70));
         let host = SocketAddr::from(([127, 0, 0, 1], 10_911));
