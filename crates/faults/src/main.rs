@@ -2,6 +2,7 @@
 //! it. See `docs/faults.md`.
 
 mod body;
+mod cluster;
 mod commands;
 mod disk;
 mod error;
@@ -25,7 +26,15 @@ use session::{Common, Session, note};
 #[command(name = "apogee-faults")]
 struct Arguments {
     #[command(subcommand)]
-    command: Fault,
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    #[command(flatten)]
+    Fault(Fault),
+    /// Several hosts on this machine, and what breaks them; called by tests/cluster/run, which prepares it (needs root)
+    Cluster(cluster::Cluster),
 }
 
 #[derive(Subcommand, Debug)]
@@ -57,7 +66,11 @@ enum Fault {
 }
 
 fn main() -> ExitCode {
-    match run(Arguments::parse().command) {
+    let found = match Arguments::parse().command {
+        Command::Fault(fault) => run(fault),
+        Command::Cluster(flags) => cluster::run(&flags),
+    };
+    match found {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(Failure::Skipped(why)) => {
