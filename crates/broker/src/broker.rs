@@ -49,6 +49,7 @@ mod running;
 mod tests;
 
 pub use opening::StartError;
+pub(crate) use opening::advertised;
 pub use running::RunningBroker;
 
 /// How long an administrator waits for the name servers.
@@ -282,6 +283,16 @@ impl Broker {
         self.schedule.save(&self.store)?;
         self.settled.mark(transactions::FOLLOWER, self.transactions.settled_from());
         self.settled.save()
+    }
+
+    /// Makes durable what the next broker of this process takes up.
+    fn save_for_next(&self) {
+        for saved in [self.topics.save(), self.groups.save(), self.offsets.save(self.now()), self.save_delays()] {
+            if let Err(error) = saved {
+                tracing::error!(%error, "a file of the broker's state cannot be saved, and the next role begins with an older one: see to the disk");
+            }
+        }
+        self.timer.save_step(&self.store, self.now());
     }
 
     /// Leaves the files as upstream's broker reads them. One that cannot be written holds up no other.

@@ -139,6 +139,15 @@ struct Session<'b> {
     adds: bool,
 }
 
+impl Drop for Session<'_> {
+    /// The name server learns at once that nobody speaks for the broker here any more, and the connection lets go of it.
+    fn drop(&mut self) {
+        if let Some(conn) = &self.conn {
+            conn.close("this registration ends");
+        }
+    }
+}
+
 /// What a registration said.
 #[derive(Clone, Copy, PartialEq)]
 struct Registered {

@@ -61,6 +61,23 @@ settings! {
         /// Tell a consumer that its offset is not there when a slave does not have it. By default the pull waits: the
         /// master may have it, or the slave soon.
         offset_check_in_slave: bool = "offsetCheckInSlave", false, Live;
+        /// Let a controller choose the master of the group.
+        enable_controller_mode: bool = "enableControllerMode", false, Restart;
+        /// Controllers: `host:port`, separated by semicolons.
+        controller_addr: String = "controllerAddr", String::new(), Restart;
+        /// Milliseconds between two heartbeats to controllers.
+        broker_heartbeat_interval: u64 = "brokerHeartbeatInterval", 1_000, Restart, 50..=60_000;
+        /// Milliseconds without a heartbeat after which controllers count the broker as gone.
+        controller_heart_beat_timeout_mills: u64 = "controllerHeartBeatTimeoutMills", 10_000, Restart, 200..=600_000;
+        /// Milliseconds between two questions to the controller who the master is; it tells of changes by itself, too.
+        sync_broker_metadata_period: u64 = "syncBrokerMetadataPeriod", 5_000, Restart, 100..=600_000;
+        /// Of several brokers that can be elected, those with the lowest priority come first.
+        broker_election_priority: i32 = "brokerElectionPriority", i32::MAX, Restart, 0..=2_147_483_647;
+        /// File that says which broker this is; empty: `brokerIdentity` in the store's folder.
+        store_path_broker_identity: String = "storePathBrokerIdentity", String::new(), Local;
+        /// Where a controller elects the master: wait for all replicas in sync, not for inSyncReplicas. Upstream's
+        /// default is false; here it is true: no elected master lacks what was acknowledged.
+        all_ack_in_sync_state_set: bool = "allAckInSyncStateSet", true, Live;
         /// What clients may do with the whole broker: 2 write, 4 read, 6 both.
         broker_permission: i32 = "brokerPermission", 6, Live, 0..=7;
         /// Queues of a topic that is created without a number of its own.
@@ -277,7 +294,6 @@ settings! {
     }
     pinned {
         "storeType" = "default",
-        "enableControllerMode" = "false",
         "enableDLegerCommitLog" = "false",
         "enableSlaveActingMaster" = "false",
         "enableConsumeQueueExt" = "false",

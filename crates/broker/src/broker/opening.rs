@@ -99,7 +99,7 @@ impl Broker {
         let delays: Arc<[i64]> = parse_delays(&settings.message_delay_level).map_err(StartError::Setting)?.into();
         let host = settings.broker_ip1.clone();
         let store_host = resolve(&host, port)?;
-        let advertised = format!("{}:{port}", bracketed(&host));
+        let advertised = advertised(&settings, port);
         let ha_host = if settings.broker_ip2.is_empty() { &host } else { &settings.broker_ip2 };
         let ha_address = format!("{}:{}", bracketed(ha_host), port.saturating_add(1));
         let store =
@@ -216,6 +216,11 @@ fn resolve(host: &str, port: u16) -> Result<SocketAddr, StartError> {
     let error = |source| StartError::Advertised { host: host.to_owned(), source };
     let mut addresses = (host, port).to_socket_addrs().map_err(error)?;
     addresses.next().ok_or_else(|| error(io::ErrorKind::NotFound.into()))
+}
+
+/// The address that clients are told, `host:port`.
+pub(crate) fn advertised(settings: &BrokerSettings, port: u16) -> String {
+    format!("{}:{port}", bracketed(&settings.broker_ip1))
 }
 
 /// An IPv6 address stands in brackets before a port.

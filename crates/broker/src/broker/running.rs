@@ -28,6 +28,9 @@ use super::{Broker, StartError};
 /// How long a stop waits for the name servers.
 const LEAVING: Duration = Duration::from_secs(2);
 
+/// How long connections may take for what is queued on them when the role changes.
+const CUTTING_OFF: Duration = Duration::from_millis(100);
+
 /// A broker that is up.
 pub struct RunningBroker {
     broker: Arc<Broker>,
@@ -118,6 +121,32 @@ impl RunningBroker {
         Arc::clone(&self.collector)
     }
 
+    /// Ends this role as quickly as can be, for another one to begin in this process: name servers hear of it from the
+    /// next broker. What is under way is cut off, which tells clients no more than that they don't know. The store
+    /// can be opened again once nobody has what is returned any more.
+    pub(crate) async fn step_down(self) -> Result<Weak<Broker>, StoreError> {
+        let Self { broker, server, threads, tasks, registrations, collector } = self;
+        drop(collector);
+        broker.life.begin(Stage::Refusing);
+        drop(broker.longpoll.take_all());
+        server.stop(CUTTING_OFF).await;
+        broker.life.begin(Stage::Ended);
+        for task in registrations.into_iter().chain(tasks) {
+            task.abort();
+            // It was aborted, or panicked and said so.
+            let _ = task.await;
+        }
+        ring(&broker);
+        let gone = Arc::downgrade(&broker);
+        let closing = tokio::task::spawn_blocking(move || {
+            end_threads(&broker, threads);
+            broker.save_for_next();
+            broker.store.close()
+        });
+        closing.await.unwrap_or(Ok(()))?;
+        Ok(gone)
+    }
+
     /// Leaves the name servers, answers who waits, closes the connections, and makes all durable. Waits
     /// for `patience` at most for answers to be ready, and as long for clients to take them.
     pub async fn stop(self, patience: Duration) -> Result<(), StoreError> {
@@ -144,10 +173,7 @@ impl RunningBroker {
         for task in self.tasks {
             task.abort();
         }
-        broker.transactions.bell.ring();
-        broker.schedule.bell.ring();
-        broker.timer.bell.ring();
-        broker.retention.bell.ring();
+        ring(&broker);
         let closing = tokio::task::spawn_blocking(move || {
             end_threads(&broker, self.threads);
             if broker.role.delivers() {
@@ -159,6 +185,14 @@ impl RunningBroker {
         });
         closing.await.unwrap_or(Ok(()))
     }
+}
+
+/// Wakes the threads: the broker's life has ended.
+fn ring(broker: &Broker) {
+    broker.transactions.bell.ring();
+    broker.schedule.bell.ring();
+    broker.timer.bell.ring();
+    broker.retention.bell.ring();
 }
 
 /// Wakes pulls, and the delivery of delayed messages; tells of half messages; puts topics back.

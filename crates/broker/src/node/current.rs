@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use crate::broker::Broker;
 use crate::metrics::Collector;
+use crate::replication::Role;
 use crate::settings::BrokerSettings;
 
 /// What runs.
@@ -50,6 +51,15 @@ impl Current {
     /// The broker, if one runs.
     pub fn broker(&self) -> Option<Arc<Broker>> {
         self.collector().map(|collector| collector.broker())
+    }
+
+    /// The role that a controller gave to the broker that runs, in a word.
+    pub fn role(&self) -> &'static str {
+        match self.broker().as_deref().map(|broker| broker.replication.role()) {
+            Some(Role::Master(_)) => "master",
+            Some(Role::Slave(_)) => "slave",
+            Some(Role::AsSet) | None => "no role yet",
+        }
     }
 
     /// There will be no broker any more.

@@ -5,7 +5,7 @@ mod placement;
 
 use tokio::sync::{mpsc, watch};
 
-pub use placement::{Elected, Follows, InSync, Placement, ReplicationEvent, Role};
+pub use placement::{Elected, Follows, InSync, Placement, ReplicationEvent, Role, Standing};
 
 /// Where a slave's master is, as far as it is known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

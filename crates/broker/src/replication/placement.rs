@@ -58,6 +58,17 @@ pub struct InSync {
     pub epoch: i32,
 }
 
+/// How a group stands, by the word of a controller.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Number and address of the master.
+    pub master: Option<(i64, String)>,
+    /// Epoch of the last election.
+    pub epoch: i32,
+    /// Who has all that was acknowledged.
+    pub in_sync: InSync,
+}
+
 /// What happened that only who runs the broker can deal with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReplicationEvent {
@@ -71,6 +82,8 @@ pub enum ReplicationEvent {
     /// A slave and its master cannot work together, for the reason told. It was logged, is tried again from time to
     /// time, and somebody has to do something about it.
     Refused(String),
+    /// A controller told this broker how its group stands (upstream `NOTIFY_BROKER_ROLE_CHANGED`).
+    Told(Standing),
     /// A master wants the controller to agree to another set of replicas (upstream `ALTER_SYNC_STATE_SET`). Until it
     /// hears what became of it, it waits for the copies of both. Told again each 5 s while there is no answer.
     InSyncWanted {
