@@ -320,6 +320,12 @@ pub mod request {
         AUTH_LIST_ACL = 3010,
         /// Answered by: broker.
         SWITCH_TIMER_ENGINE = 5001,
+        /// Ours, no code of upstream's: a controller's Raft log entries. Answered by: controller.
+        CONTROLLER_RAFT_APPEND = 30001,
+        /// Ours, no code of upstream's: a controller asks for a vote. Answered by: controller.
+        CONTROLLER_RAFT_VOTE = 30002,
+        /// Ours, no code of upstream's: a part of a snapshot of the controllers' state. Answered by: controller.
+        CONTROLLER_RAFT_SNAPSHOT = 30003,
         /// Answered by: broker.
         POP_MESSAGE = 200050,
         /// Answered by: broker.
