@@ -24,6 +24,8 @@ const GATHER: Duration = Duration::from_millis(50);
 /// Delayed messages that come, or are due, within so short a time are dealt with together: they share a wake-up, a
 /// write and a flush. A message is late by no more than this for it, and one that is alone not at all.
 const TOGETHER: Duration = Duration::from_millis(4);
+/// A slave's timer takes in together what comes within so short a time.
+const FOLLOW: Duration = Duration::from_millis(200);
 /// Deadlines are looked at this often even if none is near: the clock may be set.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// How long a thread with nothing to do sleeps at most; a stop wakes it.
@@ -60,9 +62,7 @@ pub(crate) async fn keep_house(broker: Arc<Broker>) {
         let on_disk: Option<fn(&Broker)> = tokio::select! {
             _ = tables.tick() => Some(|broker| {
                 broker.save_tables();
-                if broker.role.delivers() {
-                    broker.timer.save_step(&broker.store, broker.now());
-                }
+                broker.timer.save_step(&broker.store, broker.now());
             }),
             _ = offsets.tick() => Some(|broker| {
                 if let Err(error) = broker.offsets.save(broker.now()) {
@@ -132,7 +132,12 @@ pub(crate) fn start_threads(broker: &Arc<Broker>) -> io::Result<Vec<thread::Join
             broker.retention.bell.sleep(sleep);
         })?,
     ];
-    if broker.role.delivers() {
+    if !broker.role.delivers() {
+        threads.push(spawn("timer", |broker| {
+            let sleep = broker.timer.follow(&broker.store, broker.now());
+            broker.timer.bell.sleep_at_least(FOLLOW, sleep);
+        })?);
+    } else {
         threads.extend([
             spawn("schedule", |broker| {
                 let tell = |topic: &str, bytes| broker.count_delivery(topic, bytes);

@@ -31,7 +31,7 @@ use crate::message_type::MessageType;
 use crate::metrics::Counters;
 use crate::offsets::OffsetTable;
 use crate::persist::PersistError;
-use crate::replication::Replication;
+use crate::replication::{Replication, Role};
 use crate::retention::Retention;
 use crate::role::BrokerRole;
 use crate::schedule::Schedule;
@@ -131,6 +131,11 @@ impl Broker {
     /// Tells the parts that have settings of their own what changed.
     pub(crate) fn apply_settings(&self) {
         self.store.set_read_ahead(self.settings.load().data_read_ahead_enable);
+    }
+
+    /// Whether name servers tell this slave where its master is; to others a controller does.
+    pub(crate) fn looks_for_master(&self) -> bool {
+        self.role.is_slave() && *self.replication.role() == Role::AsSet
     }
 
     /// Whether a name server knows the broker.
@@ -287,12 +292,15 @@ impl Broker {
 
     /// Makes durable what the next broker of this process takes up.
     fn save_for_next(&self) {
-        for saved in [self.topics.save(), self.groups.save(), self.offsets.save(self.now()), self.save_delays()] {
-            if let Err(error) = saved {
-                tracing::error!(%error, "a file of the broker's state cannot be saved, and the next role begins with an older one: see to the disk");
-            }
+        let mut saved = vec![self.topics.save(), self.groups.save(), self.offsets.save(self.now())];
+        // Others may have elected a master without the end of this log: what rests on that is not waited for.
+        if self.store.confirmed_offset() >= self.store.log_max_offset() {
+            saved.push(self.save_delays());
+            self.timer.save_step(&self.store, self.now());
         }
-        self.timer.save_step(&self.store, self.now());
+        for error in saved.into_iter().filter_map(Result::err) {
+            tracing::error!(%error, "a file of the broker's state cannot be saved, and the next role begins with an older one: see to the disk");
+        }
     }
 
     /// Leaves the files as upstream's broker reads them. One that cannot be written holds up no other.

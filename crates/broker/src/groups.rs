@@ -139,6 +139,30 @@ impl GroupTable {
         inner.changed(names, now_ms);
     }
 
+    /// Becomes the table of a master: groups that it does not have go, but for the system's own.
+    pub(crate) fn take_over(&self, theirs: SubscriptionGroupWrapper) {
+        let mut inner = self.write();
+        let goes =
+            |group: &&String| !theirs.subscription_group_table.contains_key(*group) && !names::is_system_group(group);
+        let gone: Vec<_> = inner.groups.keys().filter(goes).cloned().collect();
+        for group in &gone {
+            inner.groups.remove(group);
+        }
+        let mut changed: BTreeSet<_> = gone.into_iter().collect();
+        for (group_name, config) in theirs.subscription_group_table {
+            let config = SubscriptionGroupConfig { group_name, ..config };
+            if inner.groups.get(&config.group_name).is_none_or(|group| **group != config) {
+                changed.insert(config.group_name.clone());
+                inner.groups.insert(config.group_name.clone(), Arc::new(config));
+            }
+        }
+        let forbidden = std::mem::replace(&mut inner.forbidden, theirs.forbidden_table);
+        let touched = forbidden.keys().chain(inner.forbidden.keys());
+        changed.extend(touched.filter(|group| forbidden.get(*group) != inner.forbidden.get(*group)).cloned());
+        inner.unsaved.extend(changed);
+        inner.version = theirs.data_version.unwrap_or(inner.version);
+    }
+
     /// Removes a group; says whether it was there.
     pub fn remove(&self, group: &str, now_ms: i64) -> bool {
         let mut inner = self.write();

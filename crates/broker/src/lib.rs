@@ -39,6 +39,7 @@ mod serve;
 pub mod settings;
 mod settings_inert;
 mod settled;
+mod slave;
 mod static_topics;
 mod stats;
 pub mod table_file;

@@ -8,6 +8,8 @@
 //! A registration of a few topics takes all others from the broker where the name server has
 //! `deleteTopicWithBrokerRegistration=true`, and nothing in the protocol says that more are known. So it
 //! is asked for that setting, too, and if it has it, or doesn't tell, it always gets all.
+//!
+//! A slave learns from the answers where its master is.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,24 +18,30 @@ use std::time::Duration;
 use apogee_net::{Conn, Limits, Service, Tcp, connect};
 use apogee_wire::Command;
 use apogee_wire::bodies::{
-    Body, DataVersion, RegisterBrokerBody, TopicConfig, TopicConfigAndMappingSerializeWrapper, TopicQueueMappingInfo,
+    Body, DataVersion, GetBrokerMemberGroupResponseBody, RegisterBrokerBody, TopicConfig,
+    TopicConfigAndMappingSerializeWrapper, TopicQueueMappingInfo,
 };
 use apogee_wire::codes::{request, response};
 use apogee_wire::headers::{
-    DecodeHeader, QueryDataVersionRequestHeader, QueryDataVersionResponseHeader, RegisterBrokerRequestHeader,
-    UnRegisterBrokerRequestHeader,
+    DecodeHeader, GetBrokerMemberGroupRequestHeader, QueryDataVersionRequestHeader, QueryDataVersionResponseHeader,
+    RegisterBrokerRequestHeader, RegisterBrokerResponseHeader, UnRegisterBrokerRequestHeader,
 };
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::broker::Broker;
 use crate::life::Stage;
+use crate::replication::MasterPlace;
 use crate::settings::BrokerSettings;
 
 /// Changes that come within this time are registered together where all topics are sent each time.
 const COALESCE: Duration = Duration::from_millis(20);
 /// Pause before a name server that could not be reached is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
+/// A slave asks so often who its master is: that may have begun anew elsewhere.
+const MASTER_LOOK: Duration = Duration::from_secs(3);
+/// The id of a master.
+const MASTER: i64 = 0;
 /// From so many topics on, a registration is compressed.
 const COMPRESS_FROM: usize = 500;
 
@@ -68,7 +76,8 @@ pub(crate) async fn keep_registered(
                 complained = false;
                 broker.registered(seen);
                 if is_due {
-                    due = Instant::now() + Duration::from_millis(settings.register_name_server_period);
+                    let period = Duration::from_millis(settings.register_name_server_period);
+                    due = Instant::now() + if broker.looks_for_master() { MASTER_LOOK } else { period };
                 }
             }
             Err(error) => {
@@ -185,6 +194,8 @@ impl Session<'_> {
             };
             if !has_all {
                 self.registered = None;
+            } else if self.broker.looks_for_master() {
+                self.find_master(&conn, settings, timeout).await?;
             }
         }
         let known = self.registered.filter(|known| known.permission == settings.broker_permission);
@@ -253,8 +264,48 @@ impl Session<'_> {
         let registration = Command::request(request::REGISTER_BROKER).with_header(&header).with_body(body);
         let answer = conn.call(registration, timeout).await.map_err(|error| error.to_string())?;
         match answer.code {
-            response::SUCCESS => Ok(()),
+            response::SUCCESS => {
+                if let Ok(header) = RegisterBrokerResponseHeader::decode(&answer.fields)
+                    && let Some(master) = header.master_addr.filter(|address| !address.is_empty())
+                {
+                    self.follow(settings, master, header.ha_server_addr.filter(|address| !address.is_empty()));
+                }
+                Ok(())
+            }
             code => Err(format!("it refused with code {code}: {}", answer.remark.unwrap_or_default())),
+        }
+    }
+
+    /// Asks who the master of the group is. A name server that does not know that request tells it with the next
+    /// registration.
+    async fn find_master(&self, conn: &Conn, settings: &BrokerSettings, timeout: Duration) -> Result<(), String> {
+        let question =
+            Command::request(request::GET_BROKER_MEMBER_GROUP).with_header(&GetBrokerMemberGroupRequestHeader {
+                cluster_name: &settings.broker_cluster_name,
+                broker_name: &settings.broker_name,
+            });
+        let answer = conn.call(question, timeout).await.map_err(|error| error.to_string())?;
+        let group = GetBrokerMemberGroupResponseBody::decode(&answer.body).unwrap_or_default().broker_member_group;
+        let known = self.broker.replication.master().borrow().broker.clone();
+        if answer.code == response::SUCCESS
+            && let Some(master) = group.as_ref().and_then(|group| group.broker_addrs.get(&MASTER))
+            && known.as_ref() != Some(master)
+        {
+            self.follow(settings, master, None);
+        }
+        Ok(())
+    }
+
+    /// The master of a slave is here. Where slaves copy from, an operator may know better.
+    fn follow(&self, settings: &BrokerSettings, master: &str, ha: Option<&str>) {
+        if !self.broker.looks_for_master() {
+            return;
+        }
+        let set = Some(&*settings.ha_master_address).filter(|address| !address.is_empty());
+        let place = MasterPlace { broker: Some(master.to_owned()), ha: set.or(ha).map(str::to_owned) };
+        if *self.broker.replication.master().borrow() != place {
+            tracing::info!(name_server = self.address, master, ha = place.ha, "a name server tells who the master is");
+            self.broker.replication.follow(place);
         }
     }
 

@@ -117,11 +117,9 @@ fn fits(settings: &BrokerSettings) -> Result<(), String> {
         (role, id) if !role.is_slave() && id != 0 => Err(format!(
             "brokerId={id} with a master's brokerRole: a master's id is 0; set brokerId=0, or brokerRole=SLAVE"
         )),
-        (BrokerRole::Slave, _) if settings.namesrv_addr.is_empty() && settings.ha_master_address.is_empty() => Err(
-            "brokerRole=SLAVE without namesrvAddr and haMasterAddress: nobody tells this slave who its master is; set \
-             one of them"
-                .into(),
-        ),
+        (BrokerRole::Slave, _) if settings.namesrv_addr.is_empty() => {
+            Err("brokerRole=SLAVE without namesrvAddr: nobody tells this slave who its master is".into())
+        }
         _ => Ok(()),
     }
 }
@@ -182,6 +180,6 @@ mod tests {
         assert_eq!(fits(BrokerRole::Slave, 1, "127.0.0.1:9876"), Ok(()));
         assert!(fits(BrokerRole::Slave, 0, "n:1").unwrap_err().contains("above 0"));
         assert!(fits(BrokerRole::SyncMaster, 2, "n:1").unwrap_err().contains("brokerId=2"));
-        assert!(fits(BrokerRole::Slave, 1, "").unwrap_err().contains("haMasterAddress"));
+        assert!(fits(BrokerRole::Slave, 1, "").unwrap_err().contains("namesrvAddr"));
     }
 }

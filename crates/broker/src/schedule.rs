@@ -18,7 +18,7 @@ use bytes::BytesMut;
 
 use crate::bell::Bell;
 use crate::persist::{JsonFile, Kept, PersistError};
-use crate::settled::{self, Settled};
+use crate::settled::{self, Settled, is_kept};
 
 /// Messages delivered together: they share a write and a flush.
 const BATCH: usize = 256;
@@ -40,7 +40,7 @@ pub struct Schedule {
 }
 
 /// Name of the mark in [`Settled`].
-const FOLLOWER: &str = "schedule";
+pub(crate) const FOLLOWER: &str = "schedule";
 
 struct Progress {
     /// Next offset to deliver, by level from 1.
@@ -58,7 +58,7 @@ impl Schedule {
         settled: Arc<Settled>,
     ) -> Result<Self, PersistError> {
         let range = |level: i32| store.queue_range(names::SCHEDULE_TOPIC, level - 1).unwrap_or_default();
-        let kept: DelayOffsetSerializeWrapper = match file.load("what was delivered is read from the whole log")? {
+        let mut kept: DelayOffsetSerializeWrapper = match file.load("what was delivered is read from the whole log")? {
             Kept::Content(kept) => kept,
             Kept::Never | Kept::Lost => {
                 if (1..=delays.len() as i32).any(|level| range(level).1 > 0) {
@@ -67,6 +67,9 @@ impl Schedule {
                 DelayOffsetSerializeWrapper::default()
             }
         };
+        if settled.is_void(FOLLOWER) {
+            kept = DelayOffsetSerializeWrapper::default();
+        }
         settled.begin(FOLLOWER);
         let mut cursors = kept.offset_table;
         let mut delivered = 0;
@@ -186,6 +189,27 @@ impl Schedule {
         (1..=self.delays.len() as i32).filter_map(first).min()
     }
 
+    /// What a slave's progress is to be, by its master's word; durably. What it speaks of is in the log here.
+    pub fn take_over(&self, theirs: &DelayOffsetSerializeWrapper) -> Result<(), PersistError> {
+        {
+            let mut progress = self.lock();
+            if progress.cursors == theirs.offset_table && !self.unsaved.load(Ordering::Acquire) {
+                return Ok(());
+            }
+            progress.cursors = theirs.offset_table.clone();
+        }
+        self.unsaved.store(true, Ordering::Release);
+        self.file.save(&self.snapshot())?;
+        self.unsaved.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    /// The place in the log before which the progress knows all that was delivered, and the progress.
+    pub fn marked_snapshot(&self) -> (i64, DelayOffsetSerializeWrapper) {
+        let progress = self.lock();
+        (progress.mark, DelayOffsetSerializeWrapper { data_version: None, offset_table: progress.cursors.clone() })
+    }
+
     /// Progress of the levels as peers and the file have it.
     pub fn snapshot(&self) -> DelayOffsetSerializeWrapper {
         DelayOffsetSerializeWrapper { data_version: None, offset_table: self.lock().cursors.clone() }
@@ -197,8 +221,8 @@ impl Schedule {
         let mark = self.lock().mark;
         if self.unsaved.swap(false, Ordering::AcqRel) {
             let snapshot = self.snapshot();
-            // What the file takes for delivered must not be lost with the power. The store says why when it fails.
-            if store.flush_step().is_err() {
+            // What the file takes for delivered must not be lost, to a power cut or to another master.
+            if !is_kept(store, store.log_max_offset()) {
                 self.unsaved.store(true, Ordering::Release);
                 return Ok(());
             }
@@ -270,7 +294,7 @@ mod tests {
         let options = StoreOptions { log_file_size: 1 << 16, index: false, sync_flush, delays, ..Default::default() };
         let store = Store::open(Arc::new(disk.clone()), clock.clone(), PathBuf::from("/s"), options).unwrap();
         let file = |name: &str| JsonFile::new(Arc::new(disk.clone()), Path::new("/c").join(name));
-        let settled = Arc::new(Settled::open(file("settled.json"), &store).unwrap());
+        let settled = Arc::new(Settled::open(file("settled.json"), &store, true).unwrap());
         let schedule = Schedule::open(file("delayOffset.json"), Arc::from([1000, 5000]), &store, settled).unwrap();
         (store, schedule)
     }

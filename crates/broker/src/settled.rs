@@ -5,9 +5,13 @@
 //! its progress from time to time, and with it a mark: a place in the log before which its saved
 //! progress knows all that was settled. At start the records after the lowest mark tell the rest, so
 //! that a crash between a delivery and the next saving delivers nothing twice.
+//!
+//! A slave takes progress and marks over from its master. After its log was cut, progress may speak of deliveries that
+//! are gone: it counts for nothing then, and all of the log tells.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use apogee_message::record::{Draft, NewMessage, Record};
 use apogee_message::sysflag;
@@ -22,6 +26,9 @@ pub(crate) struct Settled {
     state: Mutex<State>,
 }
 
+/// The mark of a follower whose progress counts for nothing.
+const VOID: i64 = -1;
+
 struct State {
     /// Marks by follower.
     marks: BTreeMap<String, i64>,
@@ -30,11 +37,14 @@ struct State {
     offsets: HashSet<i64>,
     /// End of the log when it was read.
     read_to: i64,
+    /// Whether anybody wants to know; not on a slave, which delivers nothing.
+    reads: bool,
 }
 
 impl Settled {
     /// Reads the marks, and the log from the lowest of them on.
-    pub fn open(file: JsonFile, store: &Store) -> Result<Self, PersistError> {
+    /// `reads`: whether this broker delivers.
+    pub fn open(file: JsonFile, store: &Store, reads: bool) -> Result<Self, PersistError> {
         let (mut marks, is_lost) = match file.load("what was settled is read from the whole log")? {
             Kept::Content(marks) => (marks, false),
             Kept::Never => (BTreeMap::<String, i64>::new(), false),
@@ -44,12 +54,27 @@ impl Settled {
         // A power cut can take the end of the log: what is written there now is not known to anybody.
         marks.values_mut().for_each(|mark| *mark = read_to.min(*mark));
         let from = if is_lost { Some(store.log_min_offset()) } else { marks.values().min().copied() };
+        let from = from.filter(|_| reads).map(|from| from.max(store.log_min_offset()));
         let offsets = from.into_iter().flat_map(|from| settled_since(store, from)).collect();
-        Ok(Self { file, state: Mutex::new(State { marks, is_saved: true, offsets, read_to }) })
+        Ok(Self { file, state: Mutex::new(State { marks, is_saved: true, offsets, read_to, reads }) })
+    }
+
+    /// Before the log is cut: what followers know may be gone after it.
+    pub fn void(file: &JsonFile, followers: &[&str]) -> Result<(), PersistError> {
+        let marks: BTreeMap<String, i64> = followers.iter().map(|follower| ((*follower).to_owned(), VOID)).collect();
+        file.save(&marks)
+    }
+
+    /// Whether a follower's progress counts for nothing.
+    pub fn is_void(&self, follower: &str) -> bool {
+        self.lock().marks.get(follower) == Some(&VOID)
     }
 
     /// Reads the whole log: a follower has lost its progress.
     pub fn recall(&self, store: &Store) {
+        if !self.lock().reads {
+            return;
+        }
         let offsets: Vec<i64> = settled_since(store, store.log_min_offset()).collect();
         self.lock().offsets.extend(offsets);
     }
@@ -78,6 +103,24 @@ impl Settled {
         }
     }
 
+    /// Marks of another broker, whose progress is taken over: where they are lower than those here. Before the
+    /// progress is.
+    pub fn lower(&self, marks: &[(&str, i64)]) {
+        let mut state = self.lock();
+        for (follower, mark) in marks {
+            let lowest = state.marks.get(*follower).map_or(*mark, |known| *mark.min(known));
+            state.put(follower, lowest);
+        }
+    }
+
+    /// The same marks as they are. After the progress was taken over.
+    pub fn place(&self, marks: &[(&str, i64)]) {
+        let mut state = self.lock();
+        for (follower, mark) in marks {
+            state.put(follower, *mark);
+        }
+    }
+
     /// Writes the marks if they changed.
     pub fn save(&self) -> Result<(), PersistError> {
         let marks = {
@@ -99,6 +142,37 @@ impl Settled {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl State {
+    fn put(&mut self, follower: &str, mark: i64) {
+        if self.marks.get(follower) != Some(&mark) {
+            self.marks.insert(follower.to_owned(), mark);
+            self.is_saved = false;
+        }
+    }
+}
+
+/// How long it is waited for what others have to confirm.
+const CONFIRMATION: Duration = Duration::from_secs(2);
+/// How often it is looked for.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// Whether the log up to `end` stays whatever happens: on disk, and where replicas agree on a master, on enough of
+/// them that no next master lacks it. Waits for that a little. Progress that speaks of it may be saved then.
+pub(crate) fn is_kept(store: &Store, end: i64) -> bool {
+    // The store says why when it fails.
+    if store.flush_step().is_err() {
+        return false;
+    }
+    let began = Instant::now();
+    while store.confirmed_offset() < end {
+        if began.elapsed() > CONFIRMATION {
+            return false;
+        }
+        std::thread::sleep(LOOK);
+    }
+    true
 }
 
 /// Physical offsets of what the records from a place of the log on settle.

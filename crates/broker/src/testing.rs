@@ -53,6 +53,11 @@ impl Running {
         Self { broker: running.broker(), running }
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> String {
+        self.running.local_addr().to_string()
+    }
+
     pub async fn connect(&self) -> Arc<Conn> {
         let address = self.running.local_addr().to_string();
         connect(&Tcp, &address, Arc::new(Silent), Limits::default(), PATIENCE).await.unwrap()

@@ -193,6 +193,29 @@ impl TopicTable {
         }
     }
 
+    /// Becomes the table of a master: topics that it does not have go, but for the system's own. Says how many went.
+    pub(crate) fn take_over(&self, theirs: BTreeMap<String, TopicConfig>, version: Option<DataVersion>) -> usize {
+        let mut inner = self.write();
+        let goes = |name: &&Arc<str>| !theirs.contains_key(&***name) && !names::is_system_topic(name);
+        let gone: Vec<_> = inner.topics.keys().filter(goes).cloned().collect();
+        for name in &gone {
+            inner.topics.remove(name);
+        }
+        let count = gone.len();
+        inner.unsaved.extend(gone);
+        for (topic_name, config) in theirs {
+            let config = TopicConfig { topic_name, ..config };
+            if inner.topics.get(&*config.topic_name).is_none_or(|topic| topic.config != config) {
+                let topic = inner.put(config);
+                inner.unsaved.insert(Arc::clone(&topic.name));
+            }
+        }
+        inner.version = version.unwrap_or(inner.version);
+        // Versions of before are of another table.
+        inner.recent.clear();
+        count
+    }
+
     /// Removes a topic; says whether it was there.
     pub fn remove(&self, topic: &str, now_ms: i64) -> bool {
         let mut inner = self.write();
@@ -220,7 +243,8 @@ impl TopicTable {
         let known = inner.recent.front().map_or(inner.version.counter, |(counter, _)| counter - 1);
         let is_known = (known..=inner.version.counter).contains(&version.counter);
         let changed = inner.recent.iter().rev().take_while(|(counter, _)| *counter > version.counter);
-        (is_known && version <= inner.version).then(|| inner.part(changed.map(|(_, name)| name)))
+        let is_of_this_table = version == inner.version || !inner.recent.is_empty() && version <= inner.version;
+        (is_known && is_of_this_table).then(|| inner.part(changed.map(|(_, name)| name)))
     }
 
     /// Makes all that changed before the call durable; costs what changed.

@@ -29,10 +29,10 @@ use crate::longpoll::LongPolling;
 use crate::metrics::Counters;
 use crate::offsets::OffsetTable;
 use crate::persist::{JsonFile, PersistError};
-use crate::replication::{Placement, Replication};
+use crate::replication::{MasterPlace, Placement, Replication};
 use crate::retention::Retention;
 use crate::role;
-use crate::schedule::{Schedule, parse_delays};
+use crate::schedule::{self, Schedule, parse_delays};
 use crate::serve::MOST_COLD_READS;
 use crate::settings::{BrokerSettings, FlushDiskType};
 use crate::settled::Settled;
@@ -102,9 +102,13 @@ impl Broker {
         let advertised = advertised(&settings, port);
         let ha_host = if settings.broker_ip2.is_empty() { &host } else { &settings.broker_ip2 };
         let ha_address = format!("{}:{}", bracketed(ha_host), port.saturating_add(1));
-        let store =
-            Store::open(Arc::clone(&disk), Arc::clone(&clock), root.clone(), options(&settings, &delays, memory))?;
         let file = |name: &str| JsonFile::new(Arc::clone(&disk), folder.join(name));
+        if placement.cut_at.is_some() {
+            Settled::void(&file("settled.json"), &[schedule::FOLLOWER, transactions::FOLLOWER])?;
+        }
+        let options =
+            StoreOptions { follows: role.is_slave(), cut_at: placement.cut_at, ..options(&settings, &delays, memory) };
+        let store = Store::open(Arc::clone(&disk), Arc::clone(&clock), root.clone(), options)?;
         let table = |name: &str| TableFile::new(Arc::clone(&disk), folder.join(name));
         let topics = TopicTable::open(table("topics.json"), &settings, now)?;
         // What a slave lacks, its master tells.
@@ -114,21 +118,34 @@ impl Broker {
         deduplication::recall(&store, &topics.all(), now);
         let groups = GroupTable::open(table("subscriptionGroup.json"), now)?;
         let offsets = OffsetTable::open(table("consumerOffset.json"), now)?;
+        if !role.is_slave() {
+            offsets.end_with(|topic, queue_id| store.queue_range(topic, queue_id).map_or(0, |(_, end)| end));
+        }
         let statics = StaticTopics::open(file("topicQueueMapping.json"), &settings.broker_name, now)?;
         let access = Access::open(file("access.json"))?;
         let cold = ColdReads::open(file("coldReadLimits.json"))?;
         let modes = "groups pull again: set the modes again where they shall not";
         let request_modes = DurableTable::open(file("messageRequestMode.json"), modes)?;
-        let settled = Arc::new(Settled::open(file("settled.json"), &store)?);
+        let settled = Arc::new(Settled::open(file("settled.json"), &store, role.delivers())?);
         let schedule = Schedule::open(file("delayOffset.json"), Arc::clone(&delays), &store, Arc::clone(&settled))?;
-        let transactions = Transactions::open(&store, &offsets, |place| settled.contains(place), now);
-        let transactions = transactions
-            .map_err(|source| StartError::System { action: "read which transactions are undecided", source })?;
-        settled.mark(transactions::FOLLOWER, transactions.settled_from());
-        settled.save()?;
-        let timer = Timer::open(Arc::clone(&disk), &root, &store);
+        let transactions = if role.delivers() {
+            let is_void = settled.is_void(transactions::FOLLOWER);
+            let opened = Transactions::open(&store, &offsets, is_void, |place| settled.contains(place), now);
+            let opened = opened
+                .map_err(|source| StartError::System { action: "read which transactions are undecided", source })?;
+            settled.mark(transactions::FOLLOWER, opened.settled_from());
+            settled.save()?;
+            opened
+        } else {
+            Transactions::idle()
+        };
+        let timer = Timer::open(Arc::clone(&disk), &root, &store, role.delivers());
         let timer = timer.map_err(|source| StartError::System { action: "use the files of the timer", source })?;
         let log_end_at_start = store.log_max_offset();
+        let replication = Replication::new(placement.role, placement.events);
+        if role.is_slave() && !settings.ha_master_address.is_empty() {
+            replication.follow(MasterPlace { broker: None, ha: Some(settings.ha_master_address.clone()) });
+        }
         Ok(Arc::new_cyclic(|me| Self {
             me: me.clone(),
             cluster: settings.broker_cluster_name.clone(),
@@ -157,7 +174,7 @@ impl Broker {
             timer,
             retention: Retention::default(),
             replies: Replies::default(),
-            replication: Replication::new(placement.role, placement.events),
+            replication,
             stats: Stats::default(),
             findings: ArcSwap::default(),
             counters: Counters::default(),

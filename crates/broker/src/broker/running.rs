@@ -1,6 +1,6 @@
 //! A broker's life from start to stop.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZero;
 use std::sync::{Arc, Weak};
 use std::thread;
@@ -22,6 +22,7 @@ use crate::registration::keep_registered;
 use crate::replication::{InSync, MasterPlace, Placement};
 use crate::serve::Requests;
 use crate::settings::BrokerSettings;
+use crate::slave::follow_master;
 
 use super::{Broker, StartError};
 
@@ -35,6 +36,8 @@ const CUTTING_OFF: Duration = Duration::from_millis(100);
 pub struct RunningBroker {
     broker: Arc<Broker>,
     server: Arc<Server>,
+    /// Of upstream's second port for clients.
+    fast: Option<Server>,
     collector: Arc<Collector>,
     threads: Vec<thread::JoinHandle<()>>,
     tasks: Vec<JoinHandle<()>>,
@@ -67,6 +70,7 @@ impl RunningBroker {
         let idle = Duration::from_secs(settings.server_channel_max_idle_time_seconds);
         let server = Server::bind(SocketAddr::new(ip, settings.listen_port), Limits { idle, ..Limits::default() })?;
         let server = Arc::new(server);
+        let fast = fast_server(ip, settings.listen_port, idle);
         let broker = Broker::open(settings, placement, clock, disk, memory, server.local_addr().port())?;
         let requests = Arc::new(Requests::new(Arc::clone(&broker)));
         let listener = Arc::new(Arrivals { broker: broker.me.clone() });
@@ -77,9 +81,15 @@ impl RunningBroker {
         let collector = Collector::new(Arc::clone(&broker), workers.pulse()).map_err(StartError::Setting)?;
         let collector = Arc::new(collector);
         let threads = start_threads(&broker).map_err(no_thread)?;
-        let tasks =
+        let mut tasks =
             vec![tokio::spawn(answer_expired(Arc::clone(&broker))), tokio::spawn(keep_house(Arc::clone(&broker)))];
+        if broker.role.is_slave() {
+            tasks.push(tokio::spawn(follow_master(Arc::clone(&broker))));
+        }
         server.start(requests.clone(), Some(workers));
+        if let Some(fast) = &fast {
+            fast.start(requests.clone(), None);
+        }
         let addresses = broker.settings.load().namesrv_addr.clone();
         let addresses = addresses.split(';').map(str::trim).filter(|address| !address.is_empty());
         let register = |address: &str| {
@@ -87,7 +97,7 @@ impl RunningBroker {
             tokio::spawn(keep_registered(Arc::clone(&broker), address.to_owned(), requests.clone(), changes))
         };
         let registrations = addresses.map(register).collect();
-        Ok(Self { broker: Arc::clone(&broker), server, collector, threads, tasks, registrations })
+        Ok(Self { broker: Arc::clone(&broker), server, fast, collector, threads, tasks, registrations })
     }
 
     #[cfg(test)]
@@ -125,11 +135,14 @@ impl RunningBroker {
     /// next broker. What is under way is cut off, which tells clients no more than that they don't know. The store
     /// can be opened again once nobody has what is returned any more.
     pub(crate) async fn step_down(self) -> Result<Weak<Broker>, StoreError> {
-        let Self { broker, server, threads, tasks, registrations, collector } = self;
+        let Self { broker, server, fast, threads, tasks, registrations, collector } = self;
         drop(collector);
         broker.life.begin(Stage::Refusing);
         drop(broker.longpoll.take_all());
         server.stop(CUTTING_OFF).await;
+        if let Some(fast) = fast {
+            fast.stop(CUTTING_OFF).await;
+        }
         broker.life.begin(Stage::Ended);
         for task in registrations.into_iter().chain(tasks) {
             task.abort();
@@ -169,6 +182,9 @@ impl RunningBroker {
             tracing::warn!("stops with messages that the disk has not taken in time; their producers are not answered");
         }
         self.server.stop(patience).await;
+        if let Some(fast) = self.fast {
+            fast.stop(patience).await;
+        }
         broker.life.begin(Stage::Ended);
         for task in self.tasks {
             task.abort();
@@ -195,6 +211,17 @@ fn ring(broker: &Broker) {
     broker.retention.bell.ring();
 }
 
+/// Upstream's port beside the one for clients, two below it: its slaves ask there for topics and timers. One that
+/// cannot be had is missed by those only.
+fn fast_server(ip: IpAddr, port: u16, idle: Duration) -> Option<Server> {
+    let port = port.checked_sub(2).filter(|port| *port > 0)?;
+    let server = Server::bind(SocketAddr::new(ip, port), Limits { idle, ..Limits::default() });
+    let warn = |error: &apogee_net::BindError| {
+        tracing::warn!(%error, "the port two below listenPort cannot be had; only slaves of Apache's need it");
+    };
+    server.inspect_err(warn).ok()
+}
+
 /// Wakes pulls, and the delivery of delayed messages; tells of half messages; puts topics back.
 struct Arrivals {
     broker: Weak<Broker>,
@@ -206,7 +233,7 @@ impl ArrivalListener for Arrivals {
         match topic {
             names::SCHEDULE_TOPIC => broker.schedule.bell.ring(),
             names::WHEEL_TOPIC => broker.timer.bell.ring(),
-            names::TRANS_HALF_TOPIC if queue_id == 0 => {
+            names::TRANS_HALF_TOPIC if queue_id == 0 && broker.role.delivers() => {
                 broker.transactions.arrived(queue_offset, broker.now(), broker.settings.load().transaction_time_out);
             }
             // Created too shortly before a crash to be saved, by a message that waited since then.

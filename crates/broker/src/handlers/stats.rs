@@ -8,8 +8,8 @@ use apogee_net::Conn;
 use apogee_store::{Matching, Spend};
 use apogee_wire::Command;
 use apogee_wire::bodies::{
-    BrokerStatsData, BrokerStatsItem, COUNT_MATCHING, ConsumeStats, ConsumeStatsList, HARuntimeInfo, MessageQueue,
-    OffsetWrapper, QueryConsumeTimeSpanBody, QueueTimeSpan,
+    Body, BrokerStatsData, BrokerStatsItem, COUNT_MATCHING, ConsumeStats, ConsumeStatsList, HARuntimeInfo,
+    MessageQueue, OffsetWrapper, QueryConsumeTimeSpanBody, QueueTimeSpan,
 };
 use apogee_wire::codes::response;
 use apogee_wire::headers::{
@@ -20,6 +20,7 @@ use apogee_wire::headers::{
 use super::answer::{self, Answer};
 use crate::broker::Broker;
 use crate::error::BrokerError;
+use crate::slave::Marks;
 use crate::stats::{Kind, Window};
 
 /// Separates topics in a header.
@@ -186,7 +187,11 @@ pub(crate) fn timer_metrics(broker: &Broker, _: &Arc<Conn>, request: &Command) -
     answer::body(request, &broker.timer.metrics())
 }
 
-/// `GET_ALL_DELAY_OFFSET`: how far the delay levels are.
+/// `GET_ALL_DELAY_OFFSET`: how far the delay levels are; a slave of ours learns from where on the log tells the rest.
 pub(crate) fn delay_offsets(broker: &Broker, _: &Arc<Conn>, request: &Command) -> Answer {
-    answer::body(request, &broker.schedule.snapshot())
+    let (schedule, delays) = broker.schedule.marked_snapshot();
+    let marks = Marks { schedule, transactions: broker.transactions.settled_from() };
+    let mut answer = answer::success(request).with_body(delays.encode());
+    marks.put(&mut answer);
+    Ok(Some(answer))
 }

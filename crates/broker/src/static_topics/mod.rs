@@ -115,6 +115,22 @@ impl StaticTopics {
         })
     }
 
+    /// Becomes the table of a master.
+    pub fn take_over(
+        &self,
+        theirs: BTreeMap<String, TopicQueueMappingDetail>,
+        version: Option<DataVersion>,
+    ) -> Result<(), BrokerError> {
+        let any = !theirs.is_empty();
+        self.table.change(|table| {
+            table.topic_queue_mapping_info_map = theirs;
+            table.data_version = version.or(table.data_version);
+            Ok(())
+        })?;
+        self.any.store(any, Ordering::Release);
+        Ok(())
+    }
+
     fn change(
         &self,
         now_ms: i64,

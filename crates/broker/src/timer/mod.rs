@@ -12,6 +12,7 @@
 
 mod counts;
 mod entry;
+mod follow;
 mod foreign;
 mod handover;
 mod kept;
@@ -99,6 +100,8 @@ struct Work {
     is_handed_over: bool,
     /// Messages of the wheel topic's queue before this offset wait for nothing.
     done_to: i64,
+    /// On a slave: deliveries that stand in the log before this offset are known to the queue.
+    followed_to: Option<i64>,
 }
 
 /// What the search for messages that wait has found.
@@ -112,13 +115,15 @@ enum Held {
 
 impl Timer {
     /// Reads the state in the folder `timer` of `root`; without one, all that the wheel topic holds
-    /// is looked at anew.
-    pub fn open(disk: Arc<dyn Disk>, root: &Path, store: &Store) -> io::Result<Self> {
+    /// is looked at anew. `delivers`: not on a slave, which takes in what its master delivers, see [`Timer::follow`].
+    pub fn open(disk: Arc<dyn Disk>, root: &Path, store: &Store, delivers: bool) -> io::Result<Self> {
         let folder = root.join("timer");
         disk.create_folder(&folder)?;
         disk.sync_folder(root)?;
-        let foreign = Foreign::read(&*disk, &root.join("config"))?;
-        let state = State::load(&*disk, &folder)?.filter(|state| state.foreign_check == foreign.check);
+        let foreign = if delivers { Foreign::read(&*disk, &root.join("config"))? } else { Foreign::default() };
+        // One that knows deliveries behind the log's end is of before the log was cut.
+        let fits = |state: &State| state.foreign_check == foreign.check && state.log_offset <= store.confirmed_offset();
+        let state = State::load(&*disk, &folder)?.filter(fits);
         let open = |queue| TimerQueue::open(Arc::clone(&disk), folder.clone(), TABLE, queue);
         let opened = match &state {
             Some(state) => match open(state.queue.clone()) {
@@ -154,9 +159,12 @@ impl Timer {
             is_saved: is_whole,
             is_handed_over: false,
             done_to: 0,
+            followed_to: None,
         };
-        if is_whole {
-            work.settle(store, state.log_offset)?;
+        if !delivers {
+            work.begin_following(store, is_whole.then_some(state.log_offset));
+        } else if is_whole {
+            work.settle(store, state.log_offset, i64::MAX)?;
         } else {
             work.rebuild(store)?;
         }
@@ -172,11 +180,19 @@ impl Timer {
     /// Takes in what is new and delivers what is due at `now_ms`. Returns how long to sleep until
     /// there is more to do.
     pub fn step(&self, store: &Store, now_ms: i64) -> Duration {
+        self.stepped(store, |work| work.step(store, now_ms))
+    }
+
+    fn stepped(&self, store: &Store, step: impl FnOnce(&mut Work) -> io::Result<Duration>) -> Duration {
         let mut work = self.lock();
-        work.step(store, now_ms).unwrap_or_else(|error| {
+        step(&mut work).unwrap_or_else(|error| {
             if is_damage(&error) {
                 tracing::error!(%error, "the timer's files are damaged: all that waits is read from the wheel topic");
-                if let Err(error) = work.rebuild(store) {
+                let begun = match work.followed_to {
+                    Some(_) => Ok(work.begin_following(store, None)),
+                    None => work.rebuild(store),
+                };
+                if let Err(error) = begun {
                     tracing::error!(%error, "the timer's files cannot be written; trying again: see whether the disk is full or failed");
                 }
             } else {
@@ -349,12 +365,19 @@ impl Work {
         // What we delivered stands behind the first message that we had to deliver.
         let first = if is_foreign { self.foreign.queue_offset.max(min) } else { min };
         let unit = store.unit(&self.wheel, 0, first);
-        self.settle(store, unit.map_or(store.confirmed_offset(), |unit| unit.physical_offset))
+        self.settle(store, unit.map_or(store.confirmed_offset(), |unit| unit.physical_offset), i64::MAX)?;
+        Ok(())
     }
 
-    /// Reads what was delivered since a place of the log.
-    fn settle(&mut self, store: &Store, from: i64) -> io::Result<()> {
-        for settled in store.records(from).filter_map(|bytes| settled::settled_by(&bytes)) {
+    /// Reads what was delivered between two places of the log. Returns where it came to: a record's begin.
+    fn settle(&mut self, store: &Store, from: i64, to: i64) -> io::Result<i64> {
+        let end = store.confirmed_offset();
+        for bytes in store.records(from) {
+            let at = Record::read(&bytes).map_or(from, |record| record.physical_offset);
+            if at >= to {
+                return Ok(at);
+            }
+            let Some(settled) = settled::settled_by(&bytes) else { continue };
             let Some(bytes) = store.record_at(settled) else { continue };
             let Ok(record) = Record::read(&bytes) else { continue };
             if record.topic != &*self.wheel {
@@ -367,7 +390,7 @@ impl Work {
                 self.is_saved = false;
             }
         }
-        Ok(())
+        Ok(end)
     }
 
     /// Takes in the units that are new.

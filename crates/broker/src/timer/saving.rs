@@ -9,6 +9,7 @@ use apogee_store::Store;
 
 use super::Work;
 use super::kept::State;
+use crate::settled::is_kept;
 
 /// Milliseconds between two savings of the state.
 const SAVE_MS: u64 = 1_000;
@@ -44,7 +45,7 @@ impl Work {
             scanned: self.scanned,
             scanned_end: self.scanned_end,
             // Nothing is on its way now.
-            log_offset: store.confirmed_offset(),
+            log_offset: self.followed_to.unwrap_or_else(|| store.log_max_offset()),
             foreign_end: self.foreign_end,
             foreign_check: self.foreign.check,
             counts: self.counts.clone(),
@@ -74,8 +75,8 @@ impl Work {
 impl Saving {
     /// Says whether it is written. Not if the store fails, which says why itself.
     pub(super) fn write(&self, store: &Store) -> io::Result<bool> {
-        // What the state takes for stored and delivered must not be lost with the power.
-        if store.flush_step().is_err() {
+        // What the state takes for stored and delivered must not be lost, to a power cut or to another master.
+        if !is_kept(store, self.state.log_offset) {
             return Ok(false);
         }
         self.state.save(&*self.disk, &self.folder)?;

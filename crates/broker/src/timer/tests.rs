@@ -25,7 +25,7 @@ impl Broker {
     fn try_open(disk: Arc<dyn Disk>, clock: &Arc<ManualClock>, sync_flush: bool) -> Option<Self> {
         let options = StoreOptions { log_file_size: 1 << 16, index: false, sync_flush, ..Default::default() };
         let store = Store::open(Arc::clone(&disk), clock.clone(), PathBuf::from("/s"), options).ok()?;
-        let timer = Timer::open(disk, Path::new("/s"), &store).ok()?;
+        let timer = Timer::open(disk, Path::new("/s"), &store, true).ok()?;
         Some(Self { store, timer, clock: Arc::clone(clock) })
     }
 

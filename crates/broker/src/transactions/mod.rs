@@ -115,6 +115,11 @@ impl Transactions {
         self.change(|table| table.arrived(offset, now_ms + FIRST_LOOK_MS.min(rules_timeout_ms)));
     }
 
+    /// Those of a slave, which decides nothing: none.
+    pub fn idle() -> Self {
+        Self::new(Table::new(0, 0), 0)
+    }
+
     /// Where some of the undecided are in the half queue, and how many there are in all.
     pub fn undecided_offsets(&self, most: usize) -> (Vec<i64>, u64) {
         let table = self.lock();

@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::{GROUP, Rules, Transactions};
 use crate::offsets::OffsetTable;
+use crate::settled::is_kept;
 
 /// Tag of an op message that notes half messages as done.
 const TAG: &str = "d";
@@ -51,14 +52,16 @@ impl Transactions {
     /// again at the next step.
     pub fn write_ops(&self, store: &Store, offsets: &OffsetTable, rules: &Rules, now_ms: i64) {
         let (done, settled_from) = self.lock().take_done(|| store.log_max_offset());
-        match self.append_ops(store, &done, rules, now_ms) {
-            Ok(()) => self.settled_from.store(settled_from, Ordering::Release),
-            Err(error) => {
-                self.lock().put_back();
-                tracing::warn!(%error, "decided transactions cannot be noted now; trying again: the error says why messages are refused");
-            }
+        if let Err(error) = self.append_ops(store, &done, rules, now_ms) {
+            self.lock().put_back();
+            tracing::warn!(%error, "decided transactions cannot be noted now; trying again: the error says why messages are refused");
+            return;
         }
-        self.commit_progress(offsets);
+        // Progress is saved at once: what it rests on shall not be lost, to a power cut or to another master.
+        if is_kept(store, store.log_max_offset()) {
+            self.settled_from.store(settled_from, Ordering::Release);
+            self.commit_progress(offsets);
+        }
     }
 
     fn append_ops(&self, store: &Store, done: &[i64], rules: &Rules, now_ms: i64) -> Result<(), String> {
@@ -85,8 +88,6 @@ impl Transactions {
         };
         let drafts = bodies.iter().map(|(body, _)| body).map(draft).collect::<Result<Vec<_>, _>>()?;
         let appended = store.append_now(drafts).map_err(|error| error.to_string())?;
-        // Progress is saved at once: what it rests on shall not be lost to a power cut.
-        store.flush_step().map_err(|error| error.to_string())?;
         let mut table = self.lock();
         for (op, (_, highest)) in appended.iter().zip(&bodies) {
             table.noted(op.queue_offset, *highest);

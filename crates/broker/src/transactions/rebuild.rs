@@ -18,16 +18,17 @@ const STEP: usize = 1024;
 
 impl Transactions {
     /// Reads what is undecided. `is_settled`: whether the log says so of the half message at a physical
-    /// offset. An error where a queue cannot be read.
+    /// offset. `is_void`: the progress of both queues counts for nothing. An error where a queue cannot be read.
     pub fn open(
         store: &Store,
         offsets: &OffsetTable,
+        is_void: bool,
         is_settled: impl Fn(i64) -> bool,
         now_ms: i64,
     ) -> io::Result<Self> {
         let (half, op) = (names::TRANS_HALF_TOPIC, names::TRANS_OP_HALF_TOPIC);
-        let (half_from, half_end) = range(store, offsets, half);
-        let (op_from, op_end) = range(store, offsets, op);
+        let (half_from, half_end) = range(store, offsets, half, is_void);
+        let (op_from, op_end) = range(store, offsets, op, is_void);
         let mut table = Table::new(half_end, op_end);
         let mut done = Done::new(half_from, half_end);
         each(store, op, op_from, op_end, |offset, physical| {
@@ -116,9 +117,9 @@ impl Copies {
 }
 
 /// Where to go on in a queue, and its end.
-fn range(store: &Store, offsets: &OffsetTable, topic: &str) -> (i64, i64) {
+fn range(store: &Store, offsets: &OffsetTable, topic: &str, is_void: bool) -> (i64, i64) {
     let (min, max) = store.queue_range(topic, 0).unwrap_or((0, 0));
-    let from = offsets.query(GROUP, topic, 0).unwrap_or(min);
+    let from = offsets.query(GROUP, topic, 0).filter(|_| !is_void).unwrap_or(min);
     (from.clamp(min, max.max(min)), max)
 }
 

@@ -76,9 +76,9 @@ impl Desk {
         let file = |name: &str| JsonFile::new(Arc::new(disk.clone()), Path::new("/c").join(name));
         let offsets =
             OffsetTable::open(TableFile::new(Arc::new(disk.clone()), "/c/consumerOffset.json".into()), 1).unwrap();
-        let settled = Settled::open(file("settled.json"), &store).unwrap();
+        let settled = Settled::open(file("settled.json"), &store, true).unwrap();
         let transactions =
-            Transactions::open(&store, &offsets, |place| settled.contains(place), clock.now_ms()).unwrap();
+            Transactions::open(&store, &offsets, false, |place| settled.contains(place), clock.now_ms()).unwrap();
         settled.mark(FOLLOWER, transactions.settled_from());
         settled.save().unwrap();
         let transactions = Arc::new(transactions);

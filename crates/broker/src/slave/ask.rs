@@ -1,0 +1,238 @@
+//! What a slave asks its master, Apache's or ours.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use apogee_net::{Conn, Limits, Service, Tcp, connect};
+use apogee_wire::Command;
+use apogee_wire::bodies::{
+    Body, ConsumerOffsetSerializeWrapper, DataVersion, DelayOffsetSerializeWrapper, HARuntimeInfo,
+    MessageRequestModeSerializeWrapper, SubscriptionGroupWrapper, TopicConfigAndMappingSerializeWrapper,
+};
+use apogee_wire::codes::{request as code, response};
+use apogee_wire::headers::{RpcFields, UpdateConsumerOffsetRequestHeader};
+use bytes::Bytes;
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Entries of a page, as upstream asks for them.
+const PAGE: usize = 2_000;
+/// How often a table that changes while it is read is begun anew.
+const TRIES: usize = 5;
+
+/// A connection to the master.
+pub(super) struct Master {
+    address: String,
+    conn: Arc<Conn>,
+}
+
+/// How far the master has come with what waits.
+pub(super) struct Waiting {
+    /// The delay levels.
+    pub delays: DelayOffsetSerializeWrapper,
+    /// Where the marks of what is settled are; a master that does not name what it settles has none.
+    pub marks: Option<Marks>,
+    /// Apache's timer: its file `timercheck`.
+    pub timer: Option<Bytes>,
+}
+
+/// Places in the log before which progress knows all that was settled, see `settled.rs`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Marks {
+    pub schedule: i64,
+    pub transactions: i64,
+}
+
+impl Marks {
+    const SCHEDULE: &str = "settledSchedule";
+    const TRANSACTIONS: &str = "settledTransactions";
+
+    /// Puts them beside the answer's own fields, where upstream's slave passes over them.
+    pub fn put(self, answer: &mut Command) {
+        answer.fields.set_number(Self::SCHEDULE, self.schedule);
+        answer.fields.set_number(Self::TRANSACTIONS, self.transactions);
+    }
+
+    fn of(answer: &Command) -> Option<Self> {
+        let number = |name| answer.fields.get(name)?.parse().ok();
+        Some(Self { schedule: number(Self::SCHEDULE)?, transactions: number(Self::TRANSACTIONS)? })
+    }
+}
+
+/// A table that comes in pages.
+trait Paged: Body {
+    /// Names of the fields: where a page begins, how long it is, how long the table is.
+    const FIELDS: [&str; 3];
+    const CODE: i32;
+    type Version: PartialEq;
+
+    fn version(&self) -> Option<Self::Version>;
+    fn len(&self) -> usize;
+    fn add(&mut self, page: Self);
+}
+
+impl Paged for TopicConfigAndMappingSerializeWrapper {
+    const FIELDS: [&str; 3] = ["topicSeq", "maxTopicNum", "totalTopicNum"];
+    const CODE: i32 = code::GET_ALL_TOPIC_CONFIG;
+    type Version = (DataVersion, DataVersion);
+
+    fn version(&self) -> Option<Self::Version> {
+        Some((self.data_version?, self.mapping_data_version.unwrap_or_default()))
+    }
+
+    fn len(&self) -> usize {
+        self.topic_config_table.len()
+    }
+
+    fn add(&mut self, page: Self) {
+        self.topic_config_table.extend(page.topic_config_table);
+        self.topic_queue_mapping_detail_map.extend(page.topic_queue_mapping_detail_map);
+    }
+}
+
+impl Paged for SubscriptionGroupWrapper {
+    const FIELDS: [&str; 3] = ["groupSeq", "maxGroupNum", "totalGroupNum"];
+    const CODE: i32 = code::GET_ALL_SUBSCRIPTIONGROUP_CONFIG;
+    type Version = DataVersion;
+
+    fn version(&self) -> Option<DataVersion> {
+        self.data_version
+    }
+
+    fn len(&self) -> usize {
+        self.subscription_group_table.len()
+    }
+
+    fn add(&mut self, page: Self) {
+        self.subscription_group_table.extend(page.subscription_group_table);
+        self.forbidden_table.extend(page.forbidden_table);
+    }
+}
+
+/// The master asks its slave nothing on this connection.
+struct Unasked;
+
+impl Service for Unasked {
+    fn request(&self, _: &Arc<Conn>, _: &Command) {}
+}
+
+impl Master {
+    pub async fn connect(address: &str) -> Result<Self, String> {
+        let connected = connect(&Tcp, address, Arc::new(Unasked), Limits::default(), Duration::from_secs(3));
+        let conn = connected.await.map_err(|error| error.to_string())?;
+        Ok(Self { address: address.to_owned(), conn })
+    }
+
+    pub fn is_at(&self, address: &str) -> bool {
+        self.address == address && self.conn.is_open()
+    }
+
+    /// The topics and their mappings; `None` when they are of the version that is known.
+    pub async fn topics(
+        &self,
+        known: (DataVersion, DataVersion),
+    ) -> Result<Option<TopicConfigAndMappingSerializeWrapper>, String> {
+        self.pages(known).await
+    }
+
+    /// The groups; `None` when they are of the version that is known.
+    pub async fn groups(&self, known: DataVersion) -> Result<Option<SubscriptionGroupWrapper>, String> {
+        self.pages(known).await
+    }
+
+    /// How groups ask for messages, where an administrator said so.
+    pub async fn modes(&self) -> Result<MessageRequestModeSerializeWrapper, String> {
+        self.body(code::GET_ALL_MESSAGE_REQUEST_MODE).await
+    }
+
+    /// The offsets of all groups.
+    pub async fn offsets(&self) -> Result<ConsumerOffsetSerializeWrapper, String> {
+        self.body(code::GET_ALL_CONSUMER_OFFSET).await
+    }
+
+    /// How far it has come with what waits for its time.
+    pub async fn waiting(&self) -> Result<Waiting, String> {
+        let answer = self.ask(Command::request(code::GET_ALL_DELAY_OFFSET)).await?;
+        let marks = Marks::of(&answer);
+        let delays = decode(&answer)?;
+        let timer = match marks {
+            // Its deliveries are known by the log.
+            Some(_) => None,
+            None => Some(self.ask(Command::request(code::GET_TIMER_CHECK_POINT)).await?.body),
+        };
+        Ok(Waiting { delays, marks, timer })
+    }
+
+    /// End of its log.
+    pub async fn log_end(&self) -> Result<i64, String> {
+        let status: HARuntimeInfo = self.body(code::GET_BROKER_HA_STATUS).await?;
+        Ok(status.master_commit_log_max_offset)
+    }
+
+    /// Commits an offset; says whether the master took it.
+    pub async fn commit(&self, group: &str, topic: &str, queue_id: i32, offset: i64) -> Result<bool, String> {
+        let header = UpdateConsumerOffsetRequestHeader {
+            consumer_group: group,
+            topic,
+            queue_id,
+            commit_offset: offset,
+            rpc: RpcFields::default(),
+        };
+        let request = Command::request(code::UPDATE_CONSUMER_OFFSET).with_header(&header);
+        let answer = self.conn.call(request, PATIENCE).await.map_err(|error| error.to_string())?;
+        Ok(answer.code == response::SUCCESS)
+    }
+
+    async fn pages<T: Paged>(&self, known: T::Version) -> Result<Option<T>, String> {
+        for _ in 0..TRIES {
+            // One entry tells the version.
+            let (mut table, total) = self.page::<T>(0, 1).await?;
+            if table.version().is_some_and(|version| version == known) {
+                return Ok(None);
+            }
+            while table.len() < total {
+                let (page, _) = self.page::<T>(table.len(), PAGE).await?;
+                if page.version() != table.version() || page.len() == 0 {
+                    break;
+                }
+                table.add(page);
+            }
+            if table.len() >= total {
+                return Ok(Some(table));
+            }
+        }
+        Err(format!("its table of code {} changes while it is read", T::CODE))
+    }
+
+    /// A page, and how long the table is. Masters before 5.4 give the whole table, and don't say so.
+    async fn page<T: Paged>(&self, first: usize, most: usize) -> Result<(T, usize), String> {
+        let mut request = Command::request(T::CODE);
+        let [begin, length, whole] = T::FIELDS;
+        request.fields.set_number(begin, first as i64);
+        request.fields.set_number(length, most as i64);
+        let answer = self.ask(request).await?;
+        let table: T = decode(&answer)?;
+        let total = answer.fields.get(whole).and_then(|total| total.parse().ok()).unwrap_or(table.len());
+        Ok((table, total))
+    }
+
+    async fn body<T: Body>(&self, code: i32) -> Result<T, String> {
+        decode(&self.ask(Command::request(code)).await?)
+    }
+
+    async fn ask(&self, request: Command) -> Result<Command, String> {
+        let number = request.code;
+        let answer = self.conn.call(request, PATIENCE).await;
+        let answer = answer.map_err(|error| format!("request {number}: {error}"))?;
+        match answer.code {
+            response::SUCCESS => Ok(answer),
+            code => {
+                Err(format!("it answered request {number} with code {code}: {}", answer.remark.unwrap_or_default()))
+            }
+        }
+    }
+}
+
+fn decode<T: Body>(answer: &Command) -> Result<T, String> {
+    T::decode(&answer.body).map_err(|error| format!("its answer cannot be understood: {error}"))
+}
