@@ -75,6 +75,16 @@ impl fmt::Display for Cell {
     }
 }
 
+/// A number of bytes as people say it.
+pub fn size(bytes: i64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if bytes < 1 << 10 {
+        return format!("{bytes} B");
+    }
+    let step = (bytes.ilog2() as usize / 10).min(UNITS.len());
+    format!("{:.1} {}", bytes as f64 / (1_u64 << (10 * step)) as f64, UNITS[step - 1])
+}
+
 /// A time as upstream writes it, in UTC.
 fn written(time: SystemTime) -> String {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -22,6 +22,10 @@ pub struct Facts {
     pub topics: Vec<Topic>,
     /// Topics that somebody wants, and no broker has.
     pub missing: Vec<Missing>,
+    /// Masters and their slaves, by the brokers' name.
+    pub replicas: Vec<Replicas>,
+    /// Controllers, which elect masters; none where brokers have none.
+    pub controllers: Option<Controllers>,
     /// Half messages that wait for a decision, by broker.
     pub halves: Vec<Halves>,
     /// The machine of a broker, where it is known.
@@ -59,6 +63,8 @@ pub struct Broker {
 pub struct BrokerState {
     /// It takes messages.
     pub active: bool,
+    /// It copies a master, and takes none.
+    pub is_slave: bool,
     /// How full the disk of its log is, from 0 to 1.
     pub disk_usage: f64,
     /// From where on expired messages are removed at any hour, from 0 to 1.
@@ -69,6 +75,54 @@ pub struct BrokerState {
     pub clock_ahead: Option<(i64, Duration)>,
     /// Whether it creates topics when they are first sent to.
     pub creates_topics: Option<bool>,
+}
+
+/// A master and its slaves.
+#[derive(Debug, Clone, Default)]
+pub struct Replicas {
+    /// The name that they share.
+    pub name: String,
+    /// Where name servers say that the brokers are, by id. More than one address under an id is one too many.
+    pub members: BTreeMap<i64, BTreeSet<String>>,
+    /// What the master says of its slaves; `None` when there is no master, or it does not tell.
+    pub master: Option<MasterState>,
+}
+
+/// What a master says of its slaves.
+#[derive(Debug, Clone, Default)]
+pub struct MasterState {
+    /// Where it is.
+    pub address: String,
+    /// Senders wait for slaves.
+    pub is_waited_for: bool,
+    /// Brokers that must be in step for messages to be taken, the master counted.
+    pub least_in_step: u32,
+    /// Brokers that are in step, the master counted.
+    pub in_step: u32,
+    /// Its slaves.
+    pub slaves: Vec<SlaveState>,
+}
+
+/// A slave, as its master sees it.
+#[derive(Debug, Clone, Default)]
+pub struct SlaveState {
+    /// Where it connects from.
+    pub address: String,
+    /// Bytes of the log that it lacks.
+    pub behind: i64,
+    /// Bytes that it gets in a second.
+    pub rate: i64,
+    /// It is not too far behind.
+    pub in_step: bool,
+}
+
+/// What controllers say of themselves.
+#[derive(Debug, Clone)]
+pub struct Controllers {
+    /// Their addresses, as brokers have them.
+    pub addresses: String,
+    /// Where the leader is; or why nobody tells.
+    pub leader: Result<Option<String>, String>,
 }
 
 /// A consumer group.

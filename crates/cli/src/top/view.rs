@@ -1,9 +1,9 @@
 //! What `apogee top` shows, and what keys change about it.
 
-use crate::cell::Cell;
+use crate::cell::{Cell, size};
 use crate::report::Report;
 use crate::table::Table;
-use crate::top::sample::{Group, Sampler, Topic};
+use crate::top::sample::{BrokerSeen, Group, Sampler, Topic};
 
 /// What the rows are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -238,16 +238,19 @@ fn brokers(sampler: &Sampler) -> Table {
         ("IN/s", "inPerSecond"),
         ("OUT/s", "outPerSecond"),
         ("DISK", "diskUsage"),
+        ("BEHIND", "behind"),
         ("STATE", "state"),
     ]);
     for seen in sampler.brokers.iter().take(BROKERS) {
         let state = seen.state.as_ref();
         let rate = |rate: Option<f64>| rate.map_or(Cell::None, |rate| Cell::decimal(rate, 1));
         let word = match state {
+            Some(_) if !seen.broker.is_master() => "slave",
             Some(state) if state.active => "up",
             Some(_) => "takes nothing",
             None => "no answer",
         };
+        let behind = behind(sampler, seen).map_or(Cell::None, |bytes| Cell::both(size(bytes), bytes));
         let usage = state.map(|state| state.log_disk_usage);
         table.row([
             (&seen.broker.name).into(),
@@ -257,10 +260,24 @@ fn brokers(sampler: &Sampler) -> Table {
             rate(state.map(|state| state.puts_per_second[0])),
             rate(state.map(|state| state.gets_per_second[0])),
             usage.map_or(Cell::None, |usage| Cell::both(format!("{:.0}%", usage * 100.0), usage)),
+            behind,
             word.into(),
         ]);
     }
     table
+}
+
+/// Bytes of its master's log that a slave lacks; `None` for a master, and where one of the two does not answer.
+fn behind(sampler: &Sampler, slave: &BrokerSeen) -> Option<i64> {
+    let is_master = |seen: &&BrokerSeen| {
+        let (one, other) = (&seen.broker, &slave.broker);
+        one.is_master() && (&one.cluster, &one.name) == (&other.cluster, &other.name)
+    };
+    if slave.broker.is_master() {
+        return None;
+    }
+    let master = sampler.brokers.iter().find(is_master)?.state.as_ref()?;
+    Some((master.log_end - slave.state.as_ref()?.log_end).max(0))
 }
 
 #[cfg(test)]

@@ -118,7 +118,7 @@ pub struct Rate {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Replication {
     /// Messages can be sent to it.
     pub is_master: bool,

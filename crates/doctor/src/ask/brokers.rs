@@ -60,6 +60,7 @@ async fn state(admin: &Admin) -> Result<BrokerState, Error> {
     };
     Ok(BrokerState {
         active: state.active,
+        is_slave: settings.get("brokerRole").is_some_and(|role| role == "SLAVE"),
         disk_usage: state.log_disk_usage,
         disk_cleans_at: percent("diskMaxUsedSpaceRatio", 75.0),
         // Apache's is a property of its JVM.

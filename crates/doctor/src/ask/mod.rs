@@ -2,6 +2,7 @@
 
 mod brokers;
 mod groups;
+mod replicas;
 mod topics;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,6 +51,7 @@ pub async fn ask(name_servers: &str, bounds: Bounds) -> Result<Facts, Error> {
     let client = Client::builder(name_servers).timeout(bounds.timeout).connect_timeout(bounds.timeout).build()?;
     let admin = client.admin().timeout(bounds.timeout);
     brokers::ask(&admin, &known, &mut facts).await;
+    replicas::ask(&admin, members(name_servers, bounds.timeout).await, &mut facts).await;
     if facts.brokers.iter().any(|broker| broker.state.is_ok()) {
         match admin.topics().await {
             Ok(topics) => {
@@ -70,7 +72,7 @@ pub async fn ask(name_servers: &str, bounds: Bounds) -> Result<Facts, Error> {
 /// Asks each of the name servers, separated by semicolons, for its brokers.
 pub async fn ask_name_servers(name_servers: &str, timeout: Duration) -> Vec<NameServer> {
     let mut servers = Vec::new();
-    for address in name_servers.split([';', ',']).map(str::trim).filter(|address| !address.is_empty()) {
+    for address in addresses(name_servers) {
         let brokers = brokers_of(address, timeout).await.map_err(|error| error.to_string());
         servers.push(NameServer { address: address.to_owned(), brokers });
     }
@@ -98,13 +100,33 @@ pub async fn ask_holders(broker: &str, facts: &mut Facts, timeout: Duration) {
     client.close().await;
 }
 
-/// The brokers that one name server knows, by name.
-async fn brokers_of(name_server: &str, timeout: Duration) -> Result<BTreeMap<String, BTreeSet<String>>, Error> {
+/// Addresses of the brokers of a name by their ids, as the name servers have them.
+async fn members(name_servers: &str, timeout: Duration) -> BTreeMap<String, BTreeMap<i64, BTreeSet<String>>> {
+    let mut members: BTreeMap<String, BTreeMap<i64, BTreeSet<String>>> = BTreeMap::new();
+    for address in addresses(name_servers) {
+        // One that does not answer is told of elsewhere.
+        for broker in all_of(address, timeout).await.unwrap_or_default() {
+            members.entry(broker.name).or_default().entry(broker.id).or_default().insert(broker.address);
+        }
+    }
+    members
+}
+
+fn addresses(name_servers: &str) -> impl Iterator<Item = &str> {
+    name_servers.split([';', ',']).map(str::trim).filter(|address| !address.is_empty())
+}
+
+async fn all_of(name_server: &str, timeout: Duration) -> Result<Vec<apogee_client::admin::Broker>, Error> {
     let client = Client::builder(name_server).timeout(timeout).connect_timeout(timeout).build()?;
     let asked = client.admin().timeout(timeout).brokers().await;
     client.close().await;
+    asked
+}
+
+/// The brokers that one name server knows, by name.
+async fn brokers_of(name_server: &str, timeout: Duration) -> Result<BTreeMap<String, BTreeSet<String>>, Error> {
     let mut brokers: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for broker in asked? {
+    for broker in all_of(name_server, timeout).await? {
         brokers.entry(broker.name).or_default().insert(broker.address);
     }
     Ok(brokers)

@@ -38,7 +38,7 @@ pub fn reachable(facts: &Facts, found: &mut Found<'_>) {
 
 /// It takes messages.
 pub fn active(facts: &Facts, found: &mut Found<'_>) {
-    for (broker, _) in states(facts).filter(|(_, state)| !state.active) {
+    for (broker, _) in states(facts).filter(|(_, state)| !state.active && !state.is_slave) {
         found.add(
             Severity::Critical,
             subject(broker),

@@ -4,6 +4,7 @@ mod brokers;
 mod groups;
 mod machine;
 mod name_servers;
+mod replicas;
 mod topics;
 
 use std::collections::BTreeSet;
@@ -21,6 +22,12 @@ const CHECKS: &[(&str, Check)] = &[
     ("name-servers-differ", name_servers::agree),
     ("advertised-address", brokers::reachable),
     ("broker", brokers::active),
+    ("same-id", replicas::same_id),
+    ("no-master", replicas::no_master),
+    ("in-sync-too-few", replicas::too_few),
+    ("no-slave-in-step", replicas::none_in_step),
+    ("slave-behind", replicas::behind),
+    ("controller", replicas::controller),
     ("disk", brokers::disk),
     ("clock", brokers::clock),
     ("kernel-limits", machine::limits),
