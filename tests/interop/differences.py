@@ -128,7 +128,7 @@ RULES = [
     Rule(CONFIG, "apache", line_of("authenticationMetadataProvider", "authorizationMetadataProvider"), "set by the test"),
     Rule(CONFIG + " exportConfigs", "value", value_of("flushDiskType") + "|" + json_value("flushDiskType"), "another default: docs/differences.md"),
     Rule(CONFIG, "value", value_of("flushIntervalCommitLog", "syncFlushTimeout", "cleanFileForciblyEnable", "recallMessageEnable", "timerMaxDelaySec",
-                                     "dataReadAheadEnable", "metricsExporterType", "metricsOtelCardinalityLimit", "slaveReadEnable"),
+                                     "dataReadAheadEnable", "metricsExporterType", "metricsOtelCardinalityLimit", "slaveReadEnable", "inSyncReplicas", "allAckInSyncStateSet"),
          "another default: docs/differences.md"),
     Rule(CONFIG, "value", value_of("bitMapLengthConsumeQueueExt", "forceRegister"), "Apache's sets them by itself"),
     Rule(CONFIG, "apogee", line_of("deduplicationMaxKeys", "enableTopicMessageTypeCheck", "doctorInterval", "healthPort", "logLevel"), "not settings of Apache's broker"),

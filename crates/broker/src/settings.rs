@@ -55,6 +55,37 @@ settings! {
         broker_role: BrokerRole = "brokerRole", BrokerRole::AsyncMaster, Restart;
         /// Master whose log a slave copies, as host:port of its haListenPort; empty: the one that a name server tells.
         ha_master_address: String = "haMasterAddress", String::new(), Local;
+        /// Port that slaves connect to; 0: the one behind listenPort, as upstream has it.
+        ha_listen_port: u16 = "haListenPort", 0, Local;
+        /// Brokers that must have a message before its sender is told, the master counted, on a SYNC_MASTER. Upstream's
+        /// default is 1, with which a SYNC_MASTER waits for nobody; here it is 2.
+        in_sync_replicas: u32 = "inSyncReplicas", 2, Live, 1..=100;
+        /// Brokers that must be there for messages to be taken, the master counted: with enableAutoInSyncReplicas, and
+        /// where a controller elects the master.
+        min_in_sync_replicas: u32 = "minInSyncReplicas", 1, Live, 1..=100;
+        /// Wait for as many brokers as are there, from minInSyncReplicas to inSyncReplicas.
+        enable_auto_in_sync_replicas: bool = "enableAutoInSyncReplicas", false, Live;
+        /// Where a controller elects the master: wait for all replicas in sync, not for inSyncReplicas. Upstream's
+        /// default is false; here it is true: no elected master lacks what was acknowledged.
+        all_ack_in_sync_state_set: bool = "allAckInSyncStateSet", true, Live;
+        /// Milliseconds that a sender waits for slaves before it is told that its message is on the master alone
+        /// (FLUSH_SLAVE_TIMEOUT).
+        slave_timeout: i64 = "slaveTimeout", 3_000, Restart, 1..=600_000;
+        /// Bytes of the log that a slave may lack and still count as being there.
+        ha_max_gap_not_in_sync: i64 = "haMaxGapNotInSync", 268_435_456, Live, 0..=1_099_511_627_776;
+        /// Milliseconds after which a replica that lacks something is not in sync any more.
+        ha_max_time_slave_not_catchup: i64 = "haMaxTimeSlaveNotCatchup", 15_000, Live, 100..=3_600_000;
+        /// Milliseconds after which master and slave tell each other that they are there when nothing else is said.
+        ha_send_heartbeat_interval: u64 = "haSendHeartbeatInterval", 5_000, Live, 10..=600_000;
+        /// Milliseconds without a word after which master and slave close their connection.
+        ha_housekeeping_interval: u64 = "haHousekeepingInterval", 20_000, Live, 100..=3_600_000;
+        /// Most bytes of the log in one frame for a slave.
+        ha_transfer_batch_size: usize = "haTransferBatchSize", 32_768, Live, 1_024..=8_388_608;
+        /// An empty slave begins with the last file of its master's log, not with all of it. Without a controller it is
+        /// the master's setting that counts; there upstream's masters do so in any case.
+        is_sync_from_last_file: bool = "syncFromLastFile", false, Live;
+        /// This slave copies its master's log and has no part in elections.
+        async_learner: bool = "asyncLearner", false, Restart;
         /// Serve pulls on a slave, and send consumers there that are far behind on a master. Upstream's default is
         /// false: consumers would get nothing while the master is gone.
         slave_read_enable: bool = "slaveReadEnable", true, Live;
@@ -75,9 +106,6 @@ settings! {
         broker_election_priority: i32 = "brokerElectionPriority", i32::MAX, Restart, 0..=2_147_483_647;
         /// File that says which broker this is; empty: `brokerIdentity` in the store's folder.
         store_path_broker_identity: String = "storePathBrokerIdentity", String::new(), Local;
-        /// Where a controller elects the master: wait for all replicas in sync, not for inSyncReplicas. Upstream's
-        /// default is false; here it is true: no elected master lacks what was acknowledged.
-        all_ack_in_sync_state_set: bool = "allAckInSyncStateSet", true, Live;
         /// What clients may do with the whole broker: 2 write, 4 read, 6 both.
         broker_permission: i32 = "brokerPermission", 6, Live, 0..=7;
         /// Queues of a topic that is created without a number of its own.

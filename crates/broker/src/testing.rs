@@ -12,6 +12,7 @@ use apogee_wire::headers::{RpcFields, SendMessageRequestHeader, SendMessageRespo
 use bytes::Bytes;
 
 use crate::broker::{Broker, RunningBroker};
+use crate::replication::Placement;
 use crate::settings::BrokerSettings;
 
 /// How long anything may take before a test counts it as never.
@@ -38,6 +39,16 @@ impl Running {
 
     /// Starts on what a disk has.
     pub fn start_on(disk: SimDisk, memory: u64, settings: impl FnOnce(&mut BrokerSettings)) -> Self {
+        Self::start_as(disk, Placement::default(), memory, settings)
+    }
+
+    /// Starts on what a disk has, as a controller decided.
+    pub fn start_as(
+        disk: SimDisk,
+        placement: Placement,
+        memory: u64,
+        settings: impl FnOnce(&mut BrokerSettings),
+    ) -> Self {
         let mut wanted = BrokerSettings {
             listen_port: 0,
             bind_address: "127.0.0.1".into(),
@@ -49,7 +60,8 @@ impl Running {
             ..BrokerSettings::default()
         };
         settings(&mut wanted);
-        let running = RunningBroker::start(wanted, Arc::new(SystemClock), Arc::new(disk), memory).unwrap();
+        let running =
+            RunningBroker::start_as(wanted, placement, Arc::new(SystemClock), Arc::new(disk), memory).unwrap();
         Self { broker: running.broker(), running }
     }
 

@@ -11,7 +11,7 @@ use apogee_base::disk::Disk;
 use apogee_base::settings::Live;
 use apogee_message::names;
 use apogee_net::BindError;
-use apogee_store::{Store, StoreError, StoreOptions};
+use apogee_store::{CopyOptions, Store, StoreError, StoreOptions};
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, Semaphore, watch};
 
@@ -29,9 +29,9 @@ use crate::longpoll::LongPolling;
 use crate::metrics::Counters;
 use crate::offsets::OffsetTable;
 use crate::persist::{JsonFile, PersistError};
-use crate::replication::{MasterPlace, Placement, Replication};
+use crate::replication::{MasterPlace, Placement, Replication, Role};
 use crate::retention::Retention;
-use crate::role;
+use crate::role::{self, BrokerRole};
 use crate::schedule::{self, Schedule, parse_delays};
 use crate::serve::MOST_COLD_READS;
 use crate::settings::{BrokerSettings, FlushDiskType};
@@ -86,6 +86,7 @@ impl Broker {
         disk: Arc<dyn Disk>,
         memory: u64,
         port: u16,
+        ha_port: u16,
     ) -> Result<Arc<Self>, StartError> {
         role::settle(&mut settings, &placement.role).map_err(StartError::Setting)?;
         let role = settings.broker_role;
@@ -101,14 +102,15 @@ impl Broker {
         let store_host = resolve(&host, port)?;
         let advertised = advertised(&settings, port);
         let ha_host = if settings.broker_ip2.is_empty() { &host } else { &settings.broker_ip2 };
-        let ha_address = format!("{}:{}", bracketed(ha_host), port.saturating_add(1));
+        let ha_address = format!("{}:{}", bracketed(ha_host), ha_port);
         let file = |name: &str| JsonFile::new(Arc::clone(&disk), folder.join(name));
         if placement.cut_at.is_some() {
             Settled::void(&file("settled.json"), &[schedule::FOLLOWER, transactions::FOLLOWER])?;
         }
-        let options =
-            StoreOptions { follows: role.is_slave(), cut_at: placement.cut_at, ..options(&settings, &delays, memory) };
+        let options = StoreOptions { cut_at: placement.cut_at, ..options(&settings, &placement.role, &delays, memory) };
         let store = Store::open(Arc::clone(&disk), Arc::clone(&clock), root.clone(), options)?;
+        let replication = Replication::open(placement, &settings, Arc::clone(&disk), &store, now);
+        let replication = replication.map_err(StartError::Setting)?;
         let table = |name: &str| TableFile::new(Arc::clone(&disk), folder.join(name));
         let topics = TopicTable::open(table("topics.json"), &settings, now)?;
         // What a slave lacks, its master tells.
@@ -142,7 +144,6 @@ impl Broker {
         let timer = Timer::open(Arc::clone(&disk), &root, &store, role.delivers());
         let timer = timer.map_err(|source| StartError::System { action: "use the files of the timer", source })?;
         let log_end_at_start = store.log_max_offset();
-        let replication = Replication::new(placement.role, placement.events);
         if role.is_slave() && !settings.ha_master_address.is_empty() {
             replication.follow(MasterPlace { broker: None, ha: Some(settings.ha_master_address.clone()) });
         }
@@ -207,8 +208,11 @@ fn recover_topics(topics: &TopicTable, store: &Store, now_ms: i64) {
     }
 }
 
-fn options(settings: &BrokerSettings, delays: &[i64], memory: u64) -> StoreOptions {
+fn options(settings: &BrokerSettings, role: &Role, delays: &[i64], memory: u64) -> StoreOptions {
     let folder = &settings.store_path_commit_log;
+    // What a new master might not have is seen by nobody, where there may be one any time.
+    let hides = *role != Role::AsSet;
+    let copies = hides || settings.broker_role == BrokerRole::SyncMaster;
     StoreOptions {
         log_folder: (!folder.is_empty()).then(|| Path::new(folder).to_owned()),
         log_file_size: settings.mapped_file_size_commit_log,
@@ -225,6 +229,8 @@ fn options(settings: &BrokerSettings, delays: &[i64], memory: u64) -> StoreOptio
         delays: delays.to_vec(),
         hot_bytes: memory / 100 * settings.access_message_in_memory_max_ratio,
         read_ahead: settings.data_read_ahead_enable,
+        copies: copies.then_some(CopyOptions { timeout_ms: settings.slave_timeout, hides }),
+        follows: settings.broker_role.is_slave(),
         ..StoreOptions::default()
     }
 }

@@ -19,7 +19,7 @@ use crate::life::Stage;
 use crate::longpoll::Parked;
 use crate::metrics::Collector;
 use crate::registration::keep_registered;
-use crate::replication::{InSync, MasterPlace, Placement};
+use crate::replication::{self, InSync, MasterPlace, Placement};
 use crate::serve::Requests;
 use crate::settings::BrokerSettings;
 use crate::slave::follow_master;
@@ -71,7 +71,12 @@ impl RunningBroker {
         let server = Server::bind(SocketAddr::new(ip, settings.listen_port), Limits { idle, ..Limits::default() })?;
         let server = Arc::new(server);
         let fast = fast_server(ip, settings.listen_port, idle);
-        let broker = Broker::open(settings, placement, clock, disk, memory, server.local_addr().port())?;
+        let slaves =
+            replication::listen(&settings, &placement.role, server.local_addr()).map_err(StartError::Setting)?;
+        let port = server.local_addr().port();
+        let ha_port = slaves.as_ref().and_then(|listener| listener.local_addr().ok());
+        let ha_port = ha_port.map_or(port.saturating_add(1), |address| address.port());
+        let broker = Broker::open(settings, placement, clock, disk, memory, port, ha_port)?;
         let requests = Arc::new(Requests::new(Arc::clone(&broker)));
         let listener = Arc::new(Arrivals { broker: broker.me.clone() });
         broker.store.listen(listener);
@@ -80,7 +85,8 @@ impl RunningBroker {
         let workers = Workers::start(workers).map_err(no_thread)?;
         let collector = Collector::new(Arc::clone(&broker), workers.pulse()).map_err(StartError::Setting)?;
         let collector = Arc::new(collector);
-        let threads = start_threads(&broker).map_err(no_thread)?;
+        let mut threads = start_threads(&broker).map_err(no_thread)?;
+        threads.push(replication::start(&broker, slaves).map_err(no_thread)?);
         let mut tasks =
             vec![tokio::spawn(answer_expired(Arc::clone(&broker))), tokio::spawn(keep_house(Arc::clone(&broker)))];
         if broker.role.is_slave() {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use apogee_net::Conn;
-use apogee_replication::{Epoch, EpochFile};
+use apogee_replication::Epoch;
 use apogee_wire::Command;
 use apogee_wire::bodies::{EpochEntry, EpochEntryCache};
 use apogee_wire::codes::response;
@@ -17,7 +17,7 @@ use super::answer::{self, Answer};
 use crate::broker::Broker;
 use crate::error::BrokerError;
 use crate::node::notice;
-use crate::replication::{ReplicationEvent, Role};
+use crate::replication::ReplicationEvent;
 
 /// `EXCHANGE_BROKER_HA_INFO`: where slaves find the master, and how much it had at its start. What a new master
 /// tells its slaves with the same code changes nothing in a master.
@@ -48,6 +48,11 @@ pub(crate) fn min_broker_id(_: &Broker, conn: &Arc<Conn>, request: &Command) -> 
     answer::done(request)
 }
 
+/// `GET_BROKER_HA_STATUS`: a master's slaves, or how a slave's copy goes on.
+pub(crate) fn status(broker: &Broker, _: &Arc<Conn>, request: &Command) -> Answer {
+    answer::body(request, &broker.ha_status())
+}
+
 /// `NOTIFY_BROKER_ROLE_CHANGED`: a controller says how this broker's group stands. What comes of it is decided by
 /// who runs the broker.
 pub(crate) fn role_changed(broker: &Broker, conn: &Arc<Conn>, request: &Command) -> Answer {
@@ -68,25 +73,16 @@ fn without_controller() -> Answer {
 
 /// `GET_BROKER_EPOCH_CACHE`: which master wrote what of this broker's log.
 pub(crate) fn epochs(broker: &Broker, _: &Arc<Conn>, request: &Command) -> Answer {
-    let settings = broker.settings.load();
-    if !settings.enable_controller_mode {
-        return without_controller();
-    }
-    let epochs = EpochFile::of(Arc::clone(&broker.disk), broker.store.root()).read();
-    let epochs = epochs.map_err(|error| BrokerError::new(response::SYSTEM_ERROR, error.to_string()))?;
+    let Some(epochs) = broker.replication.epochs() else { return without_controller() };
     let entries = epochs.entries();
     let ends = entries.iter().skip(1).map(|next| next.start).chain([i64::MAX]);
     let entry =
         |(epoch, end_offset): (&Epoch, i64)| EpochEntry { epoch: epoch.number, start_offset: epoch.start, end_offset };
-    let broker_id = match broker.replication.role() {
-        Role::Master(elected) => elected.broker_id,
-        Role::Slave(follows) => follows.broker_id,
-        Role::AsSet => settings.broker_id,
-    };
+    let settings = broker.settings.load();
     answer::body(
         request,
         &EpochEntryCache {
-            broker_id,
+            broker_id: broker.replication.id().unwrap_or(settings.broker_id),
             broker_name: Some(settings.broker_name.clone()),
             cluster_name: Some(settings.broker_cluster_name.clone()),
             epoch_list: entries.iter().zip(ends).map(entry).collect(),

@@ -8,8 +8,8 @@ use apogee_net::Conn;
 use apogee_store::{Matching, Spend};
 use apogee_wire::Command;
 use apogee_wire::bodies::{
-    Body, BrokerStatsData, BrokerStatsItem, COUNT_MATCHING, ConsumeStats, ConsumeStatsList, HARuntimeInfo,
-    MessageQueue, OffsetWrapper, QueryConsumeTimeSpanBody, QueueTimeSpan,
+    Body, BrokerStatsData, BrokerStatsItem, COUNT_MATCHING, ConsumeStats, ConsumeStatsList, MessageQueue,
+    OffsetWrapper, QueryConsumeTimeSpanBody, QueueTimeSpan,
 };
 use apogee_wire::codes::response;
 use apogee_wire::headers::{
@@ -169,12 +169,6 @@ pub(crate) fn counter(broker: &Broker, _: &Arc<Conn>, request: &Command) -> Answ
     };
     let [minute, hour, day] = broker.stats.windows(kind, header.stats_key).map(item);
     answer::body(request, &BrokerStatsData { stats_day: day, stats_hour: hour, stats_minute: minute })
-}
-
-/// `GET_BROKER_HA_STATUS`: a master without slaves.
-pub(crate) fn replication(broker: &Broker, _: &Arc<Conn>, request: &Command) -> Answer {
-    let master_commit_log_max_offset = broker.store.log_max_offset();
-    answer::body(request, &HARuntimeInfo { master: true, master_commit_log_max_offset, ..Default::default() })
 }
 
 /// `GET_TIMER_CHECK_POINT`: how far the timer is, in the form of Apache's file.

@@ -42,6 +42,10 @@ impl Mastership {
         self.members.contains(&id)
     }
 
+    pub(super) fn members(&self) -> &BTreeSet<i64> {
+        &self.members
+    }
+
     pub(super) fn count(&self) -> u32 {
         self.members.len() as u32
     }

@@ -225,6 +225,11 @@ impl Leader {
         self.confirmed
     }
 
+    /// The set of replicas in sync that the controller is known to have; `None` without a controller.
+    pub fn in_sync(&self) -> Option<&BTreeSet<i64>> {
+        self.mastership.as_ref().map(Mastership::members)
+    }
+
     /// How many brokers are in sync and how many must be, while those are too few for messages to be taken.
     pub fn shortage(&self) -> Option<(u32, u32)> {
         let least = self.rules.min_in_sync_replicas;

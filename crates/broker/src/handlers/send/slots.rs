@@ -70,6 +70,8 @@ pub(super) struct Slot {
     /// When it is to be delivered, in milliseconds since 1970.
     pub due: Option<i64>,
     pub error: Option<BrokerError>,
+    /// A message of it was not on enough other machines in time.
+    lonely: bool,
     /// First offset of the half message whose transaction the message commits.
     pub commits: Option<i64>,
 }
@@ -151,6 +153,7 @@ impl Slot {
     /// A message is in the store. Those of a batch come in any order: one part of it may be confirmed at once
     /// while the other waits for a flush.
     pub fn add(&mut self, appended: &Appended) {
+        self.lonely |= !appended.copied;
         let at = self.stored.partition_point(|offset| *offset < appended.physical_offset);
         self.stored.insert(at, appended.physical_offset);
         if at == 0 {
@@ -183,6 +186,10 @@ impl Slot {
             return conn.reply(&head.with_remark(&*error.remark));
         }
         let (Some(first), Answer::Sent) = (self.first, self.kind) else { return conn.reply(&head) };
+        // It is stored all the same: the sender learns where, and may send it again.
+        if self.lonely {
+            head.code = response::FLUSH_SLAVE_TIMEOUT;
+        }
         ids.clear();
         write_ids(broker.store_host, &self.stored, ids);
         let key = &*self.unique_key;
