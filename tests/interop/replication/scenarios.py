@@ -22,7 +22,7 @@ def follow(cluster, master_kind, slave_kind):
     # A slave without a log begins with the master's last file.
     client.do("send")
     cluster.caught_up(master, slave)
-    cluster.load(8)
+    cluster.load(lambda: until("two files of log", 120, lambda: cluster.log_end(master) > FILE_SIZE * 3 // 2))
     cluster.caught_up(master, slave)
     begin, end = cluster.same_logs(master, slave)
     check(begin == 0 and end > FILE_SIZE, f"the logs are equal from {begin} to {end} only")
