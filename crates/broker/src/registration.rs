@@ -31,7 +31,7 @@ use tokio::time::Instant;
 
 use crate::broker::Broker;
 use crate::life::Stage;
-use crate::replication::MasterPlace;
+use crate::replication::{MasterPlace, Role};
 use crate::settings::BrokerSettings;
 
 /// Changes that come within this time are registered together where all topics are sent each time.
@@ -205,14 +205,15 @@ impl Session<'_> {
             Some(some) if self.adds => {
                 let version = some.data_version.unwrap_or_default();
                 let statics = self.broker.statics.infos(some.topic_config_table.keys().map(String::as_str));
-                encoded(settings, version, some.topic_config_table.into_values(), statics)
+                encoded(settings, [version, told(self.broker, version)], some.topic_config_table.into_values(), statics)
             }
             _ => {
                 let all = self.broker.topics.snapshot();
                 let topics = &all.topic_config_table.0;
                 let statics = self.broker.statics.infos(topics.iter().map(|topic| &*topic.name));
                 let topics = topics.iter().map(|topic| topic.config.clone());
-                encoded(settings, all.data_version, topics, statics)
+                let version = all.data_version;
+                encoded(settings, [version, told(self.broker, version)], topics, statics)
             }
         }?;
         self.registered = None;
@@ -229,7 +230,7 @@ impl Session<'_> {
         version: DataVersion,
         timeout: Duration,
     ) -> Result<bool, String> {
-        let question = Command::request(request::QUERY_DATA_VERSION).with_body(version.encode()).with_header(
+        let question = Command::request(request::QUERY_DATA_VERSION).with_body(told(self.broker, version).encode()).with_header(
             &QueryDataVersionRequestHeader {
                 broker_name: &settings.broker_name,
                 broker_addr: &self.broker.advertised,
@@ -323,10 +324,19 @@ impl Session<'_> {
     }
 }
 
+/// A version of the topics as name servers are told it. It begins with the epoch of an elected master: what one says
+/// that was replaced counts for nothing beside what the newer one says.
+fn told(broker: &Broker, version: DataVersion) -> DataVersion {
+    match broker.replication.role() {
+        Role::Master(elected) => DataVersion { state_version: elected.epoch.into(), ..version },
+        Role::AsSet | Role::Slave(_) => version,
+    }
+}
+
 /// A registration's version and body, and whether that is compressed: then the topics are never all there at once.
 fn encoded(
     settings: &BrokerSettings,
-    version: DataVersion,
+    [version, told]: [DataVersion; 2],
     topics: impl ExactSizeIterator<Item = TopicConfig>,
     statics: BTreeMap<String, TopicQueueMappingInfo>,
 ) -> Result<(DataVersion, Vec<u8>, bool), String> {
@@ -335,11 +345,11 @@ fn encoded(
     let allowed = settings.broker_permission | crate::topics::perm::INHERIT;
     let topics = topics.map(|topic| TopicConfig { perm: topic.perm & allowed, ..topic });
     let body = if compressed {
-        let body = RegisterBrokerBody::compress_topics(version, topics, &statics);
+        let body = RegisterBrokerBody::compress_topics(told, topics, &statics);
         body.map_err(|error| format!("the registration cannot be written: {error}"))?
     } else {
         let topics = TopicConfigAndMappingSerializeWrapper {
-            data_version: Some(version),
+            data_version: Some(told),
             topic_config_table: topics.map(|topic| (topic.topic_name.clone(), topic)).collect(),
             topic_queue_mapping_info_map: statics,
             ..Default::default()

@@ -11,6 +11,12 @@ pub fn default_host() -> IpAddr {
     outward().filter(|address| !address.is_unspecified()).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
 }
 
+/// Addresses of this machine as far as they can be seen: the one in its network. Several names of the loopback are no
+/// answer to which machine this is.
+pub fn own_addresses() -> Vec<IpAddr> {
+    outward().into_iter().filter(|address| !address.is_unspecified()).collect()
+}
+
 /// Asks the routing table: connecting a datagram socket sends nothing.
 fn outward() -> Option<IpAddr> {
     // TEST-NET-1 of RFC 5737: an address that is outside of every network.

@@ -149,15 +149,26 @@ pub struct ServerArgs {
     /// this machine in its network, or 127.0.0.1 when it has none.
     #[arg(long, value_name = "IP")]
     pub host: Option<String>,
-    /// Address to listen on.
-    #[arg(long, value_name = "IP", default_value = "0.0.0.0")]
-    pub bind: IpAddr,
+    /// Address to listen on: all of the machine's by default; with --cluster, an address of the loopback that is given as
+    /// --host.
+    #[arg(long, value_name = "IP")]
+    pub bind: Option<IpAddr>,
     /// Port of the name server.
     #[arg(long, value_name = "PORT", default_value_t = 9876)]
     pub namesrv_port: u16,
-    /// Port of the broker.
+    /// Port of the broker; slaves copy from the one behind it.
     #[arg(long, value_name = "PORT", default_value_t = 10911)]
     pub broker_port: u16,
+    /// Machines of a replicated group, three or five: each runs the same command, with its own --host. One of them is
+    /// elected master; when it is lost, another one takes over, and nothing is lost that was acknowledged.
+    #[arg(long, value_name = "HOST,HOST,HOST", value_delimiter = ',')]
+    pub cluster: Vec<String>,
+    /// Name of the replicated group [default: broker-a].
+    #[arg(long, value_name = "GROUP", requires = "cluster")]
+    pub name: Option<String>,
+    /// Port of the controller, which elects the master; for --cluster.
+    #[arg(long, value_name = "PORT", default_value_t = 9878)]
+    pub controller_port: u16,
     #[command(flatten)]
     pub common: Common,
 }

@@ -8,6 +8,7 @@ use clap::Parser;
 
 mod address;
 mod args;
+mod cluster;
 mod doctor;
 mod logging;
 mod outside;

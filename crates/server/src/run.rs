@@ -12,6 +12,7 @@ use apogee_base::disk::{Disk, RealDisk};
 use apogee_base::settings::{Settings, properties};
 use apogee_broker::Node;
 use apogee_broker::settings::BrokerSettings;
+use apogee_controller::Controller;
 use apogee_namesrv::NameServer;
 use apogee_namesrv::settings::NamesrvSettings;
 use clap::CommandFactory;
@@ -20,6 +21,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::address::{check_reachable, default_host};
 use crate::args::{BrokerArgs, Cli, Command, Common, NamesrvArgs, ServerArgs};
+use crate::cluster::Cluster;
 use crate::doctor;
 use crate::logging::Logging;
 use crate::outside::{HealthPort, Outside};
@@ -60,28 +62,39 @@ pub fn run(command: Command) -> Result<ExitCode, Failure> {
 
 fn server(args: ServerArgs, started: Instant) -> Result<(), Failure> {
     let data = args.data.clone();
+    let cluster = Cluster::of(&args)?;
+    let bind = args.bind.or_else(|| cluster.as_ref()?.bind()).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let mut controller = cluster.as_ref().map(|cluster| cluster.controller(&args, bind));
     let mut namesrv = NamesrvSettings {
         listen_port: args.namesrv_port,
-        bind_address: args.bind.to_string(),
+        bind_address: bind.to_string(),
         kv_config_path: text(&data.join("namesrv/kvConfig.json")),
         config_store_path: text(&data.join("namesrv/namesrv.properties")),
         ..NamesrvSettings::default()
     };
     let mut broker = BrokerSettings {
         listen_port: args.broker_port,
-        bind_address: args.bind.to_string(),
-        broker_ip1: args.host.unwrap_or_else(|| default_host().to_string()),
+        bind_address: bind.to_string(),
         store_path_root_dir: text(&data.join("store")),
-        ..BrokerSettings::default()
+        ..match &cluster {
+            Some(cluster) => cluster.broker(&args),
+            None => BrokerSettings {
+                broker_ip1: args.host.unwrap_or_else(|| default_host().to_string()),
+                ..BrokerSettings::default()
+            },
+        }
     };
-    // A key may belong to the broker, to the name server, or to both.
+    // A key may belong to one of the servers, or to several.
     let mut without_effect = Vec::new();
     for pair in &args.common.set {
-        match (broker.set_pair(pair), namesrv.set_pair(pair)) {
-            (Ok(None), _) | (_, Ok(None)) => {}
-            (Ok(Some(key)), _) | (Err(_), Ok(Some(key))) => without_effect.push(key),
-            (Err(error), Err(_)) => return Err(error.into()),
-        }
+        let of_controller = controller.as_mut().map(|controller| controller.set_pair(pair));
+        let mut set = [Some(broker.set_pair(pair)), Some(namesrv.set_pair(pair)), of_controller].into_iter().flatten();
+        let first = set.next().unwrap_or(Ok(None));
+        let best = set.fold(first, |best, next| match (&best, &next) {
+            (Ok(None), _) | (_, Err(_)) | (Ok(Some(_)), Ok(Some(_))) => best,
+            _ => next,
+        });
+        without_effect.extend(best?);
     }
     // What was changed while the name server ran has the last word; the broker does so by itself.
     let changed = PathBuf::from(&namesrv.config_store_path);
@@ -89,7 +102,8 @@ fn server(args: ServerArgs, started: Instant) -> Result<(), Failure> {
         namesrv.read_file(&changed)?;
     }
     if args.common.print_settings {
-        return print(&format!("{}{}", namesrv.describe(), broker.describe()));
+        let controller = controller.map(|controller| controller.describe()).unwrap_or_default();
+        return print(&format!("{}{controller}{}", namesrv.describe(), broker.describe()));
     }
     let logging = Logging::start();
     report_without_effect(&without_effect);
@@ -99,15 +113,22 @@ fn server(args: ServerArgs, started: Instant) -> Result<(), Failure> {
         disk.create_folder(&data.join("namesrv"))
             .map_err(|error| format!("cannot create {}: {error}", data.display()))?;
         let namesrv = NameServer::start(namesrv, Arc::clone(&clock), Arc::clone(&disk))?;
-        let reachable = if args.bind.is_unspecified() { "127.0.0.1".to_owned() } else { args.bind.to_string() };
         let namesrv_port = namesrv.local_addr().port();
-        broker.namesrv_addr = format!("{reachable}:{namesrv_port}");
+        let controller = match controller {
+            Some(settings) => Some(Controller::start(settings, Arc::clone(&clock), Arc::clone(&disk)).await?),
+            None => {
+                let reachable = if bind.is_unspecified() { "127.0.0.1".to_owned() } else { bind.to_string() };
+                broker.namesrv_addr = format!("{reachable}:{namesrv_port}");
+                None
+            }
+        };
         let broker = Node::start(broker, clock, disk, memory())?;
         let outside = open_outside(&broker, names(None, &args.common, METRICS_PORT), Some(&namesrv)).await?;
         broker.wait_registered(REGISTRATION).await;
         let (host, _) = broker.advertised().rsplit_once(':').unwrap_or((broker.advertised(), ""));
+        let role = broker.role().map(|role| format!(" ({role})")).unwrap_or_default();
         ready(&format!(
-            "apogee server ready in {} ms: name server {host}:{namesrv_port}, broker {}, data {}",
+            "apogee server ready in {} ms: name server {host}:{namesrv_port}, broker {}{role}, data {}",
             started.elapsed().as_millis(),
             broker.advertised(),
             data.display(),
@@ -119,6 +140,9 @@ fn server(args: ServerArgs, started: Instant) -> Result<(), Failure> {
         signals.wait_for_end(logging.follow(levels)).await;
         outside.stop().await;
         broker.stop(PATIENCE).await?;
+        if let Some(controller) = controller {
+            controller.stop(PATIENCE).await;
+        }
         namesrv.stop(PATIENCE).await;
         Ok(())
     })
