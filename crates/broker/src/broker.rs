@@ -44,6 +44,8 @@ use crate::topics::{Topic, TopicTable, perm};
 use crate::transactions::{self, Rules, Transactions};
 
 mod opening;
+#[cfg(test)]
+mod promotion;
 mod running;
 #[cfg(test)]
 mod tests;

@@ -229,8 +229,8 @@ fn fast_server(ip: IpAddr, port: u16, idle: Duration) -> Option<Server> {
 }
 
 /// Wakes pulls, and the delivery of delayed messages; tells of half messages; puts topics back.
-struct Arrivals {
-    broker: Weak<Broker>,
+pub(super) struct Arrivals {
+    pub(super) broker: Weak<Broker>,
 }
 
 impl ArrivalListener for Arrivals {

@@ -16,6 +16,8 @@ mod give_back;
 mod take;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod told;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,11 +30,15 @@ use ask::Master;
 use take::Progress;
 
 pub(crate) use ask::Marks;
+#[cfg(test)]
+pub(crate) use told::Told;
 
 /// Time between two rounds of questions; upstream's slave asks each 10 s.
 const PERIOD: Duration = Duration::from_secs(3);
-/// A round takes no more than this part of the time: one that takes long is not repeated so soon.
+/// A round that takes long is not repeated so soon: it shall take no more than this part of the time,
 const SHARE: u32 = 10;
+/// but the pause is not longer than upstream's.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// How often it is looked whether the log is long enough for what waits for it.
 const LOG_LOOK: Duration = Duration::from_millis(100);
 
@@ -53,7 +59,7 @@ pub(crate) async fn follow_master(broker: Arc<Broker>) {
                 }
             };
             if began >= due {
-                due = Instant::now() + PERIOD.max(began.elapsed() * SHARE);
+                due = Instant::now() + (began.elapsed() * SHARE).clamp(PERIOD, LONGEST_PAUSE);
             }
             match asked {
                 Ok(()) if complained => {
