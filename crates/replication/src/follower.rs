@@ -195,7 +195,9 @@ impl Follower {
                 self.stage = Stage::Over;
                 Ok(Step::CutTo(common))
             }
-            None if theirs.entries().first().is_none_or(|first| first.start <= self.end) => {
+            None if !self.is_whole_history(theirs)
+                && theirs.entries().first().is_none_or(|first| first.start <= self.end) =>
+            {
                 Err(Refusal::Foreign { own: self.end })
             }
             _ => {
@@ -203,6 +205,13 @@ impl Follower {
                 Ok(Step::BeginAnew)
             }
         }
+    }
+
+    /// Both logs tell all of their past. Then one of a group that has nothing in common with the master's was
+    /// written by masters before anything was promised to anybody.
+    fn is_whole_history(&self, theirs: &Epochs) -> bool {
+        let Following::Switch { epochs, .. } = &self.following else { return false };
+        [epochs, theirs].iter().all(|epochs| epochs.entries().first().is_some_and(|first| first.start == 0))
     }
 
     fn piece(&mut self, piece: Piece) -> Result<Step, Refusal> {

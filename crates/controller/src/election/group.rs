@@ -145,6 +145,12 @@ impl Group {
         if replica.address != address {
             address.clone_into(&mut replica.address);
         }
+        if self.master == Some(id) {
+            // A process that begins may have lost what the one before had not made durable, and others may have it:
+            // what it writes from now on is of another epoch. Whether it is the master again an election says.
+            self.next_epoch()?;
+            self.master = None;
+        }
         Ok(Done::Registered(Box::new(self.view())))
     }
 
