@@ -42,20 +42,20 @@ fn all(faults: Faults, usual: u64) {
 
 #[test]
 fn nothing_acknowledged_is_lost_while_processes_die() {
-    all(Faults { kills: true, ..Faults::default() }, 60);
+    all(Faults { kills: true, ..Faults::default() }, 15);
 }
 
 #[test]
 fn nothing_acknowledged_is_lost_while_the_power_fails() {
-    all(Faults { kills: true, power: true, ..Faults::default() }, 60);
+    all(Faults { kills: true, power: true, ..Faults::default() }, 15);
 }
 
 #[test]
 fn nothing_acknowledged_is_lost_while_the_network_parts() {
-    all(Faults { partitions: true, ..Faults::default() }, 60);
+    all(Faults { partitions: true, ..Faults::default() }, 15);
 }
 
 #[test]
 fn nothing_acknowledged_is_lost_whatever_happens_at_once() {
-    all(Faults { kills: true, power: true, partitions: true, elections: true }, 120);
+    all(Faults { kills: true, power: true, partitions: true, elections: true }, 30);
 }

@@ -39,9 +39,19 @@ enum Mail {
     Elect(usize),
     Beat(usize, Standing),
     Ask(usize),
-    Alter { from: usize, epoch: i32, members: BTreeSet<i64>, replaces: i32 },
+    Alter {
+        from: usize,
+        epoch: i32,
+        members: BTreeSet<i64>,
+        replaces: i32,
+    },
     /// To one process; the answer to its registration, or anything else.
-    Word { to: usize, life: u64, registers: bool, word: Word },
+    Word {
+        to: usize,
+        life: u64,
+        registers: bool,
+        word: Word,
+    },
 }
 
 impl Mail {
@@ -303,8 +313,12 @@ impl World {
 
     fn answer(&mut self, to: usize, registers: bool) {
         let view = self.groups.get(NAME).unwrap().view();
-        let word =
-            Word { master: view.master, epoch: view.master_epoch, in_sync: view.in_sync, set_epoch: view.in_sync_epoch };
+        let word = Word {
+            master: view.master,
+            epoch: view.master_epoch,
+            in_sync: view.in_sync,
+            set_epoch: view.in_sync_epoch,
+        };
         self.post(Mail::Word { to, life: self.machines[to].life, registers, word });
     }
 
@@ -444,8 +458,7 @@ impl World {
             let queues = |node: &Node| [0, 1].map(|queue| node.store.queue_range("T", queue));
             node.store.log_max_offset() == master.store.log_max_offset() && queues(node) == queues(master)
         };
-        group.in_sync().len() == BROKERS
-            && nodes().all(|node| node.epoch == group.master_epoch() && has_all(node))
+        group.in_sync().len() == BROKERS && nodes().all(|node| node.epoch == group.master_epoch() && has_all(node))
     }
 
     fn standing(&self) -> String {

@@ -180,9 +180,12 @@ impl Agent {
         }
     }
 
-    /// The controller says by itself how the group stands.
+    /// The controller says by itself how the group stands. Before the broker has registered it may speak to the
+    /// process that was here before.
     pub fn told(&mut self, now: i64, standing: Standing) {
-        self.take(now, standing, "the controller said so");
+        if self.is_registered {
+            self.take(now, standing, "the controller said so");
+        }
     }
 
     /// The master wants another set of replicas in sync than that of epoch `replaces`.
