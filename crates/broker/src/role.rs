@@ -117,8 +117,15 @@ fn fits(settings: &BrokerSettings) -> Result<(), String> {
         (role, id) if !role.is_slave() && id != 0 => Err(format!(
             "brokerId={id} with a master's brokerRole: a master's id is 0; set brokerId=0, or brokerRole=SLAVE"
         )),
-        (BrokerRole::Slave, _) if settings.namesrv_addr.is_empty() => {
+        (BrokerRole::Slave, _) if settings.namesrv_addr.is_empty() && settings.ha_master_address.is_empty() => {
             Err("brokerRole=SLAVE without namesrvAddr: nobody tells this slave who its master is".into())
+        }
+        (BrokerRole::Slave, _) if settings.namesrv_addr.is_empty() => {
+            tracing::warn!(
+                "a slave without namesrvAddr copies the log and nothing else: nobody tells it where its master answers \
+                 questions about topics, groups and offsets"
+            );
+            Ok(())
         }
         _ => Ok(()),
     }

@@ -32,7 +32,8 @@ fn open(disk: &SimDisk, clock: &Arc<ManualClock>, placement: Placement) -> Arc<B
         message_delay_level: "1s 5s 10s".into(),
         ..BrokerSettings::default()
     };
-    let broker = Broker::open(settings, placement, clock.clone(), Arc::new(disk.clone()), MEMORY, 10911).unwrap();
+    let broker =
+        Broker::open(settings, placement, clock.clone(), Arc::new(disk.clone()), MEMORY, 10911, 10912).unwrap();
     broker.store.listen(Arc::new(Arrivals { broker: broker.weak() }));
     broker
 }

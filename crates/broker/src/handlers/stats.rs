@@ -184,7 +184,8 @@ pub(crate) fn timer_metrics(broker: &Broker, _: &Arc<Conn>, request: &Command) -
 /// `GET_ALL_DELAY_OFFSET`: how far the delay levels are; a slave of ours learns from where on the log tells the rest.
 pub(crate) fn delay_offsets(broker: &Broker, _: &Arc<Conn>, request: &Command) -> Answer {
     let (schedule, delays) = broker.schedule.marked_snapshot();
-    let marks = Marks { schedule, transactions: broker.transactions.settled_from() };
+    let (transactions, inherited) = (broker.transactions.settled_from(), broker.timer.inherited());
+    let marks = Marks { schedule, transactions, inherited };
     let mut answer = answer::success(request).with_body(delays.encode());
     marks.put(&mut answer);
     Ok(Some(answer))

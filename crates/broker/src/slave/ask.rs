@@ -11,7 +11,8 @@ use apogee_wire::bodies::{
 };
 use apogee_wire::codes::{request as code, response};
 use apogee_wire::headers::{RpcFields, UpdateConsumerOffsetRequestHeader};
-use bytes::Bytes;
+
+use crate::timer::Inherited;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -32,8 +33,8 @@ pub(super) struct Waiting {
     pub delays: DelayOffsetSerializeWrapper,
     /// Where the marks of what is settled are; a master that does not name what it settles has none.
     pub marks: Option<Marks>,
-    /// Apache's timer: its file `timercheck`.
-    pub timer: Option<Bytes>,
+    /// How far Apache's timer is, as its file `timercheck` has it; none where the log tells everything.
+    pub timer: Option<Vec<u8>>,
 }
 
 /// Places in the log before which progress knows all that was settled, see `settled.rs`.
@@ -41,21 +42,34 @@ pub(super) struct Waiting {
 pub(crate) struct Marks {
     pub schedule: i64,
     pub transactions: i64,
+    /// What an Apache broker's timer delivered before, of which the log says nothing.
+    pub inherited: Option<Inherited>,
 }
 
 impl Marks {
     const SCHEDULE: &str = "settledSchedule";
     const TRANSACTIONS: &str = "settledTransactions";
+    const READ_TIME: &str = "inheritedReadTime";
+    const QUEUE_OFFSET: &str = "inheritedQueueOffset";
 
     /// Puts them beside the answer's own fields, where upstream's slave passes over them.
     pub fn put(self, answer: &mut Command) {
         answer.fields.set_number(Self::SCHEDULE, self.schedule);
         answer.fields.set_number(Self::TRANSACTIONS, self.transactions);
+        if let Some(Inherited { read_time, queue_offset }) = self.inherited {
+            answer.fields.set_number(Self::READ_TIME, read_time);
+            answer.fields.set_number(Self::QUEUE_OFFSET, queue_offset);
+        }
     }
 
     fn of(answer: &Command) -> Option<Self> {
-        let number = |name| answer.fields.get(name)?.parse().ok();
-        Some(Self { schedule: number(Self::SCHEDULE)?, transactions: number(Self::TRANSACTIONS)? })
+        let number = |name| answer.fields.get(name)?.parse::<i64>().ok();
+        let inherited = || {
+            let (read_time, queue_offset) = (number(Self::READ_TIME)?, number(Self::QUEUE_OFFSET)?);
+            Some(Inherited { read_time, queue_offset })
+        };
+        let (schedule, transactions) = (number(Self::SCHEDULE)?, number(Self::TRANSACTIONS)?);
+        Some(Self { schedule, transactions, inherited: inherited() })
     }
 }
 
@@ -156,9 +170,9 @@ impl Master {
         let marks = Marks::of(&answer);
         let delays = decode(&answer)?;
         let timer = match marks {
-            // Its deliveries are known by the log.
-            Some(_) => None,
-            None => Some(self.ask(Command::request(code::GET_TIMER_CHECK_POINT)).await?.body),
+            // Its deliveries are known by the log, but for those of before.
+            Some(marks) => marks.inherited.map(Inherited::checkpoint),
+            None => Some(self.ask(Command::request(code::GET_TIMER_CHECK_POINT)).await?.body.to_vec()),
         };
         Ok(Waiting { delays, marks, timer })
     }

@@ -122,7 +122,9 @@ pub(super) fn progress(broker: &Broker, progress: Progress) -> Result<(), String
     }
     if let Some(checkpoint) = waiting.timer {
         let path = store.root().join("config").join("timercheck");
-        disk::replace(&*broker.disk, &path, &checkpoint).map_err(text)?;
+        if disk::read_replaced(&*broker.disk, &path).map_err(text)?.as_deref() != Some(&*checkpoint) {
+            disk::replace(&*broker.disk, &path, &checkpoint).map_err(text)?;
+        }
     }
     settled.place(&marks);
     settled.save().map_err(text)

@@ -11,7 +11,7 @@ impl Told {
     /// As the handlers of the requests tell it, in the order in which a slave asks.
     pub fn now(master: &Broker) -> Self {
         let (schedule, delays) = master.schedule.marked_snapshot();
-        let marks = Marks { schedule, transactions: master.transactions.settled_from() };
+        let marks = Marks { schedule, transactions: master.transactions.settled_from(), inherited: None };
         let offsets = master.offsets.snapshot();
         let waiting = Waiting { delays, marks: Some(marks), timer: None };
         Self(Progress::new(waiting, &offsets, master.store.log_max_offset()))

@@ -65,6 +65,22 @@ const LOOKED_AT: usize = 4 * BATCH;
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// Pause after a failure.
 const PAUSE: Duration = Duration::from_millis(200);
+/// How far an Apache broker's timer came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Inherited {
+    /// What it had taken in was delivered when due before this time, in its milliseconds.
+    pub read_time: i64,
+    /// It had taken in the wheel topic's units before this offset.
+    pub queue_offset: i64,
+}
+
+impl Inherited {
+    /// The same as Apache's brokers keep it, in the file `timercheck`.
+    pub fn checkpoint(self) -> Vec<u8> {
+        Checkpoint::new(self.read_time, self.queue_offset, 0).fields().to_vec()
+    }
+}
+
 /// The timer. One thread steps it.
 pub(crate) struct Timer {
     /// Rung when a message comes to the wheel topic.
@@ -275,6 +291,13 @@ impl Timer {
     pub fn checkpoint(&self, now_ms: i64) -> Vec<u8> {
         let work = self.lock();
         Checkpoint::new(work.read_time(now_ms), work.scanned, now_ms).fields().to_vec()
+    }
+
+    /// How far an Apache broker's timer came before this one, when messages that it took may still be in the log:
+    /// it delivered without a word of it in the log.
+    pub fn inherited(&self) -> Option<Inherited> {
+        let Foreign { read_time, queue_offset, .. } = self.lock().foreign;
+        self.is_heir.then_some(Inherited { read_time, queue_offset })
     }
 
     /// How many messages wait, by topic.
