@@ -109,11 +109,10 @@ pub(crate) fn settle(settings: &mut BrokerSettings, role: &Role) -> Result<(), S
 
 fn fits(settings: &BrokerSettings) -> Result<(), String> {
     match (settings.broker_role, settings.broker_id) {
-        (BrokerRole::Slave, 0) => {
-            Err("brokerRole=SLAVE with brokerId=0: a slave's id is above 0, and each slave of a group \
+        (BrokerRole::Slave, id) if id <= 0 => Err(format!(
+            "brokerRole=SLAVE with brokerId={id}: a slave's id is above 0, and each slave of a group \
              has its own; set brokerId, or make this broker a master (ASYNC_MASTER)"
-                .into())
-        }
+        )),
         (role, id) if !role.is_slave() && id != 0 => Err(format!(
             "brokerId={id} with a master's brokerRole: a master's id is 0; set brokerId=0, or brokerRole=SLAVE"
         )),

@@ -48,8 +48,8 @@ settings! {
         broker_name: String = "brokerName", "broker-a".into(), Restart;
         /// Cluster that the broker belongs to.
         broker_cluster_name: String = "brokerClusterName", "DefaultCluster".into(), Restart;
-        /// 0 for the master, another for each slave of its group.
-        broker_id: i64 = "brokerId", 0, Restart, 0..=1_000_000;
+        /// 0 for the master, another for each slave of its group. In controller mode the controller gives it, and upstream's files say -1.
+        broker_id: i64 = "brokerId", 0, Restart, -1..=1_000_000;
         /// What the broker is in its group: a master whose senders don't wait for slaves (ASYNC_MASTER), one whose senders
         /// do (SYNC_MASTER), or a SLAVE, which copies what its master has and serves readers.
         broker_role: BrokerRole = "brokerRole", BrokerRole::AsyncMaster, Restart;
