@@ -10,7 +10,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent.parent
 ORACLE = ROOT / "tests" / "oracle" / "apache"
-START_TIMEOUT_S = 90
+START_TIMEOUT_S = 240
 STOP_TIMEOUT_S = 60
 APACHE = {
     "namesrv": "org.apache.rocketmq.namesrv.NamesrvStartup",

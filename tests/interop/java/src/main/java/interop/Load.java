@@ -19,7 +19,7 @@ import org.apache.rocketmq.common.message.MessageExt;
 
 /** Messages of every kind, all the time: plain ones, of a delay level, with a time of their own, and transactions. */
 final class Load {
-    private static final int PAUSE_MS = 3;
+    private static final int PAUSE_MS = 8;
     /** Of so many messages the last ones are delayed, timed and transactions; of these each third is rolled back. */
     private static final int ROUND = 10;
     private static final int SOON_MS = 1_500;
