@@ -16,6 +16,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::access::Access;
+use crate::acting::Acting;
 use crate::clients::{Consumers, Producers};
 use crate::cold::ColdReads;
 use crate::config::KeptSettings;
@@ -87,6 +88,7 @@ pub struct Broker {
     pub(crate) retention: Retention,
     pub(crate) replies: Replies,
     pub(crate) replication: Replication,
+    pub(crate) acting: Acting,
     pub(crate) stats: Stats,
     /// What was last found wrong.
     pub(crate) findings: ArcSwap<Vec<Finding>>,

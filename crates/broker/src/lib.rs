@@ -6,6 +6,7 @@
 //! schedule, timer, transactions, stats.
 
 mod access;
+mod acting;
 mod background;
 mod bell;
 mod broker;
@@ -52,5 +53,5 @@ mod unique_id;
 
 pub use broker::{RunningBroker, StartError};
 pub use error::BrokerError;
-pub use look::{GroupLook, Look, MemberLook, Observer, TopicLook, UnreadLook};
+pub use look::{GroupLook, Look, MemberLook, Observer, SlaveLook, SlavesLook, TopicLook, UnreadLook};
 pub use node::Node;

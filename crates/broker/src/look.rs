@@ -6,11 +6,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use apogee_message::names;
+use apogee_replication::SlaveStatus;
 use apogee_wire::bodies::{Finding, MessageModel};
 
 use crate::broker::Broker;
 use crate::clients::Members;
 use crate::node::Current;
+use crate::role::BrokerRole;
+use crate::settings::BrokerSettings;
 use crate::stats::Kind;
 
 /// Queues with unread messages that are told of, all groups together.
@@ -29,6 +32,8 @@ pub struct Look {
     pub name_servers: String,
     /// It takes messages.
     pub active: bool,
+    /// It copies a master; then what follows from clients is the master's to tell, and empty here.
+    pub is_slave: bool,
     /// How full the disk of its log is, from 0 to 1.
     pub disk_usage: f64,
     /// From where on expired messages are removed at any hour, in percent.
@@ -45,6 +50,34 @@ pub struct Look {
     pub topics: Vec<TopicLook>,
     /// How many half messages are undecided, and when the oldest was stored.
     pub undecided: (usize, Option<i64>),
+    /// Of a master: its slaves.
+    pub slaves: Option<SlavesLook>,
+}
+
+/// The slaves of a master.
+#[derive(Debug, Clone)]
+pub struct SlavesLook {
+    /// Senders wait for slaves.
+    pub are_waited_for: bool,
+    /// Brokers that must be in step for messages to be taken, the master counted.
+    pub least_in_step: u32,
+    /// Brokers that are in step, the master counted.
+    pub in_step: u32,
+    /// Those that are connected.
+    pub slaves: Vec<SlaveLook>,
+}
+
+/// A slave, as its master sees it.
+#[derive(Debug, Clone)]
+pub struct SlaveLook {
+    /// Where it connects from.
+    pub address: String,
+    /// Bytes of the log that it lacks.
+    pub behind: i64,
+    /// Bytes that it gets in a second.
+    pub rate: i64,
+    /// It is not too far behind.
+    pub in_step: bool,
 }
 
 /// A group.
@@ -124,8 +157,12 @@ impl Observer {
     pub fn look(&self) -> Option<Look> {
         let broker = self.current.broker()?;
         let settings = broker.settings.load();
-        let (groups, more_unread) = groups(&broker);
+        let is_slave = broker.role.is_slave();
+        // A slave knows of its master's groups what they had a while ago.
+        let (groups, more_unread) = if is_slave { Default::default() } else { groups(&broker) };
         Some(Look {
+            is_slave,
+            slaves: (!is_slave).then(|| slaves(&broker, &settings)),
             name: settings.broker_name.clone(),
             advertised: broker.advertised.clone(),
             name_servers: settings.namesrv_addr.clone(),
@@ -134,10 +171,10 @@ impl Observer {
             disk_cleans_at: settings.disk_max_used_space_ratio,
             disk_refuses_at: settings.disk_space_warning_level_ratio,
             creates_topics: settings.auto_create_topic_enable,
-            topics: topics(&broker),
+            topics: if is_slave { Vec::new() } else { topics(&broker) },
             groups,
             more_unread,
-            undecided: broker.transactions.undecided(&broker.store),
+            undecided: if is_slave { (0, None) } else { broker.transactions.undecided(&broker.store) },
         })
     }
 
@@ -151,6 +188,25 @@ impl Observer {
         if let Some(broker) = self.current.broker() {
             broker.findings.store(Arc::new(findings));
         }
+    }
+}
+
+fn slaves(broker: &Broker, settings: &BrokerSettings) -> SlavesLook {
+    let look = |slave: SlaveStatus| SlaveLook {
+        address: slave.address,
+        behind: slave.progress.behind,
+        rate: slave.progress.rate,
+        in_step: slave.in_sync,
+    };
+    let slaves: Vec<_> = broker.slaves().into_iter().map(look).collect();
+    let elected = broker.in_sync().map(|members| members.len() as u32);
+    let needed = if settings.broker_role == BrokerRole::SyncMaster { settings.in_sync_replicas } else { 1 };
+    let has_least = elected.is_some() || settings.enable_auto_in_sync_replicas;
+    SlavesLook {
+        are_waited_for: elected.is_some() || needed > 1,
+        least_in_step: if has_least { settings.min_in_sync_replicas } else { 1 },
+        in_step: elected.unwrap_or_else(|| 1 + slaves.iter().filter(|slave| slave.in_step).count() as u32),
+        slaves,
     }
 }
 

@@ -257,8 +257,10 @@ impl Session<'_> {
             cluster_name: &settings.broker_cluster_name,
             ha_server_addr: &self.broker.ha_address,
             broker_id: settings.broker_id,
-            heartbeat_timeout_millis: None,
-            enable_acting_master: Some(false),
+            heartbeat_timeout_millis: settings
+                .enable_slave_acting_master
+                .then_some(settings.broker_not_active_timeout_millis),
+            enable_acting_master: Some(settings.enable_slave_acting_master),
             compressed: Some(compressed),
             body_crc32: Some(apogee_message::crc31(&body) as i32),
         };

@@ -96,7 +96,7 @@ settings! {
         enable_controller_mode: bool = "enableControllerMode", false, Restart;
         /// Controllers: `host:port`, separated by semicolons.
         controller_addr: String = "controllerAddr", String::new(), Restart;
-        /// Milliseconds between two heartbeats to controllers.
+        /// Milliseconds between two heartbeats to controllers, and to name servers where enableSlaveActingMaster is set.
         broker_heartbeat_interval: u64 = "brokerHeartbeatInterval", 1_000, Restart, 50..=60_000;
         /// Milliseconds without a heartbeat after which controllers count the broker as gone.
         controller_heart_beat_timeout_mills: u64 = "controllerHeartBeatTimeoutMills", 10_000, Restart, 200..=600_000;
@@ -106,6 +106,17 @@ settings! {
         broker_election_priority: i32 = "brokerElectionPriority", i32::MAX, Restart, 0..=2_147_483_647;
         /// File that says which broker this is; empty: `brokerIdentity` in the store's folder.
         store_path_broker_identity: String = "storePathBrokerIdentity", String::new(), Local;
+        /// Let the slave of the lowest id stand in for a master that is gone: readers and locks of queues are served
+        /// there. All brokers of the group have it, and the name servers `supportActingMaster=true`.
+        enable_slave_acting_master: bool = "enableSlaveActingMaster", false, Restart;
+        /// Milliseconds of silence after which the name servers count the broker as gone, where
+        /// enableSlaveActingMaster is set; without, they wait for two minutes.
+        broker_not_active_timeout_millis: i64 = "brokerNotActiveTimeoutMillis", 10_000, Restart, 500..=600_000;
+        /// Milliseconds between two questions to the name servers for who of the group is up, where
+        /// enableSlaveActingMaster is set.
+        sync_broker_member_group_period: u64 = "syncBrokerMemberGroupPeriod", 1_000, Live, 50..=60_000;
+        /// Speak to name servers as those before version 5.0 understand it, where enableSlaveActingMaster is set.
+        compatible_with_old_name_srv: bool = "compatibleWithOldNameSrv", true, Live;
         /// What clients may do with the whole broker: 2 write, 4 read, 6 both.
         broker_permission: i32 = "brokerPermission", 6, Live, 0..=7;
         /// Queues of a topic that is created without a number of its own.
@@ -323,7 +334,6 @@ settings! {
     pinned {
         "storeType" = "default",
         "enableDLegerCommitLog" = "false",
-        "enableSlaveActingMaster" = "false",
         "enableConsumeQueueExt" = "false",
         "enableLmq" = "false",
         "enableMultiDispatch" = "false",

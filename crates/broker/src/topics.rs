@@ -58,6 +58,9 @@ pub struct TopicTable {
 struct Inner {
     topics: QuickMap<Arc<str>, Arc<Topic>>,
     version: DataVersion,
+    /// Epoch of the master whose table it is; 0 without a controller. Versions of a later one are above those of all
+    /// before (upstream's `stateVersion`).
+    epoch: i64,
     /// Names of what changed since it was saved.
     unsaved: HashSet<Arc<str>>,
     /// Names of what changed last, each with the version's counter after it, without gaps.
@@ -92,6 +95,7 @@ impl TopicTable {
         let mut inner = Inner {
             topics: QuickMap::default(),
             version: kept.data_version.unwrap_or_else(|| DataVersion::new(now_ms)),
+            epoch: 0,
             unsaved: HashSet::new(),
             recent: VecDeque::new(),
             most_keys: settings.deduplication_max_keys,
@@ -129,6 +133,14 @@ impl TopicTable {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The table is that of the master of an epoch from now on: name servers, which may hear of both, tell him by it
+    /// from those that were the master before.
+    pub(crate) fn begin_epoch(&self, epoch: i32, now_ms: i64) {
+        let mut inner = self.write();
+        inner.epoch = epoch.into();
+        inner.version = inner.version.next(inner.epoch, now_ms);
     }
 
     /// The table's version: it changes with every change.
@@ -186,7 +198,7 @@ impl TopicTable {
     /// Creates topics or changes them.
     pub fn update(&self, configs: impl IntoIterator<Item = TopicConfig>, now_ms: i64) {
         let mut inner = self.write();
-        inner.version = inner.version.next(0, now_ms);
+        inner.version = inner.version.next(inner.epoch, now_ms);
         for config in configs {
             let topic = inner.put(config);
             inner.changed(&topic.name);
@@ -221,7 +233,7 @@ impl TopicTable {
         let mut inner = self.write();
         let removed = inner.topics.remove(topic);
         if let Some(topic) = &removed {
-            inner.version = inner.version.next(0, now_ms);
+            inner.version = inner.version.next(inner.epoch, now_ms);
             inner.changed(&topic.name);
         }
         removed.is_some()
@@ -268,7 +280,7 @@ impl TopicTable {
         if let Some(topic) = inner.topics.get(&*config.topic_name) {
             return Arc::clone(topic);
         }
-        inner.version = inner.version.next(0, now_ms);
+        inner.version = inner.version.next(inner.epoch, now_ms);
         let topic = inner.put(config);
         inner.changed(&topic.name);
         topic
@@ -348,6 +360,9 @@ fn system_topics(settings: &BrokerSettings) -> Vec<TopicConfig> {
         topic(names::TRANS_CHECK_MAX_TIME_TOPIC, 1, ALL),
         topic(names::WHEEL_TOPIC, 1, ALL),
     ];
+    if settings.enable_slave_acting_master {
+        topics.push(topic(&names::member_topic(&settings.broker_name), 1, perm::INHERIT));
+    }
     if settings.auto_create_topic_enable {
         topics.push(topic(names::AUTO_CREATE_TOPIC, settings.default_topic_queue_nums, ALL | perm::INHERIT));
     }
@@ -370,6 +385,19 @@ mod tests {
         disk.create_folder(Path::new("/c")).unwrap();
         let file = TableFile::new(Arc::new(disk.clone()), "/c/topics.json".into());
         TopicTable::open(file, settings, 1).unwrap()
+    }
+
+    #[test]
+    fn the_table_of_a_later_master_is_above_that_of_each_before() {
+        let (disk, settings) = (SimDisk::new(1), BrokerSettings::default());
+        let table = open(&disk, &settings);
+        (2..9).for_each(|now| drop(table.ensure(&format!("T{now}"), 1, 6, now)));
+        let former = table.version();
+        table.begin_epoch(3, 10);
+        table.ensure("T", 1, 6, 11);
+        assert_eq!(table.version().state_version, 3);
+        assert!(table.version() > former);
+        assert!(open(&disk, &settings).version() <= table.version(), "one that is without a controller is not above it");
     }
 
     #[test]

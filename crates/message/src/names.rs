@@ -158,6 +158,11 @@ pub fn dlq_topic(group: &str) -> String {
     format!("{DLQ_PREFIX}{group}")
 }
 
+/// The topic by which a name server is asked for the brokers of a name.
+pub fn member_topic(broker: &str) -> String {
+    format!("rmq_sys_SYNC_BROKER_MEMBER_{broker}")
+}
+
 /// Where the replies to requests go that came through a cluster.
 pub fn reply_topic(cluster: &str) -> String {
     format!("{cluster}_REPLY_TOPIC")

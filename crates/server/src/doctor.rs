@@ -1,12 +1,13 @@
 //! The doctor inside of a server: looks each minute, and tells what is new and what is over.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use apogee_broker::{GroupLook, Look, MemberLook, Observer};
+use apogee_broker::{GroupLook, Look, MemberLook, Observer, SlaveLook, SlavesLook};
 use apogee_doctor::{
-    Broker, BrokerState, Diary, Facts, Finding, Group, Halves, History, Member, Missing, PATIENCE, Severity, Topic,
-    Unread, examine, this_machine, wish,
+    Broker, BrokerState, Diary, Facts, Finding, Group, Halves, History, MasterState, Member, Missing, PATIENCE,
+    Replicas, Severity, SlaveState, Topic, Unread, examine, this_machine, wish,
 };
 use apogee_namesrv::AskedTopics;
 use tokio::net::TcpStream;
@@ -83,6 +84,7 @@ async fn broker(look: &Look) -> Broker {
     let state = match dialled {
         Ok(Ok(_)) => Ok(BrokerState {
             active: look.active,
+            is_slave: look.is_slave,
             disk_usage: look.disk_usage,
             disk_cleans_at: look.disk_cleans_at as f64 / 100.0,
             disk_refuses_at: look.disk_refuses_at as f64 / 100.0,
@@ -100,7 +102,8 @@ fn fill(facts: &mut Facts, look: Look) {
         let then = UNIX_EPOCH + Duration::from_millis(ms.max(0) as u64);
         SystemTime::now().duration_since(then).unwrap_or_default()
     };
-    let Look { name: broker, groups, topics, undecided, .. } = look;
+    let Look { name: broker, advertised, groups, topics, undecided, slaves, .. } = look;
+    facts.replicas.extend(slaves.map(|slaves| replicas(&broker, advertised, slaves)));
     facts.groups = groups.into_iter().map(|look| group(&broker, look)).collect();
     facts.topics = topics
         .into_iter()
@@ -114,6 +117,25 @@ fn fill(facts: &mut Facts, look: Look) {
     if let (count, Some(oldest)) = undecided {
         facts.halves = vec![Halves { broker, undecided: Some(count as u64), oldest: since(oldest) }];
     }
+}
+
+/// A master and its slaves.
+fn replicas(name: &str, address: String, look: SlavesLook) -> Replicas {
+    let slave = |look: SlaveLook| SlaveState {
+        address: look.address,
+        behind: look.behind,
+        rate: look.rate,
+        in_step: look.in_step,
+    };
+    let members = BTreeMap::from([(0, BTreeSet::from([address.clone()]))]);
+    let master = MasterState {
+        address,
+        is_waited_for: look.are_waited_for,
+        least_in_step: look.least_in_step,
+        in_step: look.in_step,
+        slaves: look.slaves.into_iter().map(slave).collect(),
+    };
+    Replicas { name: name.to_owned(), members, master: Some(master) }
 }
 
 fn group(broker: &str, look: GroupLook) -> Group {

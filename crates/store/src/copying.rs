@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use apogee_telemetry::Histogram;
 use bytes::Bytes;
 
-use crate::log::{CopyError, ProgressListener};
+use crate::log::{Copies, CopyError, ProgressListener};
 use crate::store::Store;
 
 /// When nobody waits for copies, [`Store::copies_step`] is to be called again after so long.
@@ -56,6 +57,12 @@ impl Store {
     pub fn copies_step(&self) -> Duration {
         let next = self.confirmer.copies().map(|copies| copies.expire(self.clock.now_ms()));
         next.map_or(NOBODY_WAITS, |next| Duration::from_millis(next.max(1) as u64))
+    }
+
+    /// From the write of a message that its sender waited for to there being enough copies, in nanoseconds; `None`
+    /// where nobody waits for copies.
+    pub fn copy_times(&self) -> Option<&Histogram> {
+        self.confirmer.copies().map(Copies::times)
     }
 
     /// Nobody waits for copies any more: who does is told that there are not enough.

@@ -16,6 +16,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::access::Access;
+use crate::acting::Acting;
 use crate::clients::{Consumers, Producers};
 use crate::cold::ColdReads;
 use crate::config::KeptSettings;
@@ -115,6 +116,9 @@ impl Broker {
         let topics = TopicTable::open(table("topics.json"), &settings, now)?;
         // What a slave lacks, its master tells.
         if !role.is_slave() {
+            if let Some(epoch) = replication.epochs().and_then(|epochs| epochs.last().map(|epoch| epoch.number)) {
+                topics.begin_epoch(epoch, now);
+            }
             recover_topics(&topics, &store, now);
         }
         deduplication::recall(&store, &topics.all(), now);
@@ -151,6 +155,7 @@ impl Broker {
             me: me.clone(),
             cluster: settings.broker_cluster_name.clone(),
             region: settings.region_id.clone(),
+            acting: Acting::new(&settings),
             settings: Live::new(settings),
             role,
             config,

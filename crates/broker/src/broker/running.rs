@@ -13,6 +13,7 @@ use apogee_net::{Limits, Server, Workers};
 use apogee_store::{ArrivalListener, StoreError};
 use tokio::task::JoinHandle;
 
+use crate::acting::keep_in_touch;
 use crate::background::{answer_expired, end_threads, keep_house, start_threads};
 use crate::handlers::pull;
 use crate::life::Stage;
@@ -102,7 +103,12 @@ impl RunningBroker {
             let changes = broker.changes.subscribe();
             tokio::spawn(keep_registered(Arc::clone(&broker), address.to_owned(), requests.clone(), changes))
         };
-        let registrations = addresses.map(register).collect();
+        let mut registrations: Vec<_> = addresses.clone().map(register).collect();
+        if broker.settings.load().enable_slave_acting_master {
+            let touch =
+                |address: &str| tokio::spawn(keep_in_touch(Arc::clone(&broker), address.to_owned(), requests.clone()));
+            registrations.extend(addresses.map(touch));
+        }
         Ok(Self { broker: Arc::clone(&broker), server, fast, collector, threads, tasks, registrations })
     }
 

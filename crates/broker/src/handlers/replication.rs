@@ -41,10 +41,11 @@ pub(crate) fn reset_flushed(_: &Broker, _: &Arc<Conn>, request: &Command) -> Ans
 }
 
 /// `NOTIFY_MIN_BROKER_ID_CHANGE`: a name server says who of a master and its slaves is left.
-pub(crate) fn min_broker_id(_: &Broker, conn: &Arc<Conn>, request: &Command) -> Answer {
+pub(crate) fn min_broker_id(broker: &Broker, conn: &Arc<Conn>, request: &Command) -> Answer {
     let header: NotifyMinBrokerIdChangeRequestHeader<'_> = request.header()?;
     let (least, offline) = (header.min_broker_id, header.offline_broker_addr);
     tracing::info!(peer = %conn.peer(), least, offline, "a name server tells who is left of this broker's group");
+    broker.acting.news.notify_waiters();
     answer::done(request)
 }
 

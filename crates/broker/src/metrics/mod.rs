@@ -11,7 +11,7 @@
 //! | `collect.rs` | all together, for a reader |
 //! | `broker.rs`, `topics.rs`, `clients.rs`, `lag.rs`, `store.rs` | upstream's families |
 //! | `exporter.rs` | the separate exporter's names |
-//! | `own.rs`, `findings.rs`, `process.rs` | ours |
+//! | `own.rs`, `replication.rs`, `findings.rs`, `process.rs` | ours |
 
 mod broker;
 mod clients;
@@ -23,6 +23,7 @@ mod lag;
 mod own;
 mod process;
 pub(crate) mod rare;
+mod replication;
 pub(crate) mod requests;
 mod store;
 mod times;

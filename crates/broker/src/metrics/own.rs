@@ -35,6 +35,7 @@ pub(super) fn families(broker: &Broker, pulse: &Pulse) -> Vec<Family> {
         families.push(gauge("apogee_disk_used_ratio", "How much of the store's disk is used, 0 to 1", space.usage()));
         families.push(gauge("apogee_disk_free_bytes", "What can be written yet", space.free as f64));
     }
+    families.extend(super::replication::families(broker));
     families.extend(super::findings::families(broker));
     families.extend(event_loops(pulse));
     families

@@ -310,7 +310,8 @@ impl Confirmer {
     fn tell(&self, record: Written) {
         match &self.copies {
             Some(copies) if record.waits && record.done.is_promise() => {
-                copies.tell(Untold { appended: record.appended, done: record.done, token: record.token });
+                let Written { appended, done, token, moment, .. } = record;
+                copies.tell(Untold { appended, done, token, moment });
             }
             _ => record.done.done(record.token, &Ok(record.appended)),
         }

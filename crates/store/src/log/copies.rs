@@ -9,6 +9,8 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use apogee_telemetry::{Histogram, LATENCY_NS, moment};
+
 use super::append::{AppendDone, Appended};
 use crate::dispatch::{Dispatch, Dispatcher};
 
@@ -31,6 +33,8 @@ pub(crate) struct Copies {
     /// Held by the one who shows records: they become visible in order of the log.
     showing: Mutex<()>,
     bytes: AtomicUsize,
+    /// From the write of a message that a sender waits for to there being enough copies, in nanoseconds.
+    times: Histogram,
 }
 
 #[derive(Default)]
@@ -52,6 +56,8 @@ pub(crate) struct Untold {
     pub appended: Appended,
     pub done: Arc<dyn AppendDone>,
     pub token: u64,
+    /// When the record was written.
+    pub moment: u64,
 }
 
 impl Untold {
@@ -67,7 +73,12 @@ impl Untold {
 impl Copies {
     pub fn new(options: CopyOptions, dispatcher: Arc<Dispatcher>) -> Self {
         let (waiting, showing, bytes) = (Mutex::default(), Mutex::default(), AtomicUsize::new(0));
-        Self { options, dispatcher, waiting, showing, bytes }
+        Self { options, dispatcher, waiting, showing, bytes, times: Histogram::new(LATENCY_NS) }
+    }
+
+    /// From the write of a message that a sender waits for to there being enough copies, in nanoseconds.
+    pub fn times(&self) -> &Histogram {
+        &self.times
     }
 
     /// Bytes of records that wait for copies.
@@ -104,6 +115,9 @@ impl Copies {
             }
             sender.end() <= waiting.enough_to
         };
+        if is_enough {
+            self.count(std::slice::from_ref(&sender));
+        }
         sender.tell(is_enough);
     }
 
@@ -118,6 +132,7 @@ impl Copies {
             waiting.untold.drain(..count).collect()
         };
         self.told(&enough);
+        self.count(&enough);
         enough.into_iter().for_each(|sender| sender.tell(true));
     }
 
@@ -166,6 +181,13 @@ impl Copies {
         if !self.options.hides {
             let bytes = senders.iter().map(|sender| sender.appended.size as usize).sum();
             self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
+
+    fn count(&self, copied: &[Untold]) {
+        if !copied.is_empty() {
+            let now = moment::now();
+            copied.iter().for_each(|sender| self.times.record(now.saturating_sub(sender.moment)));
         }
     }
 
