@@ -342,14 +342,18 @@ fn every_query_of_the_dashboard_and_the_alerts_names_what_exists() {
     queries.extend(alerts.lines().filter_map(|line| line.trim().strip_prefix("expr: ")));
     assert!(panels > 30 && queries.len() > panels + 10, "{panels} of {}", queries.len());
 
-    let port = free_port();
-    let server = Server::start(&[&format!("metricsPromExporterPort={port}"), "doctorInterval=1"]);
+    let (port, ha) = (free_port(), free_port());
+    let settings = [format!("metricsPromExporterPort={port}"), format!("haListenPort={ha}")];
+    let server = Server::start(&[&settings[0], &settings[1], "doctorInterval=1"]);
     let mut peer = traffic(&server);
     // One for the dead letters; the doctor finds it there.
     send_back(&mut peer, -1);
+    // A slave that has nothing yet, as long as it is connected.
+    let mut slave = TcpStream::connect(("127.0.0.1", ha)).expect("the master listens to slaves");
+    slave.write_all(&0_i64.to_be_bytes()).expect("written");
     let deadline = Instant::now() + PATIENCE;
-    while !Scrape::of(port).has("apogee_finding") {
-        assert!(Instant::now() < deadline, "the doctor found nothing");
+    while !["apogee_finding", "apogee_replication_lag_bytes"].iter().all(|name| Scrape::of(port).has(name)) {
+        assert!(Instant::now() < deadline, "the doctor found nothing, or the master has no slave");
         std::thread::sleep(Duration::from_millis(200));
     }
     let scrape = Scrape::of(port);

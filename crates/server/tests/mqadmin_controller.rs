@@ -1,4 +1,4 @@
-//! Commands about controllers and epochs, which only Apache's servers have: against a peer that answers what Apache's
+//! Commands about controllers and epochs, as Apache's servers answer them: against a peer that answers what Apache's
 //! controller and broker answered (`tests/golden/rpc`).
 
 mod common;

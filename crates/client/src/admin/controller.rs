@@ -1,4 +1,4 @@
-//! Controllers, which elect masters (upstream `ControllerManager`). Ours has none yet: these are Apache's.
+//! Controllers, which elect masters (upstream `ControllerManager`): ours and Apache's.
 
 use std::collections::BTreeMap;
 
