@@ -1,6 +1,6 @@
 //! The state of the election, replicated among the controllers by Raft (the crate `openraft`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Cursor;
 use std::sync::Arc;
 use std::time::Duration;
@@ -110,6 +110,16 @@ impl Consensus {
             Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {}
             Err(error) => return Err(text(&error)),
         }
+        let voters = raft.metrics().borrow().membership_config.membership().voter_ids().collect::<BTreeSet<_>>();
+        let named: BTreeSet<_> = peers.iter().map(|(id, _)| id).collect();
+        if voters != named {
+            tracing::warn!(
+                ?voters,
+                ?named,
+                "controllerDLegerPeers names other controllers than those that began the group, which go on to decide: \
+                 give the ids of voters, at other addresses where they moved"
+            );
+        }
         Ok((Self { raft, peers }, state))
     }
 
@@ -178,6 +188,8 @@ impl Consensus {
     /// Waits until the leader changes.
     pub fn changes(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut metrics = self.raft.server_metrics();
+        // What was before counts as seen.
+        metrics.mark_unchanged();
         async move {
             // An error means that it has stopped.
             let _ = metrics.changed().await;

@@ -1,6 +1,6 @@
 //! The way to the other controllers: one connection to each, made when it is needed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -35,6 +35,8 @@ struct Shared {
     peers: Arc<Peers>,
     dial: Arc<dyn Dial>,
     connections: Mutex<HashMap<PeerId, Arc<Conn>>>,
+    /// Peers that gave no answer the last time, which is told once.
+    silent: Mutex<HashSet<PeerId>>,
 }
 
 /// Why a peer gave no answer that can be read.
@@ -62,7 +64,15 @@ impl Service for Silent {
 impl Network {
     /// To the controllers of a group.
     pub fn new(group: &str, peers: Arc<Peers>, dial: Arc<dyn Dial>) -> Self {
-        Self { shared: Arc::new(Shared { group: group.to_owned(), peers, dial, connections: Mutex::default() }) }
+        Self {
+            shared: Arc::new(Shared {
+                group: group.to_owned(),
+                peers,
+                dial,
+                connections: Mutex::default(),
+                silent: Mutex::default(),
+            }),
+        }
     }
 }
 
@@ -102,7 +112,12 @@ impl Peer {
         says: Q,
         option: &RPCOption,
     ) -> Result<A, Failure> {
-        let timeout = option.hard_ttl();
+        let answer = self.call(code, says, option.hard_ttl()).await;
+        self.note(answer.as_ref().err());
+        Ok(serde_json::from_slice(&answer?.body)?)
+    }
+
+    async fn call(&self, code: i32, says: impl Serialize, timeout: Duration) -> Result<Command, Failure> {
         let (group, from, to) = (self.shared.group.clone(), self.shared.peers.own(), self.target);
         let body = serde_json::to_vec(&Message { group, from, to, says })?;
         let answer = self.connection(timeout).await?.call(Command::request(code).with_body(body), timeout).await?;
@@ -110,18 +125,31 @@ impl Peer {
             let remark = answer.remark.unwrap_or_else(|| format!("code {}", answer.code));
             return Err(Failure::Refused { peer: self.target, remark });
         }
-        Ok(serde_json::from_slice(&answer.body)?)
+        Ok(answer)
     }
 
-    /// As Raft is told of it. A refusal is told to the operator: it does not go away by itself.
-    fn failed<E: std::error::Error>(&self, failure: &Failure) -> RPCError<PeerId, BasicNode, E> {
+    /// Tells the operator when a peer begins to be silent, or ends to be.
+    fn note(&self, failure: Option<&Failure>) {
+        let mut silent = self.shared.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        let has_changed = match failure {
+            Some(_) => silent.insert(self.target),
+            None => silent.remove(&self.target),
+        };
+        drop(silent);
         match failure {
-            Failure::Refused { .. } | Failure::Stranger(_) | Failure::Unreadable(_) => {
-                tracing::warn!(peer = %self.target, %failure, "a controller does not take our messages");
-                RPCError::Unreachable(Unreachable::new(failure))
+            Some(failure) if has_changed => {
+                tracing::warn!(peer = %self.target, %failure, "a controller gives no answer: is it up, and set up alike?");
             }
-            Failure::Connect(_) => RPCError::Unreachable(Unreachable::new(failure)),
+            None if has_changed => tracing::info!(peer = %self.target, "a controller answers again"),
+            _ => {}
+        }
+    }
+
+    /// As Raft is told of it.
+    fn failed<E: std::error::Error>(failure: &Failure) -> RPCError<PeerId, BasicNode, E> {
+        match failure {
             Failure::Call(_) => RPCError::Network(NetworkError::new(failure)),
+            _ => RPCError::Unreachable(Unreachable::new(failure)),
         }
     }
 
@@ -139,7 +167,7 @@ impl RaftNetwork<Types> for Peer {
         option: RPCOption,
     ) -> Told<AppendEntriesResponse<PeerId>> {
         let answer: Appended =
-            self.ask(request::CONTROLLER_RAFT_APPEND, says, &option).await.map_err(|error| self.failed(&error))?;
+            self.ask(request::CONTROLLER_RAFT_APPEND, says, &option).await.map_err(|error| Self::failed(&error))?;
         answer.map_err(|error| RPCError::RemoteError(RemoteError::new(self.target, error)))
     }
 
@@ -149,13 +177,13 @@ impl RaftNetwork<Types> for Peer {
         option: RPCOption,
     ) -> Told<InstallSnapshotResponse<PeerId>, openraft::error::InstallSnapshotError> {
         let answer: Installed =
-            self.ask(request::CONTROLLER_RAFT_SNAPSHOT, says, &option).await.map_err(|error| self.failed(&error))?;
+            self.ask(request::CONTROLLER_RAFT_SNAPSHOT, says, &option).await.map_err(|error| Self::failed(&error))?;
         answer.map_err(|error| RPCError::RemoteError(RemoteError::new(self.target, error)))
     }
 
     async fn vote(&mut self, says: VoteRequest<PeerId>, option: RPCOption) -> Told<VoteResponse<PeerId>> {
         let answer: Voted =
-            self.ask(request::CONTROLLER_RAFT_VOTE, says, &option).await.map_err(|error| self.failed(&error))?;
+            self.ask(request::CONTROLLER_RAFT_VOTE, says, &option).await.map_err(|error| Self::failed(&error))?;
         answer.map_err(|error| RPCError::RemoteError(RemoteError::new(self.target, error)))
     }
 
