@@ -60,6 +60,8 @@ pub(crate) struct Shared {
     routes: RwLock<BTreeMap<String, Arc<Route>>>,
     /// Topics that are where another is, by name.
     routed_by: RwLock<BTreeMap<String, String>>,
+    /// Topics to whose brokers a message did not get lately: the way is asked for before the next one is sent.
+    doubted: Mutex<BTreeSet<String>>,
     /// One asks at a time: who comes meanwhile finds its answer.
     asking: tokio::sync::Mutex<()>,
     producers: Mutex<BTreeMap<String, Vec<Weak<Sending>>>>,
@@ -88,6 +90,7 @@ impl Shared {
             current: AtomicUsize::default(),
             routes: RwLock::default(),
             routed_by: RwLock::default(),
+            doubted: Mutex::default(),
             asking: tokio::sync::Mutex::default(),
             producers: Mutex::default(),
             consumers: Mutex::default(),
@@ -151,9 +154,14 @@ impl Shared {
         }
     }
 
-    /// The route of a topic to send to: one that does not exist is where topics are created.
+    /// The route of a topic to send to: one that does not exist is where topics are created. Asks anew when the last one
+    /// heard had no master, or did not lead to one: there may be another one since.
     pub async fn route_to_send(&self, topic: &str) -> Result<Arc<Route>, Error> {
         match self.route(topic).await {
+            Ok(route) if self.lock_doubted().remove(topic) || route.writable.is_empty() => {
+                self.refresh(topic, &route).await;
+                return Ok(self.known(topic).unwrap_or(route));
+            }
             Err(Error::NoTopic(_)) => {}
             other => return other,
         }
@@ -180,6 +188,15 @@ impl Shared {
             }
             Err(error) => tracing::warn!(topic, %error, "the route of a topic is not refreshed: the last one is used"),
         }
+    }
+
+    /// A message did not get to a broker of the topic.
+    pub fn doubt(&self, topic: &str) {
+        self.lock_doubted().insert(topic.to_owned());
+    }
+
+    fn lock_doubted(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.doubted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn known(&self, topic: &str) -> Option<Arc<Route>> {

@@ -103,18 +103,24 @@ impl Sending {
                 Ok(sent) => return Ok(sent),
                 Err(error) => error,
             };
-            if let Some((_, broker)) = failed.as_ref().filter(|_| error.is_of_one_broker()) {
+            let is_of_one_broker = error.is_of_one_broker();
+            if let Some((_, broker)) = failed.as_ref().filter(|_| is_of_one_broker) {
                 self.choice.failed(broker);
             }
             if Instant::now() >= deadline {
+                if is_of_one_broker {
+                    self.shared.doubt(&message.topic);
+                }
                 return Err(Error::Timeout(self.settings.timeout, last.unwrap_or(error).to_string()));
             }
-            if !error.is_of_one_broker() || self.shared.is_closed() {
+            if !is_of_one_broker || self.shared.is_closed() {
                 return Err(error);
             }
             tracing::debug!(topic = message.topic, %error, "a send failed");
             last = Some(error);
         }
+        // The next message shall not go the same way without a question.
+        self.shared.doubt(&message.topic);
         Err(last.unwrap_or(Error::Closed))
     }
 

@@ -93,7 +93,8 @@ impl Host {
         let output = OpenOptions::new().create(true).append(true).open(&log).map_err(Failure::at(&log))?;
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &network::name(self.number)]).arg(&self.program.path);
-        command.args(&self.program.arguments);
+        // What has a default place has it there.
+        command.args(&self.program.arguments).env("HOME", &self.folder);
         if let Some(clock) = &self.clock {
             command.env("LD_PRELOAD", clock).env("CLOCK_STEP", self.folder.join("step"));
         }

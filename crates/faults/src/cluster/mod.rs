@@ -11,6 +11,7 @@ mod report;
 mod run;
 mod scenarios;
 mod shape;
+mod step;
 mod verdict;
 
 use std::path::PathBuf;

@@ -7,6 +7,8 @@ use super::network::address;
 
 /// Name that all brokers of a cluster share.
 pub const BROKER: &str = "group";
+/// Their cluster.
+const CLUSTER: &str = "faults";
 /// Port of every name server.
 const NAMES_PORT: u16 = 9876;
 /// Port of every controller.
@@ -27,12 +29,18 @@ pub enum Shape {
     },
     /// Three machines, each with name server, controller and broker.
     Group,
+    /// Three machines with brokers, and three with a name server and controller each.
+    Apart,
 }
 
 impl Shape {
     /// How many hosts it has.
     pub fn hosts(self) -> usize {
-        if self == Self::Single { 1 } else { 3 }
+        match self {
+            Self::Single => 1,
+            Self::Pair { .. } | Self::Group => 3,
+            Self::Apart => 6,
+        }
     }
 
     /// The hosts that have brokers.
@@ -40,7 +48,7 @@ impl Shape {
         match self {
             Self::Single => 1..=1,
             Self::Pair { .. } => 1..=2,
-            Self::Group => 1..=3,
+            Self::Group | Self::Apart => 1..=3,
         }
     }
 
@@ -50,54 +58,89 @@ impl Shape {
             Self::Single => 1..=1,
             Self::Pair { .. } => 3..=3,
             Self::Group => 1..=3,
+            Self::Apart => 4..=6,
         };
         join(hosts, NAMES_PORT)
     }
 
     /// Addresses of its controllers.
     pub fn controllers(self) -> Option<String> {
-        (self == Self::Group).then(|| join(1..=3, CONTROLLER_PORT))
+        match self {
+            Self::Single | Self::Pair { .. } => None,
+            Self::Group => Some(join(1..=3, CONTROLLER_PORT)),
+            Self::Apart => Some(join(4..=6, CONTROLLER_PORT)),
+        }
     }
 
-    /// The process of a host, with its data in `data`, and settings beside those that the shape needs.
+    /// The process of a host, with its data in `data`, and settings of brokers beside those that the shape needs.
     pub fn program(self, binary: &Path, host: usize, data: &Path, settings: &[String]) -> Program {
         let (own, data) = (address(host).to_string(), data.display().to_string());
-        let mut arguments: Vec<String> = match self {
-            Self::Single => vec!["server".into(), "--data".into(), data, "--host".into(), own],
+        let broker = ["broker", "--namesrv", &self.name_servers()].map(str::to_owned).to_vec();
+        let own_settings = [
+            format!("storePathRootDir={data}/store"),
+            format!("brokerIP1={own}"),
+            format!("brokerName={BROKER}"),
+            format!("brokerClusterName={CLUSTER}"),
+        ];
+        let (mut arguments, needed): (Vec<String>, Vec<String>) = match self {
+            Self::Single => (["server", "--data", &data, "--host", &own].map(str::to_owned).to_vec(), Vec::new()),
             Self::Group => {
                 let all = (1..=3).map(|host| address(host).to_string()).collect::<Vec<_>>().join(",");
                 let group = ["server", "--cluster", &all, "--name", BROKER, "--data", &data, "--host", &own];
-                group.map(str::to_owned).to_vec()
+                (group.map(str::to_owned).to_vec(), Vec::new())
             }
-            Self::Pair { .. } if host == 3 => {
-                let arguments = vec!["namesrv".into(), "--port".into(), NAMES_PORT.to_string()];
-                return Program { path: binary.to_owned(), arguments };
+            Self::Pair { .. } | Self::Apart if !self.brokers().contains(&host) => {
+                let arguments = ["namesrv", "--port", &NAMES_PORT.to_string()].map(str::to_owned).to_vec();
+                let needed = if self == Self::Apart { controller(host, &data) } else { Vec::new() };
+                return Program { path: binary.to_owned(), arguments: with(arguments, needed) };
             }
             Self::Pair { is_sync } => {
-                let mut arguments = vec!["broker".to_owned(), "--namesrv".into(), self.name_servers()];
                 let role = match (host, is_sync) {
                     (1, true) => "SYNC_MASTER",
                     (1, false) => "ASYNC_MASTER",
                     _ => "SLAVE",
                 };
-                for setting in [
-                    format!("storePathRootDir={data}/store"),
-                    format!("brokerIP1={own}"),
+                let needed = [
                     format!("brokerId={}", host - 1),
                     format!("brokerRole={role}"),
                     format!("inSyncReplicas={}", if is_sync { 2 } else { 1 }),
-                    format!("brokerName={BROKER}"),
-                ] {
-                    arguments.extend(["--set".to_owned(), setting]);
-                }
-                arguments
+                ];
+                (broker, own_settings.into_iter().chain(needed).collect())
+            }
+            Self::Apart => {
+                let needed = [
+                    "enableControllerMode=true".to_owned(),
+                    format!("controllerAddr={}", self.controllers().unwrap_or_default()),
+                    "minInSyncReplicas=2".to_owned(),
+                    "brokerHeartbeatInterval=500".to_owned(),
+                    "controllerHeartBeatTimeoutMills=3000".to_owned(),
+                    "syncBrokerMetadataPeriod=1000".to_owned(),
+                ];
+                (broker, own_settings.into_iter().chain(needed).collect())
             }
         };
-        for setting in SETTINGS.iter().map(|setting| (*setting).to_owned()).chain(settings.iter().cloned()) {
-            arguments.extend(["--set".to_owned(), setting]);
-        }
-        Program { path: binary.to_owned(), arguments }
+        arguments = with(arguments, needed);
+        arguments = with(arguments, SETTINGS.iter().map(|setting| (*setting).to_owned()));
+        Program { path: binary.to_owned(), arguments: with(arguments, settings.iter().cloned()) }
     }
+}
+
+/// What a name server needs to be a controller, too.
+fn controller(host: usize, data: &str) -> Vec<String> {
+    let peers = (4..=6).map(|host| format!("n{host}-{}:{CONTROLLER_PORT}", address(host))).collect::<Vec<_>>();
+    vec![
+        "enableControllerInNamesrv=true".to_owned(),
+        format!("controllerDLegerPeers={}", peers.join(";")),
+        format!("controllerDLegerSelfId=n{host}"),
+        format!("controllerStorePath={data}/controller"),
+    ]
+}
+
+fn with(mut arguments: Vec<String>, settings: impl IntoIterator<Item = String>) -> Vec<String> {
+    for setting in settings {
+        arguments.extend(["--set".to_owned(), setting]);
+    }
+    arguments
 }
 
 fn join(hosts: std::ops::RangeInclusive<usize>, port: u16) -> String {
