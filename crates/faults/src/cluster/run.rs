@@ -136,6 +136,7 @@ impl Run {
             return Err(Failure::Start(failure));
         }
         run.in_step()?;
+        run.know_topics()?;
         Ok(run)
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use apogee_client::Client;
 use apogee_client::admin::Controllers;
 
+use super::clients::TOPICS;
 use super::network::address;
 use super::run::Run;
 use super::shape::BROKER;
@@ -12,17 +13,14 @@ use crate::error::Failure;
 
 /// How long machines may take to be in step again.
 const IN_STEP: Duration = Duration::from_secs(90);
-/// Bytes by which logs that are written to may differ while one is asked after the other.
-const CLOSE: i64 = 256 << 10;
-
 impl Run {
     /// Waits until every machine that has a broker has what is promised, by the controllers' word or by the log's ends.
     pub fn in_step(&mut self) -> Result<(), Failure> {
         let hosts = self.hosts.iter().filter(|host| self.setup.shape.brokers().contains(&host.number));
         let up = hosts.filter(|host| host.is_up()).count();
-        let mut last = String::new();
+        let (mut last, mut goal) = (String::new(), None);
         let began = self.history.now();
-        let reached = self.wait(IN_STEP, |run| match run.members() {
+        let reached = self.wait(IN_STEP, |run| match run.members(&mut goal) {
             Ok(members) if members >= up => true,
             Ok(members) => {
                 last = format!("{members} of {up} are");
@@ -43,9 +41,14 @@ impl Run {
         Ok(())
     }
 
-    /// How many brokers are in step.
-    fn members(&self) -> Result<usize, String> {
-        let Some(controllers) = self.setup.shape.controllers() else { return self.close_ends() };
+    /// How many brokers are in step; without controllers, how many have what the first `goal` found.
+    fn members(&self, goal: &mut Option<i64>) -> Result<usize, String> {
+        let Some(controllers) = self.setup.shape.controllers() else {
+            let brokers = self.setup.shape.brokers().filter(|number| self.hosts[number - 1].is_up());
+            let ends: Vec<i64> = brokers.map(|number| self.log_end(number)).collect::<Result<_, _>>()?;
+            let goal = *goal.get_or_insert(ends.iter().max().copied().unwrap_or(0));
+            return Ok(ends.iter().filter(|end| **end >= goal).count());
+        };
         self.ask(&controllers, async |controllers| {
             let replicas = controllers.replicas(&[BROKER]).await?;
             Ok(replicas.get(BROKER).map_or(0, |set| set.in_step.len()))
@@ -81,12 +84,26 @@ impl Run {
         })
     }
 
-    /// Brokers whose logs end about where the longest does: without controllers, nobody else knows.
-    fn close_ends(&self) -> Result<usize, String> {
-        let brokers = self.setup.shape.brokers().filter(|number| self.hosts[number - 1].is_up());
-        let ends: Vec<i64> = brokers.map(|number| self.log_end(number)).collect::<Result<_, _>>()?;
-        let longest = ends.iter().max().copied().unwrap_or(0);
-        Ok(ends.iter().filter(|end| longest - **end < CLOSE).count())
+    /// Waits until each broker knows the topics: slaves take them over every few seconds.
+    pub fn know_topics(&mut self) -> Result<(), Failure> {
+        let known = self.wait(IN_STEP, |run| {
+            run.setup.shape.brokers().all(|number| {
+                let broker = run.hosts[number - 1].broker().to_string();
+                run.runtime.block_on(async {
+                    let Ok(client) = Client::new(run.setup.shape.name_servers()) else { return false };
+                    let admin = client.admin().broker(broker);
+                    let mut knows = true;
+                    for (topic, _) in TOPICS {
+                        knows &= admin.topic_configs(topic).await.is_ok_and(|configs| !configs.is_empty());
+                    }
+                    knows
+                })
+            })
+        });
+        match known {
+            true => Ok(()),
+            false => Err(Failure::Start(format!("not all brokers know the topics after {} s", IN_STEP.as_secs()))),
+        }
     }
 
     /// Where the log of a host's broker ends, in bytes.
