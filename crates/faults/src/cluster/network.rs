@@ -86,7 +86,7 @@ impl Network {
         for host in 0..=hosts {
             let device = name(host);
             ip(&format!("link add {device} type veth peer name to-{device}"))?;
-            ip(&format!("link set to-{device} master bridge up"))?;
+            ip(&format!("link set to-{device} mtu {MTU} master bridge up"))?;
         }
         Self { hosts, switch: None }.with_hosts()
     }

@@ -29,8 +29,6 @@ pub enum Shape {
     },
     /// Three machines, each with name server, controller and broker.
     Group,
-    /// Three machines with brokers, and three with a name server and controller each.
-    Apart,
 }
 
 impl Shape {
@@ -39,7 +37,6 @@ impl Shape {
         match self {
             Self::Single => 1,
             Self::Pair { .. } | Self::Group => 3,
-            Self::Apart => 6,
         }
     }
 
@@ -48,7 +45,7 @@ impl Shape {
         match self {
             Self::Single => 1..=1,
             Self::Pair { .. } => 1..=2,
-            Self::Group | Self::Apart => 1..=3,
+            Self::Group => 1..=3,
         }
     }
 
@@ -58,7 +55,6 @@ impl Shape {
             Self::Single => 1..=1,
             Self::Pair { .. } => 3..=3,
             Self::Group => 1..=3,
-            Self::Apart => 4..=6,
         };
         join(hosts, NAMES_PORT)
     }
@@ -68,7 +64,6 @@ impl Shape {
         match self {
             Self::Single | Self::Pair { .. } => None,
             Self::Group => Some(join(1..=3, CONTROLLER_PORT)),
-            Self::Apart => Some(join(4..=6, CONTROLLER_PORT)),
         }
     }
 
@@ -89,10 +84,9 @@ impl Shape {
                 let group = ["server", "--cluster", &all, "--name", BROKER, "--data", &data, "--host", &own];
                 (group.map(str::to_owned).to_vec(), Vec::new())
             }
-            Self::Pair { .. } | Self::Apart if !self.brokers().contains(&host) => {
+            Self::Pair { .. } if !self.brokers().contains(&host) => {
                 let arguments = ["namesrv", "--port", &NAMES_PORT.to_string()].map(str::to_owned).to_vec();
-                let needed = if self == Self::Apart { controller(host, &data) } else { Vec::new() };
-                return Program { path: binary.to_owned(), arguments: with(arguments, needed) };
+                return Program { path: binary.to_owned(), arguments };
             }
             Self::Pair { is_sync } => {
                 let role = match (host, is_sync) {
@@ -107,33 +101,11 @@ impl Shape {
                 ];
                 (broker, own_settings.into_iter().chain(needed).collect())
             }
-            Self::Apart => {
-                let needed = [
-                    "enableControllerMode=true".to_owned(),
-                    format!("controllerAddr={}", self.controllers().unwrap_or_default()),
-                    "minInSyncReplicas=2".to_owned(),
-                    "brokerHeartbeatInterval=500".to_owned(),
-                    "controllerHeartBeatTimeoutMills=3000".to_owned(),
-                    "syncBrokerMetadataPeriod=1000".to_owned(),
-                ];
-                (broker, own_settings.into_iter().chain(needed).collect())
-            }
         };
         arguments = with(arguments, needed);
         arguments = with(arguments, SETTINGS.iter().map(|setting| (*setting).to_owned()));
         Program { path: binary.to_owned(), arguments: with(arguments, settings.iter().cloned()) }
     }
-}
-
-/// What a name server needs to be a controller, too.
-fn controller(host: usize, data: &str) -> Vec<String> {
-    let peers = (4..=6).map(|host| format!("n{host}-{}:{CONTROLLER_PORT}", address(host))).collect::<Vec<_>>();
-    vec![
-        "enableControllerInNamesrv=true".to_owned(),
-        format!("controllerDLegerPeers={}", peers.join(";")),
-        format!("controllerDLegerSelfId=n{host}"),
-        format!("controllerStorePath={data}/controller"),
-    ]
 }
 
 fn with(mut arguments: Vec<String>, settings: impl IntoIterator<Item = String>) -> Vec<String> {

@@ -16,7 +16,7 @@ pub fn kill_master(run: &mut Run) -> Result<(), Failure> {
 }
 
 /// A machine that was killed starts again, sooner or later.
-pub fn come_back(run: &mut Run, host: usize) -> Result<(), Failure> {
+fn come_back(run: &mut Run, host: usize) -> Result<(), Failure> {
     run.calm();
     run.start(host)?;
     run.in_step()
@@ -94,7 +94,7 @@ pub fn pause_slave(run: &mut Run) -> Result<(), Failure> {
 }
 
 /// Cuts one host off from others, in one way or both.
-pub fn cut_off(run: &mut Run, host: usize, others: &[usize]) -> Result<&'static str, Failure> {
+fn cut_off(run: &mut Run, host: usize, others: &[usize]) -> Result<&'static str, Failure> {
     let way = run.rng.below(3);
     if way != 1 {
         run.cut(&[host], others)?;
@@ -146,6 +146,26 @@ pub fn cut_between_slaves(run: &mut Run) -> Result<(), Failure> {
     let slaves = run.rest(master);
     let way = cut_off(run, slaves[0], &slaves[1..])?;
     run.writes_go_on(&format!("the slaves are cut off from each other, {way}"), RESTART);
+    run.calm();
+    run.mend()?;
+    run.in_step()
+}
+
+/// Whoever elects a master must be elected first, where the machine was both.
+pub fn leader_lost(run: &mut Run) -> Result<(), Failure> {
+    run.calm();
+    let leader = run.controller_leader()?;
+    run.kill(leader);
+    run.writes_go_on("kill -9 of the controllers' leader", FAILOVER);
+    come_back(run, leader)
+}
+
+pub fn leader_cut(run: &mut Run) -> Result<(), Failure> {
+    run.calm();
+    let leader = run.controller_leader()?;
+    let others = run.rest(leader);
+    let way = cut_off(run, leader, &others)?;
+    run.writes_go_on(&format!("the controllers' leader is cut off, {way}"), RESTART);
     run.calm();
     run.mend()?;
     run.in_step()
@@ -263,6 +283,8 @@ pub fn storm(run: &mut Run) -> Result<(), Failure> {
         cut_slave,
         slow_links,
         diverged_tail,
+        leader_lost,
+        leader_cut,
         clock_step,
     ];
     let round = *run.rng.pick(&rounds);

@@ -1,6 +1,5 @@
 //! The scenarios: what is broken, and what must go on meanwhile.
 
-mod apart;
 mod group;
 mod pair;
 mod single;
@@ -46,7 +45,6 @@ const fn on(
 const SYNC: Shape = Shape::Pair { is_sync: true };
 const ASYNC: Shape = Shape::Pair { is_sync: false };
 const GROUP: Shape = Shape::Group;
-const APART: Shape = Shape::Apart;
 
 /// All of them.
 pub const ALL: &[Scenario] = &[
@@ -69,6 +67,8 @@ pub const ALL: &[Scenario] = &[
     on(GROUP, "cut-master-off", "nobody can reach the master, one way or both", group::cut_master_off),
     on(GROUP, "cut-slave", "the others cannot reach a slave, one way or both", group::cut_slave),
     on(GROUP, "cut-between-slaves", "the slaves cannot reach each other", group::cut_between_slaves),
+    on(GROUP, "controller-leader-lost", "the machine that leads the controllers is killed", group::leader_lost),
+    on(GROUP, "controller-leader-cut", "the others cannot reach who leads the controllers", group::leader_cut),
     on(GROUP, "slow-links", "links are slow and lose packets", group::slow_links),
     on(GROUP, "diverged-tail", "a master takes messages alone, is deposed, killed, and returns", group::diverged_tail),
     Scenario {
@@ -83,8 +83,4 @@ pub const ALL: &[Scenario] = &[
     on(GROUP, "rolling-restart", "one machine after the other is stopped and started", group::rolling_restart),
     on(GROUP, "empty-slave", "a slave loses its log and starts with an empty one", group::empty_slave),
     on(GROUP, "storm", "any of these, one after the other with --rounds", group::storm),
-    on(APART, "controller-leader-lost", "controllers apart: their leader is killed", apart::leader_lost),
-    on(APART, "controller-leader-cut", "controllers apart: their leader cannot reach the brokers", apart::leader_cut),
-    on(APART, "both-leaders-lost", "controllers apart: their leader and the master are killed", apart::both_lost),
-    on(APART, "controllers-lost", "controllers apart: two of three are killed; the master goes on", apart::most_lost),
 ];
