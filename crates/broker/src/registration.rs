@@ -230,14 +230,14 @@ impl Session<'_> {
         version: DataVersion,
         timeout: Duration,
     ) -> Result<bool, String> {
-        let question = Command::request(request::QUERY_DATA_VERSION).with_body(told(self.broker, version).encode()).with_header(
-            &QueryDataVersionRequestHeader {
+        let question = Command::request(request::QUERY_DATA_VERSION)
+            .with_body(told(self.broker, version).encode())
+            .with_header(&QueryDataVersionRequestHeader {
                 broker_name: &settings.broker_name,
                 broker_addr: &self.broker.advertised,
                 cluster_name: &settings.broker_cluster_name,
                 broker_id: settings.broker_id,
-            },
-        );
+            });
         let answer = conn.call(question, timeout).await.map_err(|error| error.to_string())?;
         let header = QueryDataVersionResponseHeader::decode(&answer.fields);
         Ok(answer.code == response::SUCCESS && header.is_ok_and(|header| !header.changed))

@@ -9,11 +9,17 @@ use tokio::time::Instant;
 
 use super::{ReplicationEvent, Role, rules, sending};
 use crate::broker::Broker;
+use crate::role::BrokerRole;
+use crate::settings::FlushDiskType;
 
 /// Most connections of slaves at a time.
 const MOST_SLAVES: usize = 64;
 /// How often it is looked who is in sync.
 const LOOK: Duration = Duration::from_millis(500);
+/// The same where nobody waits for copies.
+const SELDOM: Duration = Duration::from_secs(5);
+/// How often it is looked whether the controller knows who is in sync.
+const ASK: Duration = Duration::from_millis(100);
 /// A wish that the controller has not answered is told again after so long.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 /// Pause after a connection could not be taken: there are too many open files, or no memory.
@@ -53,7 +59,7 @@ async fn accept(broker: &Arc<Broker>, listener: Option<TcpListener>) {
 
 /// Tells the store how far copies are when its own log has come further, and those who waited for too long.
 async fn keep_store_informed(broker: &Arc<Broker>) {
-    let waits = broker.role == crate::role::BrokerRole::SyncMaster || broker.replication.epochs.is_some();
+    let waits = broker.role == BrokerRole::SyncMaster || broker.replication.epochs.is_some();
     loop {
         let written = broker.replication.news.written.notified();
         let flushed = broker.replication.news.flushed.notified();
@@ -62,7 +68,7 @@ async fn keep_store_informed(broker: &Arc<Broker>) {
         written.as_mut().enable();
         flushed.as_mut().enable();
         inform(broker);
-        let next = broker.store.copies_step().min(LOOK);
+        let next = if waits { broker.store.copies_step().min(LOOK) } else { SELDOM };
         tokio::select! {
             () = tokio::time::sleep(next) => {
                 if let Some(mut leader) = broker.replication.leader() {
@@ -83,15 +89,16 @@ pub(super) fn inform(broker: &Broker) {
         (leader.copied(), leader.confirmed(), leader.shortage())
     };
     broker.store.refuse_for_copies(shortage);
-    broker.store.copied_to(copied);
+    // Who is told that his message is safe finds it.
     broker.store.show_to(confirmed);
+    broker.store.copied_to(copied);
 }
 
 /// Up to where this broker's own copy counts: what is flushed with `SYNC_FLUSH`, else what is written.
 pub(super) fn safe_end(broker: &Broker) -> i64 {
     match broker.settings.load().flush_disk_type {
-        crate::settings::FlushDiskType::Sync => broker.store.flushed_offset(),
-        crate::settings::FlushDiskType::Async => broker.store.log_max_offset(),
+        FlushDiskType::Sync => broker.store.flushed_offset(),
+        FlushDiskType::Async => broker.store.log_max_offset(),
     }
 }
 
@@ -118,6 +125,6 @@ async fn ask_for_in_sync(broker: &Arc<Broker>) {
         if wanted.is_none() {
             asked = None;
         }
-        tokio::time::sleep(LOOK / 5).await;
+        tokio::time::sleep(ASK).await;
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apogee_base::settings::properties;
+use apogee_message::record::Record;
 use apogee_net::{Conn, Limits, Service, Tcp, connect};
 use apogee_store::Store;
 use apogee_wire::Command;
@@ -101,12 +102,24 @@ async fn ask(master: &str, question: Command) -> Result<Command, String> {
     answer
 }
 
-/// The last record in any queue that ends at or before `to`, and where it is.
+/// The last record in any queue that ends at or before `to`, and where it is; in the log where no queue has any.
 fn last_record(store: &Store, to: i64) -> Option<(i64, Bytes)> {
     let queues = store.topics();
     let queues = queues.iter().flat_map(|(topic, ids)| ids.iter().map(move |id| (topic, *id)));
-    let at = queues.filter_map(|(topic, id)| last_unit(store, topic, id, to)).max()?;
-    Some((at, store.record_at(at)?))
+    let at = queues.filter_map(|(topic, id)| last_unit(store, topic, id, to)).max();
+    let queued = at.and_then(|at| Some((at, store.record_at(at)?)));
+    queued.or_else(|| last_in_log(store, to))
+}
+
+/// The same by the file of the log that holds what is before `to`: topics may have been deleted.
+fn last_in_log(store: &Store, to: i64) -> Option<(i64, Bytes)> {
+    let (begin, size) = (store.log_min_offset(), store.log_file_size().max(1) as i64);
+    let file = begin + (to - 1 - begin).max(0) / size * size;
+    let places = store.records(file).filter_map(|bytes| {
+        let at = Record::read(&bytes).ok()?.physical_offset;
+        Some((at, bytes))
+    });
+    places.take_while(|(at, bytes)| at + bytes.len() as i64 <= to).last()
 }
 
 /// Where the last record of a queue is that ends at or before `to`: most often its last one.

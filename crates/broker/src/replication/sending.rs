@@ -159,7 +159,7 @@ impl Link<'_> {
 
     async fn send(&self, writes: &mut OwnedWriteHalf) -> Until {
         let news = &self.broker.replication.news;
-        let (mut said, mut told) = (Instant::now(), 0);
+        let (mut said, mut told, mut greeted) = (Instant::now(), 0, false);
         loop {
             let mut written = std::pin::pin!(news.written.notified());
             // Registered before the look: what comes between the two is not missed.
@@ -172,7 +172,7 @@ impl Link<'_> {
             let pieces = self.pieces(confirmed)?;
             if !pieces.is_empty() {
                 write_all(writes, &pieces).await?;
-                (said, told) = (Instant::now(), confirmed);
+                (said, told, greeted) = (Instant::now(), confirmed, true);
                 continue;
             }
             let beat = said + Duration::from_millis(self.broker.settings.load().ha_send_heartbeat_interval);
@@ -184,10 +184,12 @@ impl Link<'_> {
                 () = tokio::time::sleep_until(look) => {}
             }
             let (next, confirmed) = (self.next(), self.confirmed());
-            if Instant::now() >= beat || confirmed > told {
+            // A slave that has everything learns at once that it is accepted.
+            let is_new = next != NOWHERE && !greeted;
+            if Instant::now() >= beat || confirmed > told || is_new {
                 if next != NOWHERE && next == self.broker.store.log_max_offset() {
                     writes.write_all(&self.head(next, 0, confirmed)).await?;
-                    told = confirmed;
+                    (told, greeted) = (confirmed, true);
                 }
                 said = Instant::now();
             }

@@ -15,10 +15,11 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::master::safe_end;
 use super::origin::{self, Asked};
 use super::{KeptEpochs, MasterPlace, ReplicationEvent, Role};
 use crate::broker::Broker;
-use crate::settings::{BrokerSettings, FlushDiskType};
+use crate::settings::BrokerSettings;
 
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -225,11 +226,7 @@ impl Link<'_> {
 
     /// Tells the master what is safe here, if that is news or in any case.
     async fn report(&mut self, again: bool) -> Result<(), Ended> {
-        let store = &self.broker.store;
-        let safe = match self.broker.settings.load().flush_disk_type {
-            FlushDiskType::Sync => store.flushed_offset(),
-            FlushDiskType::Async => store.log_max_offset(),
-        };
+        let safe = safe_end(self.broker);
         let Some(report) = self.follower.report(safe).filter(|_| again || safe > self.reported) else {
             // Before the copy begins there is nothing to tell, and it is not its turn for a while.
             self.said = if again { Instant::now() } else { self.said };

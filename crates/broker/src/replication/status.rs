@@ -13,6 +13,8 @@ use crate::broker::Broker;
 pub(crate) struct Copying {
     /// Where the master sends its log from, while there is a connection.
     master: Option<String>,
+    /// Whether the master has sent anything on it: then it is of the same group.
+    is_accepted: bool,
     /// End of the master's log, as far as it was told.
     known_end: i64,
     /// When the master was last heard, in milliseconds since 1970.
@@ -27,17 +29,17 @@ impl Copying {
     }
 
     pub(super) fn ends(&mut self) {
-        self.master = None;
+        (self.master, self.is_accepted) = (None, false);
     }
 
     pub(super) fn came(&mut self, now_ms: i64, offset: i64, bytes: usize) {
         self.known_end = self.known_end.max(offset + bytes as i64);
         self.meter.add(now_ms, bytes as i64);
-        self.heard_ms = now_ms;
+        self.heard(now_ms);
     }
 
     pub(super) fn heard(&mut self, now_ms: i64) {
-        self.heard_ms = now_ms;
+        (self.is_accepted, self.heard_ms) = (true, now_ms);
     }
 }
 
@@ -49,13 +51,15 @@ impl Broker {
         leader.slaves(self.now())
     }
 
-    /// How a slave's copy goes on, as far as the slave knows; `None` on a master, and while there is no connection.
+    /// How a slave's copy goes on, as far as the slave knows; `None` on a master, and while no master sends its log.
     pub(crate) fn copy_progress(&self) -> Option<Progress> {
         if self.replication.leader.is_some() {
             return None;
         }
         let copying = self.replication.copying();
-        copying.master.as_ref()?;
+        if !copying.is_accepted {
+            return None;
+        }
         let behind = (copying.known_end - self.store.log_max_offset()).max(0);
         Some(Progress { behind, rate: copying.meter.rate(self.now()) })
     }

@@ -140,7 +140,8 @@ async fn two_brokers_by_one_number_and_a_log_of_another_group_are_refused() {
     until("the slave has the log", || slave.end() == master.end()).await;
 
     let mut twin = other.follow(&master, None);
-    let ReplicationEvent::Refused(reason) = twin.event().await else { panic!("no refusal") };
+    let event = twin.event().await;
+    let ReplicationEvent::Refused(reason) = event else { panic!("{event:?}") };
     assert!(reason.contains("broker 2") && reason.contains("identity"), "{reason}");
     twin.running.stop().await;
     // It was a master once, of another group, whose first epoch begins at the same place.
@@ -150,7 +151,8 @@ async fn two_brokers_by_one_number_and_a_log_of_another_group_are_refused() {
     let before = elsewhere.log();
     elsewhere.running.stop().await;
     let mut elsewhere = stranger.follow(&master, None);
-    let ReplicationEvent::Refused(reason) = elsewhere.event().await else { panic!("no refusal") };
+    let event = elsewhere.event().await;
+    let ReplicationEvent::Refused(reason) = event else { panic!("{event:?}") };
     assert!(reason.contains("logs of different groups"), "{reason}");
     assert_eq!(elsewhere.log(), before, "nothing is overwritten");
     elsewhere.running.stop().await;

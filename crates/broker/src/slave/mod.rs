@@ -47,7 +47,9 @@ pub(crate) async fn follow_master(broker: Arc<Broker>) {
     let mut place = broker.replication.master();
     let (mut link, mut complained, mut due) = (None, false, Instant::now());
     loop {
-        let address = place.borrow_and_update().broker.clone();
+        // One that sends no log is of another group, for all that is known: nothing of it is taken over.
+        let follows = broker.copy_progress().is_some();
+        let address = place.borrow_and_update().broker.clone().filter(|_| follows);
         if let Some(address) = address {
             let began = Instant::now();
             let asked = tokio::select! {

@@ -106,7 +106,8 @@ fn logs_part_at_the_consistent_point() {
     assert_eq!(agreed(&[], 0, &[(1, 0), (2, 50)], 900), (Ok(Some(Step::Begin)), true), "new");
     assert_eq!(agreed(&[(1, 0)], 500, &[(1, 0), (2, 500)], 900), (Ok(Some(Step::Begin)), true), "a part of it");
     assert_eq!(agreed(&[(1, 0)], 700, &[(1, 0), (2, 500)], 900), (Ok(Some(Step::CutTo(500))), false), "deposed");
-    assert_eq!(agreed(&[(2, 0)], 700, &[(3, 700), (4, 800)], 900), (Err(Refusal::Foreign { own: 700 }), false));
+    assert_eq!(agreed(&[(5, 0)], 700, &[(3, 700), (6, 800)], 900), (Err(Refusal::Foreign { own: 700 }), false));
+    assert_eq!(agreed(&[(2, 0)], 700, &[(3, 0)], 900), (Ok(Some(Step::BeginAnew)), false), "nothing of it was left");
     assert_eq!(
         agreed(&[(2, 0)], 700, &[(3, 701)], 900),
         (Ok(Some(Step::BeginAnew)), false),
