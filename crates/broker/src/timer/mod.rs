@@ -205,7 +205,10 @@ impl Timer {
             if is_damage(&error) {
                 tracing::error!(%error, "the timer's files are damaged: all that waits is read from the wheel topic");
                 let begun = match work.followed_to {
-                    Some(_) => Ok(work.begin_following(store, None)),
+                    Some(_) => {
+                        work.begin_following(store, None);
+                        Ok(())
+                    }
                     None => work.rebuild(store),
                 };
                 if let Err(error) = begun {
