@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use apogee_base::clock::Clock;
 use apogee_base::disk::Disk;
@@ -45,7 +45,9 @@ impl Ground {
         to: Option<Placement>,
     ) -> Result<Option<RunningBroker>, String> {
         if let Some(broker) = from {
+            let began = Instant::now();
             let gone = broker.step_down().await.map_err(|error| error.to_string())?;
+            let ended_ms = began.elapsed().as_millis();
             let let_go = async {
                 while gone.strong_count() > 0 {
                     tokio::time::sleep(Duration::from_millis(1)).await;
@@ -53,6 +55,8 @@ impl Ground {
             };
             // If it takes longer, the start says that the store is in use.
             let _ = tokio::time::timeout(LETTING_GO, let_go).await;
+            let let_go_ms = began.elapsed().as_millis() - ended_ms;
+            tracing::debug!(ended_ms, let_go_ms, "the role before has ended");
         }
         let work = tokio::task::spawn_blocking(move || {
             if log == Log::SetAside {

@@ -58,6 +58,8 @@ pub(crate) struct Agent {
     /// When the leader last answered.
     heard_at: i64,
     next_question: i64,
+    /// Nothing is asked before, whatever is answered meanwhile.
+    silent_until: i64,
     next_beat: i64,
     next_complaint: i64,
     acts: Vec<Act>,
@@ -80,6 +82,7 @@ impl Agent {
             wish: None,
             heard_at: now,
             next_question: now,
+            silent_until: now,
             next_beat: now,
             next_complaint: now,
             acts: Vec::new(),
@@ -113,7 +116,7 @@ impl Agent {
     pub fn next_due(&self) -> i64 {
         let mut next = i64::MAX;
         if self.asked.is_none() && self.looking == 0 {
-            next = next.min(self.next_question);
+            next = next.min(self.next_question.max(self.silent_until));
         }
         if self.is_registered {
             next = next.min(self.next_beat);
@@ -135,7 +138,7 @@ impl Agent {
             self.becomes(None, format!("no controller was heard of for {silence} ms: there may be another master"));
             self.is_registered = false;
         }
-        if now < self.next_question || self.asked.is_some() || self.looking > 0 {
+        if now < self.next_question.max(self.silent_until) || self.asked.is_some() || self.looking > 0 {
             return;
         }
         match self.leader.clone() {
@@ -216,7 +219,7 @@ impl Agent {
     pub fn failed(&mut self, now: i64, why: &str) {
         self.becomes(None, why.to_owned());
         self.is_registered = false;
-        self.next_question = now + self.rules.silence_ms + ASK_AGAIN_MS;
+        self.silent_until = now + self.rules.silence_ms + ASK_AGAIN_MS;
     }
 
     fn is_to_end_alone(&self) -> bool {

@@ -343,9 +343,14 @@ fn a_broker_whose_number_another_one_uses_serves_nobody() {
 #[test]
 fn a_broker_that_cannot_serve_is_silent_until_it_is_given_up() {
     let mut agent = master(rules(0), &[1, 2]);
-    agent.failed(100, "the disk failed");
+    agent.due(1_500);
+    let asked = agent.acts();
+    assert!(matches!(&asked[..], [Act::Ask { .. }, ..] | [.., Act::Ask { .. }]), "{asked:?}");
+    agent.failed(1_500, "the disk failed");
     assert!(matches!(&agent.acts()[..], [Act::Become { role: None, .. }]));
-    for now in 100..100 + SILENCE_MS {
+    // Its connections are closed then, and what it had asked has an outcome.
+    agent.answered(1_501, &Question::Group, Err(Failure::Unreachable("closed".into())));
+    for now in 1_501..1_500 + SILENCE_MS {
         agent.due(now);
         assert_eq!(agent.acts(), [], "at {now}");
     }
