@@ -33,6 +33,7 @@ struct Node {
     heard: i32,
 }
 
+#[allow(clippy::large_enum_variant)] // There are three of them.
 enum Role {
     Off,
     /// It waits for the controller's word, or follows.
