@@ -38,6 +38,9 @@ settings! {
         delete_topic_with_broker_registration: bool = "deleteTopicWithBrokerRegistration", false, Live;
         /// Seconds after which a connection that completes no request is closed.
         server_channel_max_idle_time_seconds: u64 = "serverChannelMaxIdleTimeSeconds", 120, Restart, 1..=86_400;
+        /// Run a controller, which elects the masters of groups of brokers, in the name server's process; its keys stand
+        /// in the same file (docs/controller.md).
+        enable_controller_in_namesrv: bool = "enableControllerInNamesrv", false, Restart;
         /// Port that answers /health/live and /health/ready over HTTP; 0: none. No key of upstream.
         health_port: u16 = "healthPort", 0, Local;
         /// What is logged: error, warn, info, debug or trace and what is worse; empty: as APOGEE_LOG says. No key of
@@ -45,7 +48,6 @@ settings! {
         log_level: LogLevel = "logLevel", LogLevel::AsStarted, Live;
     }
     pinned {
-        "enableControllerInNamesrv" = "false",
         "useTLS" = "false",
     }
     inert: INERT;

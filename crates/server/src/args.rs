@@ -1,6 +1,6 @@
 //! The command line.
 //!
-//! The binary answers to several names: as `mqnamesrv` and `mqbroker` it takes upstream's flags,
+//! The binary answers to several names: as `mqnamesrv`, `mqbroker` and `mqcontroller` it takes upstream's flags,
 //! so that existing scripts, images and operators go on working.
 
 use std::net::IpAddr;
@@ -44,6 +44,8 @@ pub enum Command {
     Namesrv(NamesrvArgs),
     /// A broker: keeps the messages; registers with name servers.
     Broker(BrokerArgs),
+    /// A controller: elects the masters of groups of brokers, together with others of its kind.
+    Controller(ControllerArgs),
     /// Commands for administrators, with the names and flags of upstream's mqadmin.
     Admin(AdminArgs),
     /// The same, called by upstream's name: by scripts that cannot be asked.
@@ -199,6 +201,16 @@ pub struct BrokerArgs {
     pub common: Common,
 }
 
+/// Options of `apogee controller`.
+#[derive(Args, Debug)]
+pub struct ControllerArgs {
+    /// Property file with upstream's keys (controller.conf).
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub common: Common,
+}
+
 /// Options of every server command.
 #[derive(Args, Debug)]
 pub struct Common {
@@ -230,6 +242,14 @@ pub struct MqBroker {
     /// Prints the settings, as -p does.
     #[arg(short = 'm', long = "printImportantConfig")]
     pub print_important: bool,
+}
+
+/// `mqcontroller`, with upstream's flags.
+#[derive(Parser, Debug)]
+#[command(name = "mqcontroller", version, about = "A controller; the same as `apogee controller`.")]
+pub struct MqController {
+    #[command(flatten)]
+    pub args: ControllerArgs,
 }
 
 /// `mqadmin`, with upstream's commands and flags.

@@ -9,6 +9,7 @@ use clap::Parser;
 mod address;
 mod args;
 mod cluster;
+mod controller;
 mod doctor;
 mod logging;
 mod outside;
@@ -16,7 +17,7 @@ mod pages;
 mod run;
 mod store;
 
-use args::{Cli, Command, MqAdmin, MqBroker, MqNamesrv};
+use args::{Cli, Command, MqAdmin, MqBroker, MqController, MqNamesrv};
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = apogee_cli::plain(std::env::args_os());
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
             broker.args.common.print_settings |= broker.print_important;
             Command::Broker(broker.args)
         }
+        "mqcontroller" => Command::Controller(MqController::parse().args),
         "mqadmin" => Command::MqAdmin(MqAdmin::parse_from(arguments).args),
         _ => Cli::parse_from(arguments).chosen(),
     };

@@ -12,7 +12,7 @@ use apogee_base::disk::{Disk, RealDisk};
 use apogee_base::settings::{Settings, properties};
 use apogee_broker::Node;
 use apogee_broker::settings::BrokerSettings;
-use apogee_controller::Controller;
+use apogee_controller::{Controller, ControllerSettings};
 use apogee_namesrv::NameServer;
 use apogee_namesrv::settings::NamesrvSettings;
 use clap::CommandFactory;
@@ -22,12 +22,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::address::{check_reachable, default_host};
 use crate::args::{BrokerArgs, Cli, Command, Common, NamesrvArgs, ServerArgs};
 use crate::cluster::Cluster;
+use crate::controller::{self, Embedded, read_both, read_changes};
 use crate::doctor;
 use crate::logging::Logging;
 use crate::outside::{HealthPort, Outside};
 
 /// How long connections may take to accept what is queued for them when a server stops.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub const PATIENCE: Duration = Duration::from_secs(2);
 /// How long the ready line waits for a name server to know the broker.
 const REGISTRATION: Duration = Duration::from_secs(3);
 
@@ -41,6 +42,7 @@ pub fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Server(args) => server(args, started)?,
         Command::Namesrv(args) => namesrv(args, started)?,
         Command::Broker(args) => broker(args, started)?,
+        Command::Controller(args) => crate::controller::controller(args, started)?,
         Command::Admin(args) => return Ok(apogee_cli::run(args, false)),
         Command::MqAdmin(args) => return Ok(apogee_cli::run(args, true)),
         Command::Doctor(args) => return Ok(apogee_doctor::run(args)),
@@ -101,6 +103,12 @@ fn server(args: ServerArgs, started: Instant) -> Result<(), Failure> {
     if changed.exists() {
         namesrv.read_file(&changed)?;
     }
+    if let Some(controller) = &mut controller {
+        read_changes(controller, None)?;
+    }
+    if namesrv.enable_controller_in_namesrv {
+        return Err("enableControllerInNamesrv is for `apogee namesrv`; here, --cluster gives a controller".into());
+    }
     if args.common.print_settings {
         let controller = controller.map(|controller| controller.describe()).unwrap_or_default();
         return print(&format!("{}{controller}{}", namesrv.describe(), broker.describe()));
@@ -153,7 +161,8 @@ fn namesrv(args: NamesrvArgs, started: Instant) -> Result<(), Failure> {
     if let Some(file) = &args.config {
         settings.config_store_path = text(file);
     }
-    let without_effect = read(&mut settings, args.config.as_deref(), &args.common)?;
+    let mut elects = ControllerSettings::default();
+    let without_effect = read_both(&mut settings, &mut elects, args.config.as_deref(), &args.common)?;
     if let Some(port) = args.port {
         settings.listen_port = port;
     }
@@ -162,8 +171,13 @@ fn namesrv(args: NamesrvArgs, started: Instant) -> Result<(), Failure> {
     if args.config.as_ref() != Some(&changed) && changed.exists() {
         settings.read_file(&changed)?;
     }
+    let has_controller = settings.enable_controller_in_namesrv;
+    if has_controller {
+        read_changes(&mut elects, None)?;
+    }
     if args.common.print_settings {
-        return print(&settings.describe());
+        let elects = if has_controller { elects.describe() } else { String::new() };
+        return print(&format!("{}{elects}", settings.describe()));
     }
     let logging = Logging::start();
     report_without_effect(&without_effect);
@@ -173,17 +187,22 @@ fn namesrv(args: NamesrvArgs, started: Instant) -> Result<(), Failure> {
         if let Some(folder) = Path::new(&settings.kv_config_path).parent() {
             disk.create_folder(folder).map_err(|error| format!("cannot create {}: {error}", folder.display()))?;
         }
-        let namesrv = NameServer::start(settings, clock, disk)?;
-        let (settings, mut outside) = (namesrv.settings(), Outside::default());
-        let health = vec![namesrv.health()];
-        outside.health(HealthPort { port: settings.health_port, bind: &settings.bind_address, health }).await?;
+        let namesrv = NameServer::start(settings, Arc::clone(&clock), Arc::clone(&disk))?;
+        let controller = Embedded::start(has_controller, elects, clock, disk).await?;
+        let settings = namesrv.settings();
+        let pages = controller.pages(vec![namesrv.health()]);
+        let endpoint = controller::outside(&settings.bind_address, settings.health_port, pages).await?;
         ready(&format!(
-            "apogee namesrv ready in {} ms: name server {}",
+            "apogee namesrv ready in {} ms: name server {}{}",
             started.elapsed().as_millis(),
-            namesrv.local_addr()
+            namesrv.local_addr(),
+            controller.shown()
         ))?;
         tokio::spawn(doctor::attend_names(namesrv.asked()));
-        signals.wait_for_end(logging.follow(|| vec![namesrv.settings().log_level])).await;
+        let levels = || std::iter::once(namesrv.settings().log_level).chain(controller.log_level()).collect();
+        signals.wait_for_end(logging.follow(levels)).await;
+        drop(endpoint);
+        controller.stop().await;
         namesrv.stop(PATIENCE).await;
         Ok(())
     })
@@ -255,7 +274,7 @@ async fn open_outside(broker: &Node, is_asked_for: bool, namesrv: Option<&NameSe
 }
 
 /// Reads the file, then what the command line sets. Returns keys without effect.
-fn read<S: Settings>(settings: &mut S, file: Option<&Path>, common: &Common) -> Result<Vec<String>, Failure> {
+pub fn read<S: Settings>(settings: &mut S, file: Option<&Path>, common: &Common) -> Result<Vec<String>, Failure> {
     let mut without_effect = match file {
         Some(file) => settings.read_file(file)?,
         None => Vec::new(),
@@ -273,7 +292,7 @@ fn dialled(listens: SocketAddr) -> String {
     SocketAddr::new(ip, listens.port()).to_string()
 }
 
-fn report_without_effect(keys: &[String]) {
+pub fn report_without_effect(keys: &[String]) {
     if !keys.is_empty() {
         tracing::warn!(
             keys = keys.join(", "),
@@ -282,7 +301,7 @@ fn report_without_effect(keys: &[String]) {
     }
 }
 
-fn seams() -> (Arc<dyn Clock>, Arc<dyn Disk>) {
+pub fn seams() -> (Arc<dyn Clock>, Arc<dyn Disk>) {
     (Arc::new(SystemClock), Arc::new(RealDisk))
 }
 
@@ -298,18 +317,18 @@ fn memory() -> u64 {
     machine.unwrap_or(4 << 30).min(limit)
 }
 
-fn runtime() -> Result<Runtime, Failure> {
+pub fn runtime() -> Result<Runtime, Failure> {
     let workers = std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2));
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     Ok(builder.worker_threads(workers).enable_all().thread_name("apogee").build()?)
 }
 
 /// Says on standard output that clients can come.
-fn ready(line: &str) -> Result<(), Failure> {
+pub fn ready(line: &str) -> Result<(), Failure> {
     print(&format!("{line}\n"))
 }
 
-fn print(text: &str) -> Result<(), Failure> {
+pub fn print(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         // Nobody reads: not a reason to end.
@@ -320,13 +339,14 @@ fn print(text: &str) -> Result<(), Failure> {
 
 /// What an operator ends a server by. Listened to before the server says that it is ready: who waits for
 /// that word may send one right after it.
-struct Signals {
+pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    fn listen() -> Result<Self, Failure> {
+    /// Begins to listen.
+    pub fn listen() -> Result<Self, Failure> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
@@ -338,7 +358,7 @@ impl Signals {
     }
 
     /// Waits for SIGTERM or SIGINT, and does `meanwhile`; a second one ends the process at once.
-    async fn wait_for_end(mut self, meanwhile: impl Future<Output = ()>) {
+    pub async fn wait_for_end(mut self, meanwhile: impl Future<Output = ()>) {
         tokio::select! {
             () = self.one() => {}
             () = meanwhile => self.one().await,
@@ -351,6 +371,6 @@ impl Signals {
     }
 }
 
-fn text(path: &Path) -> String {
+pub fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use apogee_base::settings::{Change, Setting, Settings};
 use apogee_broker::settings::BrokerSettings;
+use apogee_controller::ControllerSettings;
 use apogee_namesrv::settings::NamesrvSettings;
 
 const HEAD: &str = "\
@@ -15,7 +16,7 @@ All settings, written from the tables that the program reads them by; [configure
 
 A change takes effect:
 
-- **live**: at once, by `updateBrokerConfig` or `updateNamesrvConfig`, and it is kept for later starts;
+- **live**: at once, by `updateBrokerConfig`, `updateNamesrvConfig` or `updateControllerConfig`, and it is kept for later starts;
 - **restart**: at the next start; refused as a remote change;
 - **local**: at the next start, and only by file or command line: it names a path or an address.
 
@@ -77,6 +78,12 @@ fn page() -> String {
         "Name server",
         "For `apogee namesrv` and `apogee server`. Where `server` knows a key of both, it is set for both; ports and \
          paths are then given by `--namesrv-port`, `--broker-port` and `--data`.",
+    );
+    section::<ControllerSettings>(
+        &mut page,
+        "Controller",
+        "For `apogee controller`, and for `apogee namesrv` with `enableControllerInNamesrv=true`, whose file names them \
+         beside its own. [Controllers](controller.md) tells what they do.",
     );
     page
 }

@@ -147,7 +147,11 @@ fn a_key_without_effect_is_reported() {
 #[test]
 fn it_answers_to_upstreams_names() {
     let folder = tempfile::tempdir().expect("a folder");
-    for (name, expected) in [("mqnamesrv", "listenPort=9876"), ("mqbroker", "listenPort=10911")] {
+    for (name, expected) in [
+        ("mqnamesrv", "listenPort=9876"),
+        ("mqbroker", "listenPort=10911"),
+        ("mqcontroller", "controllerDLegerGroup=group1"),
+    ] {
         let path = folder.path().join(name);
         symlink(binary(), &path).expect("linked");
         let output = Process::new(&path).arg("-p").output().expect("it runs");

@@ -16,6 +16,7 @@ use apogee_wire::{Command, frame};
 use bytes::{Bytes, BytesMut};
 use tempfile::TempDir;
 
+pub mod controller;
 pub mod http;
 pub mod mqadmin;
 mod oracle;
