@@ -22,7 +22,7 @@ impl Logging {
     pub fn start() -> Self {
         let first = std::env::var("APOGEE_LOG").ok().filter(|text| EnvFilter::try_new(text).is_ok());
         let first = first.unwrap_or_else(|| "info".to_owned());
-        let builder = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(&first)).with_writer(std::io::stderr);
+        let builder = tracing_subscriber::fmt().with_env_filter(filter(&first)).with_writer(std::io::stderr);
         let set = match std::env::var("APOGEE_LOG_FORMAT").as_deref() {
             Ok("json") => {
                 let builder = builder.json().with_filter_reloading();
@@ -48,17 +48,22 @@ impl Logging {
             let now = levels();
             let changed = now.iter().zip(&known).find(|(now, known)| now != known);
             if let Some((level, _)) = changed {
-                let filter = match level {
+                let wanted = match level {
                     LogLevel::AsStarted => self.first.clone(),
                     level => level.print(),
                 };
-                (self.set)(EnvFilter::new(&filter));
-                tracing::info!(filter, "what is logged has changed (logLevel)");
+                (self.set)(filter(&wanted));
+                tracing::info!(filter = wanted, "what is logged has changed (logLevel)");
             }
             known = now;
             tokio::time::sleep(LOOK).await;
         }
     }
+}
+
+/// What passes. What the consensus of controllers says to itself is not for operators, unless they name it.
+fn filter(wanted: &str) -> EnvFilter {
+    EnvFilter::new(format!("openraft=error,{wanted}"))
 }
 
 fn setter<S: 'static>(handle: Handle<EnvFilter, S>) -> Box<dyn Fn(EnvFilter) + Send + Sync>
