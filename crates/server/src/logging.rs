@@ -63,7 +63,7 @@ impl Logging {
 
 /// What passes. What the consensus of controllers says to itself is not for operators, unless they name it.
 fn filter(wanted: &str) -> EnvFilter {
-    EnvFilter::new(format!("openraft=error,{wanted}"))
+    EnvFilter::new(format!("openraft=off,{wanted}"))
 }
 
 fn setter<S: 'static>(handle: Handle<EnvFilter, S>) -> Box<dyn Fn(EnvFilter) + Send + Sync>
