@@ -50,7 +50,7 @@ impl Cluster {
         if let Some(pair) = hosts.windows(2).find(|pair| pair[0] == pair[1]) {
             return Err(format!("--cluster {listed}: {} is there twice", pair[0]));
         }
-        if hosts.len() < 3 || hosts.len() % 2 == 0 {
+        if hosts.len() < 3 || hosts.len().is_multiple_of(2) {
             return Err(format!(
                 "--cluster {listed}: {} machines; a master is elected by most of them, so give three, or five: an even \
                  number survives no more losses than one less",

@@ -1,7 +1,7 @@
 //! The number that a broker has in its group for good, in a file beside its store, as upstream writes it
 //! (`BrokerMetadata`).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use apogee_base::disk::{self, Disk};
@@ -66,14 +66,14 @@ impl IdentityFile {
         self.disk.remove(&self.temporary).map_err(error)
     }
 
-    fn read(&self, path: &PathBuf) -> Result<Option<String>, String> {
+    fn read(&self, path: &Path) -> Result<Option<String>, String> {
         let content = disk::read_replaced(&*self.disk, path);
         let content = content.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
         Ok(content.map(|content| String::from_utf8_lossy(&content).trim().to_owned()))
     }
 
     /// What follows cluster and group.
-    fn fields<'t>(&self, text: &'t str, path: &PathBuf) -> Result<Vec<&'t str>, String> {
+    fn fields<'t>(&self, text: &'t str, path: &Path) -> Result<Vec<&'t str>, String> {
         let own = format!("{}#{}#", self.cluster, self.group);
         match text.strip_prefix(&own) {
             Some(rest) => Ok(rest.split('#').collect()),
@@ -88,11 +88,11 @@ impl IdentityFile {
         }
     }
 
-    fn number(&self, text: &str, path: &PathBuf) -> Result<i64, String> {
+    fn number(&self, text: &str, path: &Path) -> Result<i64, String> {
         text.parse().ok().filter(|id| *id > 0).ok_or_else(|| self.unreadable(path))
     }
 
-    fn unreadable(&self, path: &PathBuf) -> String {
+    fn unreadable(&self, path: &Path) -> String {
         format!(
             "{} does not say which broker this is (cluster#group#number): put it back from a copy, or remove it to let \
              this broker join its group as a new one",

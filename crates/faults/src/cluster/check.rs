@@ -286,7 +286,7 @@ mod tests {
     #[test]
     fn a_lost_message_is_found() {
         let lost = Violation::Lost { id: 2, place: place(), offset: 2, at: ms(25) };
-        assert_eq!(violations(&promised(3), &log(&[0, 1])), [lost.clone()]);
+        assert_eq!(violations(&promised(3), &log(&[0, 1])), std::slice::from_ref(&lost));
         // Of a queue that is not there at all, too.
         assert_eq!(violations(&promised(3), &Log::new()).len(), 3);
         assert!(violations(&promised(3), &Log::new()).contains(&lost));

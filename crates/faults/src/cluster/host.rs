@@ -178,7 +178,7 @@ impl Host {
             return Err(Failure::Tool(format!("host {} has no disk of its own to fill", self.number)));
         }
         let ballast = self.ballast();
-        let disk = statvfs(&self.data()).map_err(|error| Failure::at(&self.data())(error.into()))?;
+        let disk = statvfs(self.data()).map_err(|error| Failure::at(&self.data())(error.into()))?;
         let free = (disk.f_bavail * disk.f_frsize).saturating_sub(LEFT);
         let file = std::fs::File::create(&ballast).map_err(Failure::at(&ballast))?;
         match fallocate(&file, FallocateFlags::empty(), 0, free) {

@@ -170,7 +170,7 @@ impl Node {
     }
 
     /// Takes bytes of the master. Says whether the connection lives, and whether the log must be cut first.
-    pub fn from_master(mut self, bytes: &[u8]) -> (Self, bool) {
+    pub fn heard_master(mut self, bytes: &[u8]) -> (Self, bool) {
         let Part::Slave(slave) = &mut self.part else { return (self, false) };
         slave.received.extend_from_slice(bytes);
         loop {
@@ -221,7 +221,7 @@ impl Node {
     }
 
     /// Takes bytes of a slave; `None`: its connection is closed.
-    pub fn from_slave(&mut self, connection: u64, bytes: &[u8]) -> Option<Vec<u8>> {
+    pub fn heard_slave(&mut self, connection: u64, bytes: &[u8]) -> Option<Vec<u8>> {
         let now = self.clock.now_ms();
         let Part::Master(master) = &mut self.part else { return None };
         let facts = Facts {

@@ -381,7 +381,7 @@ impl World {
         }
         let count = self.rng.below(link.to_master.len() as u64 + 1) as usize;
         let bytes: Vec<u8> = link.to_master.drain(..count).collect();
-        match self.machines[link.master].node.as_mut().map(|master| master.from_slave(link.number, &bytes)) {
+        match self.machines[link.master].node.as_mut().map(|master| master.heard_slave(link.number, &bytes)) {
             Some(Some(answers)) => link.to_slave.extend(answers),
             _ => lives = false,
         }
@@ -393,7 +393,7 @@ impl World {
         let count = self.rng.below(link.to_slave.len() as u64 + 1) as usize;
         let bytes: Vec<u8> = link.to_slave.drain(..count).collect();
         if let Some(slave) = self.machines[at].node.take() {
-            let (slave, goes_on) = slave.from_master(&bytes);
+            let (slave, goes_on) = slave.heard_master(&bytes);
             self.machines[at].node = Some(slave);
             lives &= goes_on;
         }

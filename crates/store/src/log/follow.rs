@@ -114,7 +114,7 @@ impl Follower {
 
     fn begin(&self, offset: i64) -> Result<(), CopyError> {
         let file_size = self.log.segment_size;
-        if offset < 0 || offset as u64 % file_size != 0 {
+        if offset < 0 || !(offset as u64).is_multiple_of(file_size) {
             return Err(CopyError::NotABeginning { offset, file_size });
         }
         self.log.add_segment(offset).map_err(|error| self.failed(&error))?;
