@@ -136,7 +136,7 @@ mod tests {
             (b"autoCreateTopicEnable=maybe", "`autoCreateTopicEnable=maybe`"),
             (b"autoCreateTopicEnabled=true", "did you mean `autoCreateTopicEnable`"),
             (b"brokerRole=SLAVE", "`brokerRole` takes effect at the start only"),
-            (b"enableControllerMode=true", "not support"),
+            (b"enableControllerMode=true", "`enableControllerMode` takes effect at the start only"),
             (b"\xff", "no text"),
         ] {
             let error = kept.update(&live, body, 2).expect_err("refused").to_string();

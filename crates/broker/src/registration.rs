@@ -89,7 +89,8 @@ pub(crate) async fn keep_registered(
                     );
                 }
                 complained = true;
-                (session.conn, session.adds) = (None, false);
+                session.hang_up("the name server refuses, or does not answer");
+                session.adds = false;
                 due = Instant::now() + PAUSE;
             }
         }
@@ -151,9 +152,7 @@ struct Session<'b> {
 impl Drop for Session<'_> {
     /// The name server learns at once that nobody speaks for the broker here any more, and the connection lets go of it.
     fn drop(&mut self) {
-        if let Some(conn) = &self.conn {
-            conn.close("this registration ends");
-        }
+        self.hang_up("this registration ends");
     }
 }
 
@@ -165,6 +164,13 @@ struct Registered {
 }
 
 impl Session<'_> {
+    /// Closes the connection. Left alone it would hold on to the broker for as long as a silent peer is waited for.
+    fn hang_up(&mut self, reason: &str) {
+        if let Some(conn) = self.conn.take() {
+            conn.close(reason);
+        }
+    }
+
     /// Tells the name server what it lacks. `is_due`: after asking what it has.
     async fn register(&mut self, settings: &BrokerSettings, is_due: bool) -> Result<(), String> {
         let timeout = Duration::from_millis(settings.register_broker_timeout_mills);

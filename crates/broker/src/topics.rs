@@ -397,7 +397,10 @@ mod tests {
         table.ensure("T", 1, 6, 11);
         assert_eq!(table.version().state_version, 3);
         assert!(table.version() > former);
-        assert!(open(&disk, &settings).version() <= table.version(), "one that is without a controller is not above it");
+        assert!(
+            open(&disk, &settings).version() <= table.version(),
+            "one that is without a controller is not above it"
+        );
     }
 
     #[test]

@@ -345,6 +345,9 @@ fn topics_groups_and_offsets_survive_a_kill_as_soon_as_they_are_answered() {
         create_group(&mut peer, &format!("G{round}"));
         let copied = [("srcGroup", "nobody"), ("destGroup", "H"), ("offline", "true")];
         call(&mut peer, request::CLONE_GROUP_OFFSET, &copied, response::SUCCESS);
+        for _ in 0..round.parse().expect("a number") {
+            peer.send_ok(&format!("T{round}"), 0, b"read", "");
+        }
         commit(&mut peer, &format!("G{round}"), &format!("T{round}"), "0", round, response::SUCCESS);
         server.kill();
         server = Server::start_in(folder.path(), &[]);

@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Keeps in touch with one name server until the broker stops. One that cannot be reached is complained of where the
 /// broker registers with it.
 pub(crate) async fn keep_in_touch(broker: Arc<Broker>, address: String, service: Arc<dyn Service>) {
-    let mut conn: Option<Arc<Conn>> = None;
+    let mut link = Link::default();
     let mut asked = Instant::now();
     loop {
         let settings = broker.settings.load();
@@ -33,9 +33,9 @@ pub(crate) async fn keep_in_touch(broker: Arc<Broker>, address: String, service:
         if asks {
             asked = Instant::now() + Duration::from_millis(settings.sync_broker_member_group_period);
         }
-        match touch(&broker, &settings, &address, &service, conn.take(), asks).await {
-            Ok(open) => conn = Some(open),
-            Err(error) => tracing::debug!(name_server = address, error, "a name server does not answer"),
+        if let Err(error) = touch(&broker, &settings, &address, &service, &mut link, asks).await {
+            tracing::debug!(name_server = address, error, "a name server does not answer");
+            link = Link::default();
         }
         drop(settings);
         tokio::select! {
@@ -46,21 +46,35 @@ pub(crate) async fn keep_in_touch(broker: Arc<Broker>, address: String, service:
     }
 }
 
+/// A connection that is closed when nobody uses it any more: left alone it would hold on to the broker for as long as
+/// a silent peer is waited for.
+#[derive(Default)]
+struct Link(Option<Arc<Conn>>);
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        if let Some(conn) = &self.0 {
+            conn.close("the broker no longer keeps in touch here");
+        }
+    }
+}
+
 async fn touch(
     broker: &Broker,
     settings: &BrokerSettings,
     address: &str,
     service: &Arc<dyn Service>,
-    conn: Option<Arc<Conn>>,
+    link: &mut Link,
     asks: bool,
-) -> Result<Arc<Conn>, String> {
-    let conn = match conn.filter(|conn| conn.is_open()) {
+) -> Result<(), String> {
+    let conn = match link.0.clone().filter(|conn| conn.is_open()) {
         Some(conn) => conn,
         None => {
             let connected = connect(&Tcp, address, Arc::clone(service), Limits::default(), PATIENCE);
             connected.await.map_err(|error| error.to_string())?
         }
     };
+    link.0 = Some(Arc::clone(&conn));
     conn.send_oneway(sign_of_life(broker, settings));
     if asks {
         let members = match settings.compatible_with_old_name_srv {
@@ -70,7 +84,7 @@ async fn touch(
         broker.acting.heard(address, members?, broker.now());
         broker.acting.look(broker.copy_progress().is_some(), broker.now());
     }
-    Ok(conn)
+    Ok(())
 }
 
 /// A sign of life; in the words of name servers before 5.0, a question for the version of the topics.

@@ -63,7 +63,8 @@ impl IdentityFile {
             return Ok(());
         }
         let error = |source| PersistError::Io { action: "remove", path: self.temporary.clone(), source };
-        self.disk.remove(&self.temporary).map_err(error)
+        let folder = self.temporary.parent().unwrap_or(Path::new("."));
+        self.disk.remove(&self.temporary).and_then(|()| self.disk.sync_folder(folder)).map_err(error)
     }
 
     fn read(&self, path: &Path) -> Result<Option<String>, String> {

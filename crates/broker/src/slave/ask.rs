@@ -130,6 +130,12 @@ impl Service for Unasked {
     fn request(&self, _: &Arc<Conn>, _: &Command) {}
 }
 
+impl Drop for Master {
+    fn drop(&mut self) {
+        self.conn.close("nothing more is asked");
+    }
+}
+
 impl Master {
     pub async fn connect(address: &str) -> Result<Self, String> {
         let connected = connect(&Tcp, address, Arc::new(Unasked), Limits::default(), Duration::from_secs(3));

@@ -1,7 +1,7 @@
 //! A group of brokers on simulated disks, with a simulated network and controller, over many seeds: the store, the
 //! replication and the election that run in production, with faults at every step.
 //!
-//! A failing seed is printed; `REPLICATION_SEED=<n>` runs it alone, `REPLICATION_SEEDS=<n>` sets how many run. Many are
+//! A failing seed is printed; `GROUP_SEED=<n>` runs it alone, `GROUP_SEEDS=<n>` sets how many run. Many are
 //! quicker with `--release`.
 //!
 //! | | file |
@@ -21,9 +21,9 @@ use world::{Faults, World};
 /// The seeds asked for, else so many.
 fn seeds(usual: u64) -> std::ops::Range<u64> {
     let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse().ok());
-    match number("REPLICATION_SEED") {
+    match number("GROUP_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("REPLICATION_SEEDS").unwrap_or(usual),
+        None => 0..number("GROUP_SEEDS").unwrap_or(usual),
     }
 }
 

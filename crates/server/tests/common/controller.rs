@@ -126,12 +126,18 @@ impl Controllers {
             election_priority: None,
         });
         let is_up = Arc::new(AtomicBool::new(true));
+        let (heard, hears) = std::sync::mpsc::channel();
         for &controller in &self.addresses {
-            let (is_up, beat) = (Arc::clone(&is_up), frame::to_bytes(&beat.clone().oneway()));
+            let (is_up, beat, heard) = (Arc::clone(&is_up), frame::to_bytes(&beat.clone().oneway()), heard.clone());
             std::thread::spawn(move || {
                 while is_up.load(Ordering::Relaxed) {
                     if std::net::TcpStream::connect(controller).is_ok() {
                         let mut peer = Peer::connect(controller);
+                        // What follows on a connection is dealt with later.
+                        if peer.try_write(&beat) {
+                            peer.call(Command::request(request::CONTROLLER_GET_METADATA_INFO));
+                            let _ = heard.send(());
+                        }
                         while is_up.load(Ordering::Relaxed) && peer.try_write(&beat) {
                             std::thread::sleep(Duration::from_millis(100));
                         }
@@ -139,6 +145,9 @@ impl Controllers {
                     std::thread::sleep(Duration::from_millis(50));
                 }
             });
+        }
+        for _ in self.processes.iter().flatten() {
+            hears.recv_timeout(PATIENCE).expect("a controller that is up hears of the broker");
         }
         Broker { cluster: cluster.to_owned(), name: name.to_owned(), id, is_up }
     }
