@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use apogee_client::Admin;
 use apogee_client::admin::Counter;
+use apogee_message::names::{SCHEDULE_TOPIC, TRANS_HALF_TOPIC};
 use apogee_wire::version;
 use clap::Args;
 use serde_json::{Map, Value, json};
@@ -13,10 +14,6 @@ use crate::commands::broker::stats::day;
 use crate::context::Context;
 use crate::error::CliError;
 use crate::report::Report;
-
-/// Where half messages and delayed ones wait.
-const HALF: &str = "RMQ_SYS_TRANS_HALF_TOPIC";
-const DELAYED: &str = "SCHEDULE_TOPIC_XXXX";
 
 /// Flags of `exportMetrics`.
 #[derive(Args, Debug)]
@@ -76,7 +73,7 @@ async fn about(broker: &Admin) -> Result<(Value, Traffic), CliError> {
     let yesterday = |what: &str| {
         number(&format!("msg{what}TotalTodayMorning")) - number(&format!("msg{what}TotalYesterdayMorning"))
     };
-    let (half, delayed) = (counted(broker, HALF).await, counted(broker, DELAYED).await);
+    let (half, delayed) = (counted(broker, TRANS_HALF_TOPIC).await, counted(broker, SCHEDULE_TOPIC).await);
     let traffic = Traffic {
         per_second: BTreeMap::from([
             ("normalInTps", state.puts_per_second[0]),
