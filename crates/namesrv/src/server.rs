@@ -109,6 +109,12 @@ impl NameServer {
         self.shared.settings.get()
     }
 
+    /// Closes the connections of all but brokers, so that those who reach another name server ask that one; the
+    /// others come back. Says how many they are.
+    pub fn send_on(&self, reason: &str) -> usize {
+        self.server.close(|conn| !self.shared.is_linked(conn.id()), reason)
+    }
+
     /// Closes the port and all connections; waits for what is queued on them, but not longer than
     /// `patience`.
     pub async fn stop(self, patience: Duration) {

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -33,6 +34,10 @@ pub trait Dial: Send + Sync + 'static {
     fn dial<'d>(&'d self, address: &'d str) -> Dialling<'d>;
 }
 
+/// What the other side's system has not confirmed for so long is given up, and the connection with it: it is tried
+/// again in longer and longer pauses otherwise, so that a broken way that is whole again is noticed minutes later.
+const UNCONFIRMED: Duration = Duration::from_secs(5);
+
 /// Straight connections.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Tcp;
@@ -43,6 +48,8 @@ impl Dial for Tcp {
             let stream = TcpStream::connect(address).await?;
             // Frames are written whole: nothing is to be waited for.
             stream.set_nodelay(true)?;
+            #[cfg(target_os = "linux")]
+            socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(UNCONFIRMED))?;
             let (peer, local) = (stream.peer_addr()?, stream.local_addr()?);
             Ok(Dialled { stream: Box::new(stream), peer, local })
         })

@@ -95,6 +95,13 @@ impl Server {
         }
     }
 
+    /// Closes the connections that are chosen, after what is queued on them was sent; says how many they are.
+    pub fn close(&self, is_chosen: impl Fn(&Conn) -> bool, reason: &str) -> usize {
+        let chosen: Vec<_> = self.shared.lock().values().filter(|conn| is_chosen(conn)).cloned().collect();
+        chosen.iter().for_each(|conn| conn.close(reason));
+        chosen.len()
+    }
+
     /// Closes the port and all connections, after what is queued on them was sent; waits for that,
     /// but not longer than `patience`.
     pub async fn stop(&self, patience: Duration) {

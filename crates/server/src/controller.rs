@@ -3,19 +3,24 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use apogee_base::clock::Clock;
 use apogee_base::disk::Disk;
 use apogee_base::settings::{Effect, LogLevel, SettingError, Settings, properties};
 use apogee_controller::{Controller, ControllerSettings};
 use apogee_exporter::http::{Endpoint, Pages};
-use apogee_namesrv::NamesrvSettings;
+use apogee_namesrv::{NameServer, NamesrvSettings};
 use apogee_telemetry::Health;
 
 use crate::args::{Common, ControllerArgs};
 use crate::logging::Logging;
 use crate::run::{Failure, PATIENCE, Signals, print, read, ready, report_without_effect, runtime, seams, text};
+
+/// Seconds without a leader of the controllers after which a machine counts as cut off; an election takes less.
+const ALONE_S: u64 = 3;
+/// Seconds between two times that clients are sent on.
+const SENT_ON_EVERY_S: u64 = 10;
 
 /// `apogee controller`, until it is told to stop.
 pub fn controller(args: ControllerArgs, started: Instant) -> Result<(), Failure> {
@@ -76,14 +81,43 @@ impl Embedded {
 
     /// Its metrics, and its health beside that of the others.
     pub fn pages(&self, others: Vec<Arc<dyn Health>>) -> Pages {
-        let health = others.into_iter().chain(self.0.as_ref().map(Controller::health)).collect();
+        let health = others.into_iter().chain(self.health()).collect();
         Pages { metrics: self.0.as_ref().map(Controller::metrics), health }
+    }
+
+    /// What tells whether it is well.
+    pub fn health(&self) -> Option<Arc<dyn Health>> {
+        self.0.as_ref().map(Controller::health)
     }
 
     /// Ends it.
     pub async fn stop(self) {
         if let Some(controller) = self.0 {
             controller.stop(PATIENCE).await;
+        }
+    }
+}
+
+/// Sends the clients of a name server to the others while `elects`, the controller beside it, hears no leader: this
+/// machine is cut off from most others then, and who it knows as a master may be one no longer. Clients stay with a name
+/// server as long as it answers, so their connections are closed. Whoever reaches no other one comes back, and is served.
+pub async fn send_clients_on(namesrv: &NameServer, elects: Option<Arc<dyn Health>>) {
+    let Some(elects) = elects else { return };
+    let mut alone_s = 0;
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let Err(reason) = elects.ready() else {
+            alone_s = 0;
+            continue;
+        };
+        alone_s += 1;
+        if alone_s % SENT_ON_EVERY_S == ALONE_S {
+            let clients = namesrv.send_on("this name server is cut off from the controllers");
+            tracing::warn!(
+                clients,
+                reason,
+                "what this name server knows may be old: its clients are to ask another one"
+            );
         }
     }
 }

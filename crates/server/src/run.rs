@@ -145,7 +145,11 @@ fn server(args: ServerArgs, started: Instant) -> Result<(), Failure> {
         tokio::spawn(check_reachable(broker.advertised().to_owned()));
         tokio::spawn(doctor::attend(broker.observer(), dialled(broker.local_addr()), Some(namesrv.asked())));
         let levels = || vec![namesrv.settings().log_level, broker.settings().log_level];
-        signals.wait_for_end(logging.follow(levels)).await;
+        let elects = controller.as_ref().map(Controller::health);
+        let meanwhile = async {
+            tokio::join!(logging.follow(levels), controller::send_clients_on(&namesrv, elects));
+        };
+        signals.wait_for_end(meanwhile).await;
         outside.stop().await;
         broker.stop(PATIENCE).await?;
         if let Some(controller) = controller {
@@ -200,7 +204,11 @@ fn namesrv(args: NamesrvArgs, started: Instant) -> Result<(), Failure> {
         ))?;
         tokio::spawn(doctor::attend_names(namesrv.asked()));
         let levels = || std::iter::once(namesrv.settings().log_level).chain(controller.log_level()).collect();
-        signals.wait_for_end(logging.follow(levels)).await;
+        let elects = controller.health();
+        let meanwhile = async {
+            tokio::join!(logging.follow(levels), controller::send_clients_on(&namesrv, elects));
+        };
+        signals.wait_for_end(meanwhile).await;
         drop(endpoint);
         controller.stop().await;
         namesrv.stop(PATIENCE).await;

@@ -23,6 +23,9 @@ const GROUP: &str = "Readers";
 const ATTEMPTS: u32 = 3;
 /// How long who failed waits before the next message.
 const PAUSE: Duration = Duration::from_millis(20);
+/// Most milliseconds between two messages of a producer, half of them on average: machines have time to be machines, so
+/// that several clusters run side by side.
+const THOUGHT_MS: u64 = 8;
 /// Most bytes of most bodies, and of some.
 const LENGTHS: [u64; 2] = [900, 12_000];
 
@@ -133,9 +136,8 @@ impl Sender {
             let place = sent.map(|sent| sent.queue).ok().or(queue).map(|queue| (queue.topic.to_string(), queue.id));
             let (copies, ended) = (self.copies, self.history.now());
             self.history.sent(Sending { id, place, copies, invoked, ended, outcome });
-            if has_failed {
-                tokio::time::sleep(PAUSE).await;
-            }
+            let thought = Duration::from_millis(self.rng.below(THOUGHT_MS));
+            tokio::time::sleep(if has_failed { PAUSE } else { thought }).await;
         }
     }
 }

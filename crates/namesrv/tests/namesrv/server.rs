@@ -92,6 +92,20 @@ async fn a_silent_broker_is_dropped_and_its_connection_closed() {
 }
 
 #[tokio::test]
+async fn clients_are_sent_on_and_brokers_stay() {
+    let running = start(settings());
+    let (broker, client) = (Client::connect(&running).await, Client::connect(&running).await);
+    broker.call(register(0, "m:1", topics(2, 1))).await;
+    assert_eq!(client.call(route("t0")).await.code, response::SUCCESS);
+    assert_eq!(running.server.send_on("somebody else knows more"), 1);
+    eventually("the client's connection is closed", || !client.conn.is_open()).await;
+    // Who knows nobody else comes back, and finds what was there.
+    let again = Client::connect(&running).await;
+    assert_eq!(again.call(route("t0")).await.code, response::SUCCESS);
+    assert!(broker.conn.is_open());
+}
+
+#[tokio::test]
 async fn a_registration_of_megabytes_goes_in_and_costs_nothing_again() {
     let running = start(settings());
     let (broker, client) = (Client::connect(&running).await, Client::connect(&running).await);
