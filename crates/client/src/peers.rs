@@ -77,6 +77,12 @@ impl Peers {
         Ok(link)
     }
 
+    /// Whether there was a connection to an address that is closed.
+    pub fn has_lost(&self, address: &str) -> bool {
+        let places = self.lock();
+        places.get(address).and_then(|place| place.link.as_ref()).is_some_and(|link| !link.conn.is_open())
+    }
+
     fn open(&self, address: &str) -> Option<Arc<Link>> {
         self.lock().get(address)?.link.as_ref().filter(|link| link.conn.is_open()).cloned()
     }

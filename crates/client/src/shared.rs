@@ -249,7 +249,9 @@ impl Shared {
         is_answer: impl Fn(i32) -> bool,
     ) -> Result<(&str, Command), Error> {
         self.check_open()?;
-        let (first, mut failures) = (self.current.load(Ordering::Relaxed), Vec::new());
+        let (mut first, mut failures) = (self.current.load(Ordering::Relaxed), Vec::new());
+        // It may have closed the connection because others know more than it does.
+        first += usize::from(self.names.get(first).is_some_and(|name| self.peers.has_lost(name)));
         for nth in 0..self.names.len() {
             let number = (first + nth) % self.names.len();
             let name = &self.names[number];

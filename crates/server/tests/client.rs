@@ -207,6 +207,19 @@ async fn a_client_lives_through_a_restart_of_the_broker() {
 }
 
 #[tokio::test]
+async fn who_loses_its_name_server_asks_another_one_though_that_is_up_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (first, second) = (Server::start_in(&folder.path().join("data"), &[]), Server::start(&[]));
+    send(&client(&second), "Elsewhere", 0..1).await;
+    let client = Client::new(format!("{};{}", first.namesrv, second.namesrv)).expect("addresses");
+    assert!(matches!(client.reader("Elsewhere").open().await, Err(Error::NoTopic(_))));
+    let (namesrv, broker) = (first.namesrv, first.broker);
+    first.kill();
+    let _first = Server::start_in_place_of(namesrv, broker, &folder.path().join("data"));
+    client.reader("Elsewhere").open().await.expect("known to the second one");
+}
+
+#[tokio::test]
 async fn a_peer_that_hangs_or_talks_nonsense_is_an_error_and_no_hang() {
     for (nonsense, reason) in [(&b""[..], "no answer within"), (b"HTTP/1.1 400 Bad Request\r\n\r\n", "was closed")] {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
