@@ -3,7 +3,9 @@
 
 use apogee_wire::fields::Fields;
 use apogee_wire::headers::{
-    ConsumerSendMsgBackRequestHeader, DecodeHeader, PullMessageRequestHeader, RegisterBrokerRequestHeader,
+    AlterSyncStateSetRequestHeader, ApplyBrokerIdRequestHeader, BrokerHeartbeatRequestHeader,
+    CleanControllerBrokerDataRequestHeader, ConsumerSendMsgBackRequestHeader, DecodeHeader, ElectMasterRequestHeader,
+    PullMessageRequestHeader, RegisterBrokerRequestHeader, RegisterBrokerToControllerRequestHeader,
     SendMessageRequestHeader,
 };
 use libfuzzer_sys::fuzz_target;
@@ -15,4 +17,10 @@ fuzz_target!(|pairs: Vec<(String, String)>| {
     let _ = PullMessageRequestHeader::decode(&fields).map_err(|error| error.to_string());
     let _ = ConsumerSendMsgBackRequestHeader::decode(&fields).map_err(|error| error.to_string());
     let _ = RegisterBrokerRequestHeader::decode(&fields).map_err(|error| error.to_string());
+    let _ = AlterSyncStateSetRequestHeader::decode(&fields).map_err(|error| error.to_string());
+    let _ = ElectMasterRequestHeader::decode(&fields).map_err(|error| error.to_string());
+    let _ = RegisterBrokerToControllerRequestHeader::decode(&fields).map_err(|error| error.to_string());
+    let _ = ApplyBrokerIdRequestHeader::decode(&fields).map_err(|error| error.to_string());
+    let _ = CleanControllerBrokerDataRequestHeader::decode(&fields).map_err(|error| error.to_string());
+    let _ = BrokerHeartbeatRequestHeader::decode(&fields).map_err(|error| error.to_string());
 });

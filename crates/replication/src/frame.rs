@@ -2,6 +2,8 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use crate::epochs::Epoch;
+
 /// Most bytes of the log in one frame: above the largest `haTransferBatchSize` that makes sense.
 pub(crate) const MOST_BYTES: usize = 16 << 20;
 /// Most bytes of a text that says why a slave is refused.
@@ -28,12 +30,26 @@ pub enum FrameError {
     /// An offset that no log has.
     #[error("a frame tells of offset {0}, which no log has")]
     Offset(i64),
+    /// An epoch that no controller gives.
+    #[error("a frame tells of epoch {} from {} on, which no log has", .0.number, .0.start)]
+    Epoch(Epoch),
 }
 
 /// The length of a frame's body, if it is within bounds.
 pub(crate) fn length(size: i32, most: usize) -> Result<usize, FrameError> {
     let within = usize::try_from(size).ok().filter(|size| *size <= most);
     within.ok_or(FrameError::TooLarge { size: size.into(), most })
+}
+
+/// Refuses bytes of a log that no log has there.
+pub(crate) fn place(offset: i64, bytes: &Bytes) -> Result<(), FrameError> {
+    let is_somewhere = offset >= 0 && offset.checked_add(bytes.len() as i64).is_some();
+    if is_somewhere { Ok(()) } else { Err(FrameError::Offset(offset)) }
+}
+
+/// An epoch as a log has it: a slave writes it to its file, and has to read it again.
+pub(crate) fn checked(epoch: Epoch) -> Result<Epoch, FrameError> {
+    if epoch.number < 0 || epoch.start < 0 { Err(FrameError::Epoch(epoch)) } else { Ok(epoch) }
 }
 
 /// Takes a frame of a head and a body from the front of a buffer; `None`, and room for it, until all is there.

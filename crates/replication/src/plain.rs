@@ -5,7 +5,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use crate::frame::{FrameError, MOST_BYTES, length, shortened, take};
+use crate::frame::{FrameError, MOST_BYTES, length, place, shortened, take};
 
 /// Bytes of what a slave says.
 pub const ACK: usize = 8;
@@ -81,9 +81,12 @@ pub fn decode(buffer: &mut BytesMut) -> Result<Option<FromMaster>, FrameError> {
         return Err(FrameError::Offset(offset));
     }
     let Some((_, bytes)) = take::<HEAD>(buffer, size) else { return Ok(None) };
-    Ok(Some(if offset == REFUSED && size > 0 {
-        FromMaster::Refused(String::from_utf8_lossy(&bytes).into_owned())
-    } else {
-        FromMaster::Piece { offset, bytes }
-    }))
+    if offset == REFUSED && size > 0 {
+        return Ok(Some(FromMaster::Refused(String::from_utf8_lossy(&bytes).into_owned())));
+    }
+    // Only one that brings nothing may stand nowhere.
+    if size > 0 {
+        place(offset, &bytes)?;
+    }
+    Ok(Some(FromMaster::Piece { offset, bytes }))
 }

@@ -6,7 +6,7 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::epochs::Epoch;
-use crate::frame::{FrameError, MOST_BYTES, length, shortened, take};
+use crate::frame::{FrameError, MOST_BYTES, checked, length, place, shortened, take};
 
 /// Bytes of a slave's first word.
 pub const HANDSHAKE: usize = 16;
@@ -177,7 +177,7 @@ pub fn decode(buffer: &mut BytesMut) -> Result<Option<FromMaster>, FrameError> {
             let (end, epoch) = (rest.get_i64(), rest.get_i32());
             let mut epochs = Vec::with_capacity(size / EPOCH);
             while body.len() >= EPOCH {
-                epochs.push(Epoch { number: body.get_i32(), start: body.get_i64() });
+                epochs.push(checked(Epoch { number: body.get_i32(), start: body.get_i64() })?);
             }
             if end < 0 { Err(FrameError::Offset(end)) } else { Ok(Some(FromMaster::Reply { end, epoch, epochs })) }
         }
@@ -188,8 +188,13 @@ pub fn decode(buffer: &mut BytesMut) -> Result<Option<FromMaster>, FrameError> {
             let epoch = Epoch { number: rest.get_i32(), start: rest.get_i64() };
             let head = Head { offset, epoch, confirmed: rest.get_i64() };
             // Only one that brings nothing may stand nowhere.
-            let wrong = offset < -1 || (offset < 0 && !bytes.is_empty());
-            if wrong { Err(FrameError::Offset(offset)) } else { Ok(Some(FromMaster::Piece(Piece { head, bytes }))) }
+            if !bytes.is_empty() {
+                place(offset, &bytes)?;
+                checked(epoch)?;
+            } else if offset < -1 {
+                return Err(FrameError::Offset(offset));
+            }
+            Ok(Some(FromMaster::Piece(Piece { head, bytes })))
         }
         STATE_SHUTDOWN => {
             let Some((_, text)) = take::<REPLY_HEAD>(buffer, length(size, MOST_BYTES)?) else { return Ok(None) };

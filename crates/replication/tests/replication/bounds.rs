@@ -150,6 +150,28 @@ fn what_announces_too_much_is_no_frame() {
     assert!(matches!(told, Err(Refusal::Frame(FrameError::State(_)))), "{told:?}");
 }
 
+#[test]
+fn a_place_that_no_log_has_is_no_frame() {
+    let far = i64::MAX - 2;
+    let mut slave = Follower::new(Following::Plain, 0, 0);
+    let told = slave.received(&mut BytesMut::from(&[&plain::head(far, 3)[..], b"abc"].concat()[..]));
+    assert_eq!(told, Err(Refusal::Frame(FrameError::Offset(far))));
+    let piece = |offset, number, start| {
+        let mut slave = follower(&[], 0);
+        slave.received(&mut reply(900, &[(1, 0)])).unwrap();
+        let head = Head { offset, epoch: Epoch { number, start }, confirmed: 0 };
+        slave.received(&mut BytesMut::from(&[&switch::head(3, &head)[..], b"abc"].concat()[..]))
+    };
+    assert_eq!(piece(far, 1, 0), Err(Refusal::Frame(FrameError::Offset(far))));
+    // Its file could not be read again.
+    for (number, start) in [(-3, 0), (1, -1)] {
+        let wrong = FrameError::Epoch(Epoch { number, start });
+        assert_eq!(piece(0, number, start), Err(Refusal::Frame(wrong.clone())));
+        let told = follower(&[], 0).received(&mut reply(900, &[(number, start)]));
+        assert_eq!(told, Err(Refusal::Frame(wrong)));
+    }
+}
+
 proptest! {
     /// Nothing that comes makes either side panic, or hold more than it was sent.
     #[test]
