@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use apogee_base::clock::Clock;
 use apogee_base::disk::Disk;
-use apogee_base::settings::Live;
 use apogee_message::names;
 use apogee_store::Store;
 use apogee_wire::bodies::Finding;
@@ -19,7 +18,7 @@ use crate::access::Access;
 use crate::acting::Acting;
 use crate::clients::{Consumers, Producers};
 use crate::cold::ColdReads;
-use crate::config::KeptSettings;
+use crate::config::Config;
 use crate::durable::DurableTable;
 use crate::groups::GroupTable;
 use crate::handlers::client::ClientDesk;
@@ -61,9 +60,8 @@ const REGISTRATION: Duration = Duration::from_secs(1);
 /// All state of a broker; each table has its own file. Handlers get it by reference.
 pub struct Broker {
     me: Weak<Broker>,
-    pub(crate) settings: Live<BrokerSettings>,
+    pub(crate) settings: Config,
     pub(crate) role: BrokerRole,
-    pub(crate) config: KeptSettings,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) store: Arc<Store>,

@@ -1,78 +1,49 @@
-//! Settings changed by remote request, kept beside the broker's tables.
+//! The broker's settings and what was changed by remote request, kept beside the broker's tables.
 
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use apogee_base::disk::{self, Disk};
-use apogee_base::settings::remote::{Asked, ChangeRefused, moment};
-use apogee_base::settings::{Change, Live, Settings, properties};
+use apogee_base::settings::remote::{Asked, moment};
+use apogee_base::settings::{Change, ChangeError, Current, KeptSettings, Settings, properties};
 use apogee_wire::bodies::DataVersion;
 
 use crate::persist::PersistError;
 use crate::settings::BrokerSettings;
 
-/// Why settings cannot be changed.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ConfigError {
-    #[error(transparent)]
-    ChangeRefused(#[from] ChangeRefused),
-    #[error(transparent)]
-    File(#[from] PersistError),
-}
-
-/// The file of what was changed by remote request. It is read after the configuration file, and so
-/// has the last word.
-pub(crate) struct KeptSettings {
-    disk: Arc<dyn Disk>,
-    path: PathBuf,
-    /// Version of the settings; held by the one who changes them.
+/// The settings, and their version.
+pub(crate) struct Config {
+    kept: KeptSettings<BrokerSettings>,
     version: Mutex<DataVersion>,
 }
 
-impl KeptSettings {
-    /// Reads the file into the settings of the start.
-    pub fn open(
-        disk: Arc<dyn Disk>,
-        path: PathBuf,
-        settings: &mut BrokerSettings,
-        now_ms: i64,
-    ) -> Result<Self, PersistError> {
-        let kept = Self { disk, path, version: Mutex::new(DataVersion::new(now_ms)) };
-        for entry in properties::parse(&kept.read()?) {
-            let set = match moment::<BrokerSettings>(&entry.key) {
-                Some(Change::Live) => settings.set(&entry.key, &entry.value).map_err(|error| error.to_string()),
-                _ => Err("it is not one that is changed by remote request".to_owned()),
-            };
-            match set {
-                Ok(_) => {
-                    tracing::info!(key = entry.key, value = entry.value, file = %kept.path.display(), "kept setting")
-                }
-                Err(reason) => {
-                    tracing::warn!(key = entry.key, reason, file = %kept.path.display(), "a kept setting is passed over");
-                }
-            }
-        }
-        Ok(kept)
+impl Config {
+    /// Begins with the settings of the start, see [`read_kept`].
+    pub fn new(disk: Arc<dyn Disk>, path: PathBuf, settings: BrokerSettings, now_ms: i64) -> Self {
+        let kept = KeptSettings::new(disk, path, settings);
+        Self { kept, version: Mutex::new(DataVersion::new(now_ms)) }
+    }
+
+    /// The settings of now. To be kept for no longer than a request.
+    pub fn load(&self) -> Current<BrokerSettings> {
+        self.kept.load()
     }
 
     /// Applies `key=value` lines, all or none, and keeps them. Returns what changed.
-    pub fn update(
+    pub fn update(&self, lines: &[u8], now_ms: i64) -> Result<Asked<BrokerSettings>, ChangeError> {
+        self.kept.update(lines).inspect(|asked| self.changed(asked, now_ms))
+    }
+
+    /// The same for a client, which is logged.
+    pub fn update_for(
         &self,
-        live: &Live<BrokerSettings>,
-        body: &[u8],
+        peer: SocketAddr,
+        client: &str,
+        lines: &[u8],
         now_ms: i64,
-    ) -> Result<Asked<BrokerSettings>, ConfigError> {
-        let mut version = self.version.lock().unwrap_or_else(PoisonError::into_inner);
-        let current = live.load();
-        let asked = Asked::read(&**current, &current.config_black_list, body)?;
-        if !asked.changed.is_empty() {
-            let text = properties::merge(&self.read()?, &asked.lines());
-            let error = |source| PersistError::Io { action: "write", path: self.path.clone(), source };
-            disk::replace(&*self.disk, &self.path, text.as_bytes()).map_err(error)?;
-            live.store(asked.settings.clone());
-            *version = version.next(0, now_ms);
-        }
-        Ok(asked)
+    ) -> Result<Asked<BrokerSettings>, ChangeError> {
+        self.kept.update_for(peer, Some(client), lines).inspect(|asked| self.changed(asked, now_ms))
     }
 
     /// The settings' version: it changes with every change.
@@ -80,53 +51,70 @@ impl KeptSettings {
         *self.version.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn read(&self) -> Result<String, PersistError> {
-        let error = |source| PersistError::Io { action: "read", path: self.path.clone(), source };
-        let content = disk::read_replaced(&*self.disk, &self.path).map_err(error)?.unwrap_or_default();
-        Ok(String::from_utf8_lossy(&content).into_owned())
+    fn changed(&self, asked: &Asked<BrokerSettings>, now_ms: i64) {
+        if !asked.changed.is_empty() {
+            let mut version = self.version.lock().unwrap_or_else(PoisonError::into_inner);
+            *version = version.next(0, now_ms);
+        }
     }
+}
+
+/// Reads what was changed by remote request before into the settings of the start: it has the last word over the
+/// configuration file.
+pub(crate) fn read_kept(disk: &dyn Disk, path: &Path, settings: &mut BrokerSettings) -> Result<(), PersistError> {
+    let failed = |source| PersistError::Io { action: "read", path: path.to_owned(), source };
+    let content = disk::read_replaced(disk, path).map_err(failed)?.unwrap_or_default();
+    for entry in properties::parse(&String::from_utf8_lossy(&content)) {
+        let set = match moment::<BrokerSettings>(&entry.key) {
+            Some(Change::Live) => settings.set(&entry.key, &entry.value).map_err(|error| error.to_string()),
+            _ => Err("it is not one that is changed by remote request".to_owned()),
+        };
+        match set {
+            Ok(_) => tracing::info!(key = entry.key, value = entry.value, file = %path.display(), "kept setting"),
+            Err(reason) => {
+                tracing::warn!(key = entry.key, reason, file = %path.display(), "a kept setting is passed over");
+            }
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use apogee_base::disk::SimDisk;
 
     use super::*;
 
     const PATH: &str = "/c/broker.properties";
 
-    fn open(disk: &SimDisk, settings: &mut BrokerSettings) -> KeptSettings {
+    fn open(disk: &SimDisk) -> Config {
+        let mut settings = BrokerSettings::default();
         disk.create_folder(Path::new("/c")).unwrap();
-        KeptSettings::open(Arc::new(disk.clone()), PATH.into(), settings, 1).unwrap()
+        read_kept(disk, Path::new(PATH), &mut settings).unwrap();
+        Config::new(Arc::new(disk.clone()), PATH.into(), settings, 1)
     }
 
     #[test]
     fn a_change_takes_effect_and_outlives_a_crash() {
-        let (disk, mut settings) = (SimDisk::new(1), BrokerSettings::default());
-        let kept = open(&disk, &mut settings);
-        let live = Live::new(settings);
-        let version = kept.version();
-        let asked =
-            kept.update(&live, b"autoCreateTopicEnable=false\ndestroyMapedFileIntervalForcibly=1\n", 2).unwrap();
+        let disk = SimDisk::new(1);
+        let config = open(&disk);
+        let version = config.version();
+        let asked = config.update(b"autoCreateTopicEnable=false\ndestroyMapedFileIntervalForcibly=1\n", 2).unwrap();
         let [changed] = &asked.changed[..] else { panic!("{asked:?}") };
         assert_eq!([&*changed.key, &*changed.before, &*changed.after], ["autoCreateTopicEnable", "true", "false"]);
         assert_eq!(asked.without_effect, ["destroyMapedFileIntervalForcibly"]);
-        assert!(!live.load().auto_create_topic_enable && kept.version() > version);
-        kept.update(&live, b"maxMessageSize=1000", 3).unwrap();
+        assert!(!config.load().auto_create_topic_enable && config.version() > version);
+        config.update(b"maxMessageSize=1000", 3).unwrap();
         disk.crash();
-        let mut settings = BrokerSettings::default();
-        open(&disk, &mut settings);
-        assert!(!settings.auto_create_topic_enable);
-        assert_eq!(settings.max_message_size, 1000);
+        let config = open(&disk);
+        assert!(!config.load().auto_create_topic_enable);
+        assert_eq!(config.load().max_message_size, 1000);
     }
 
     #[test]
     fn what_cannot_change_now_is_refused_as_a_whole() {
-        let (disk, mut settings) = (SimDisk::new(1), BrokerSettings::default());
-        let kept = open(&disk, &mut settings);
-        let live = Live::new(settings);
+        let disk = SimDisk::new(1);
+        let config = open(&disk);
         for (body, text) in [
             (&b"autoCreateTopicEnable=false\nbrokerName=x"[..], "`brokerName` takes effect at the start only"),
             (b"storePathRootDir=/etc", "in black list"),
@@ -139,10 +127,10 @@ mod tests {
             (b"enableControllerMode=true", "`enableControllerMode` takes effect at the start only"),
             (b"\xff", "no text"),
         ] {
-            let error = kept.update(&live, body, 2).expect_err("refused").to_string();
+            let error = config.update(body, 2).expect_err("refused").to_string();
             assert!(error.contains(text), "{error}");
         }
-        assert!(live.load().auto_create_topic_enable);
+        assert!(config.load().auto_create_topic_enable);
         assert!(!disk.exists(Path::new(PATH)));
     }
 }

@@ -1,6 +1,6 @@
 //! The broker's settings: upstream's keys of `broker.conf`, each with its type, default and bounds.
 
-use apogee_base::settings::LogLevel;
+use apogee_base::settings::{LogLevel, at_home};
 use apogee_base::{settings, words};
 
 use crate::retention::Hours;
@@ -165,7 +165,7 @@ settings! {
         /// Keys that cannot be changed by remote request, separated by semicolons.
         config_black_list: String = "configBlackList", "configBlackList;brokerConfigPath".into(), Local;
         /// Folder of everything the broker keeps.
-        store_path_root_dir: String = "storePathRootDir", home_store(), Local;
+        store_path_root_dir: String = "storePathRootDir", at_home("store"), Local;
         /// Folder of the commit log; empty: `commitlog` in the store's folder.
         store_path_commit_log: String = "storePathCommitLog", String::new(), Local;
         /// Bytes of one commit log file.
@@ -355,12 +355,6 @@ impl BrokerSettings {
     pub(crate) fn timer_max_delay_ms(&self) -> i64 {
         self.timer_max_delay_sec * 1000
     }
-}
-
-/// Where upstream keeps its store, so that a broker started with upstream's files finds it.
-fn home_store() -> String {
-    let home = std::env::var("HOME").unwrap_or_else(|_| ".".into());
-    format!("{home}/store")
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! Why a request failed, and the code it is answered with.
 
+use apogee_base::settings::ChangeError;
 use apogee_base::settings::remote::ChangeRefused;
 use apogee_wire::bodies::BodyError;
 use apogee_wire::codes::response;
 use apogee_wire::headers::HeaderError;
 
-use crate::config::ConfigError;
 use crate::raft::{NotForUs, Undecided};
 
 /// Why a request failed. The text becomes the answer's remark.
@@ -29,7 +29,7 @@ pub enum ControllerError {
     #[error(transparent)]
     NotForUs(#[from] NotForUs),
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    Settings(#[from] ChangeError),
     #[error("[OVERLOAD]system busy, start flow control for a while: too many requests are at work")]
     Busy,
     #[error("the request met a bug in the controller; its log has the details")]
@@ -50,10 +50,10 @@ impl ControllerError {
             Self::Undecided(Undecided::Stopped(_)) => response::CONTROLLER_JRAFT_INTERNAL_ERROR,
             Self::NoSuchGroup => response::CONTROLLER_BROKER_METADATA_NOT_EXIST,
             Self::IdsToClean(_) => response::CONTROLLER_INVALID_CLEAN_BROKER_METADATA,
-            Self::Config(ConfigError::ChangeRefused(ChangeRefused::Closed(_))) => response::NO_PERMISSION,
+            Self::Settings(ChangeError::Refused(ChangeRefused::Closed(_))) => response::NO_PERMISSION,
             Self::Busy => response::SYSTEM_BUSY,
             Self::UnknownCode(_) => response::REQUEST_CODE_NOT_SUPPORTED,
-            Self::NotForUs(_) | Self::Config(_) | Self::Bug => response::SYSTEM_ERROR,
+            Self::NotForUs(_) | Self::Settings(_) | Self::Bug => response::SYSTEM_ERROR,
         }
     }
 }

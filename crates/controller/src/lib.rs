@@ -7,7 +7,6 @@
 //! - [`server`] is the shell: a port, and a task that elects where a master is gone;
 //! - `handlers` has one function per request.
 
-pub mod config;
 pub mod election;
 pub mod error;
 mod handlers;

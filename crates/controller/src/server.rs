@@ -8,14 +8,13 @@ use std::time::Duration;
 
 use apogee_base::clock::Clock;
 use apogee_base::disk::Disk;
-use apogee_base::settings::Current;
+use apogee_base::settings::{Current, KeptSettings};
 use apogee_net::{BindError, Conn, Dial, Limits, Server, Service, Tcp};
 use apogee_telemetry::{Health, Metrics};
 use apogee_wire::Command;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
 
-use crate::config::Config;
 use crate::error::ControllerError;
 use crate::handlers;
 use crate::liveness::Liveness;
@@ -33,8 +32,6 @@ const MAX_MESSAGES: usize = 256;
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum StartError {
-    #[error("bindAddress={0} is not an IP address")]
-    BindAddress(String),
     #[error(transparent)]
     Peers(#[from] PeersError),
     #[error(transparent)]
@@ -51,7 +48,7 @@ pub(crate) struct Shared {
     pub consensus: Consensus,
     /// The groups as they are decided.
     pub state: State,
-    pub config: Config,
+    pub settings: KeptSettings<ControllerSettings>,
     pub clock: Arc<dyn Clock>,
     pub dial: Arc<dyn Dial>,
     liveness: Mutex<Liveness>,
@@ -94,9 +91,8 @@ impl Controller {
         dial: Arc<dyn Dial>,
     ) -> Result<Self, StartError> {
         let peers = Arc::new(Peers::read(&settings.controller_d_leger_peers, &settings.controller_d_leger_self_id)?);
-        let ip = settings.bind_address.parse().map_err(|_| StartError::BindAddress(settings.bind_address.clone()))?;
         let idle = Duration::from_secs(settings.server_channel_max_idle_time_seconds);
-        let server = Server::bind(SocketAddr::new(ip, peers.port()), Limits { idle, ..Limits::default() })?;
+        let server = Server::bind(&settings.bind_address, peers.port(), Limits { idle, ..Limits::default() })?;
         let database = Arc::new(Database::open(&*disk, Path::new(&settings.store_path()))?);
         let group = settings.controller_d_leger_group.clone();
         let network = Network::new(&group, Arc::clone(&peers), Arc::clone(&dial));
@@ -105,7 +101,7 @@ impl Controller {
             peers,
             consensus,
             state,
-            config: Config::new(disk, settings),
+            settings: KeptSettings::new(disk, settings.config_store_path.clone(), settings),
             liveness: Mutex::new(Liveness::new(clock.now_ms())),
             clock,
             dial,
@@ -147,7 +143,7 @@ impl Controller {
 
     /// Its settings as they are now.
     pub fn settings(&self) -> Current<ControllerSettings> {
-        self.shared.config.get()
+        self.shared.settings.load()
     }
 
     /// Closes the port and all connections; waits for what is queued on them, but not longer than `patience`. What

@@ -1,7 +1,7 @@
 //! The controller's settings: upstream's keys of `controller.conf`.
 
 use apogee_base::settings;
-use apogee_base::settings::LogLevel;
+use apogee_base::settings::{LogLevel, at_home};
 
 settings! {
     /// Settings of a controller (upstream `ControllerConfig`).
@@ -17,7 +17,7 @@ settings! {
         /// Address to listen on.
         bind_address: String = "bindAddress", "0.0.0.0".into(), Local;
         /// File that settings changed by remote request are kept in.
-        config_store_path: String = "configStorePath", home("controller/controller.properties"), Local;
+        config_store_path: String = "configStorePath", at_home("controller/controller.properties"), Local;
         /// Keys that cannot be changed by remote request, separated by semicolons.
         config_black_list: String = "configBlackList", "configBlackList;configStorePath".into(), Local;
         /// Elect a broker that lacks acknowledged messages when no other is alive: they are lost then.
@@ -46,15 +46,10 @@ impl ControllerSettings {
     /// Folder of the controller's state.
     pub fn store_path(&self) -> String {
         match &*self.controller_store_path {
-            "" => home(&format!("DledgerController/{}", self.controller_d_leger_self_id)),
+            "" => at_home(&format!("DledgerController/{}", self.controller_d_leger_self_id)),
             path => path.to_owned(),
         }
     }
-}
-
-fn home(file: &str) -> String {
-    let home = std::env::var("HOME").unwrap_or_else(|_| ".".into());
-    format!("{home}/{file}")
 }
 
 /// Upstream's keys that mean nothing here, with upstream's defaults.

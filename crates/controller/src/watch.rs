@@ -28,7 +28,7 @@ pub(crate) async fn forever(shared: Arc<Shared>) {
     let electing = Arc::new(Mutex::new(HashSet::new()));
     let mut led = false;
     loop {
-        let pause = Duration::from_millis(shared.config.get().scan_not_active_broker_interval).min(LATEST_LOOK);
+        let pause = Duration::from_millis(shared.settings.load().scan_not_active_broker_interval).min(LATEST_LOOK);
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = shared.look.notified() => {}
@@ -57,7 +57,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// Cluster and name of groups that need another master; none while this controller doesn't lead.
 fn wanting(shared: &Shared, leads: bool) -> Vec<(String, String)> {
-    let (now_ms, unclean) = (shared.clock.now_ms(), shared.config.get().enable_elect_unclean_master);
+    let (now_ms, unclean) = (shared.clock.now_ms(), shared.settings.load().enable_elect_unclean_master);
     let groups = shared.state.read();
     let mut liveness = shared.liveness();
     let is_unseen = liveness.look(now_ms);
@@ -110,7 +110,7 @@ impl Shared {
         candidate: Candidate,
         reason: &str,
     ) -> Result<Elected, Undecided> {
-        let (unclean, alive) = (self.config.get().enable_elect_unclean_master, self.presumed_alive(name));
+        let (unclean, alive) = (self.settings.load().enable_elect_unclean_master, self.presumed_alive(name));
         let command = election::Command::Elect { cluster, name: name.to_owned(), candidate, unclean, alive };
         let Done::Elected(elected) = self.consensus.decide(command).await? else {
             return Err(Undecided::Stopped("an election came to something else".to_owned()));
@@ -131,7 +131,7 @@ impl Shared {
                  those messages up with enableElectUncleanMaster=true"
             );
         }
-        if self.config.get().notify_broker_role_changed {
+        if self.settings.load().notify_broker_role_changed {
             self.tell(&elected);
         }
         Ok(*elected)

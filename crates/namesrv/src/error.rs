@@ -1,11 +1,11 @@
 //! Why a request failed, and the code it is answered with.
 
+use apogee_base::settings::ChangeError;
 use apogee_base::settings::remote::ChangeRefused;
 use apogee_wire::bodies::BodyError;
 use apogee_wire::codes::response;
 use apogee_wire::headers::HeaderError;
 
-use crate::config::ConfigError;
 use crate::kv::KvError;
 use crate::routes::{NoRoute, Refused};
 
@@ -32,7 +32,7 @@ pub enum NamesrvError {
     #[error(transparent)]
     Kv(#[from] KvError),
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    Settings(#[from] ChangeError),
     #[error("disable: this list is switched off here ({0}=false)")]
     ListDisabled(&'static str),
     #[error("name server not ready: it waits {0} s after its start for brokers to register (needWaitForService)")]
@@ -51,7 +51,7 @@ impl NamesrvError {
         match self {
             Self::NoRoute(_) => response::TOPIC_NOT_EXIST,
             Self::NoValue { .. } | Self::NoNamespace(_) => response::QUERY_NOT_FOUND,
-            Self::Config(ConfigError::ChangeRefused(ChangeRefused::Closed(_))) => response::NO_PERMISSION,
+            Self::Settings(ChangeError::Refused(ChangeRefused::Closed(_))) => response::NO_PERMISSION,
             Self::Busy(_) => response::SYSTEM_BUSY,
             Self::UnknownCode(_) => response::REQUEST_CODE_NOT_SUPPORTED,
             _ => response::SYSTEM_ERROR,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use apogee_base::clock::Clock;
 use apogee_base::disk::Disk;
+use apogee_base::settings::{Current, KeptSettings};
 use apogee_net::{BindError, Conn, Limits, Server, Service};
 use apogee_telemetry::Health;
 use apogee_wire::Command;
@@ -15,7 +16,6 @@ use apogee_wire::headers::NotifyMinBrokerIdChangeRequestHeader;
 use tokio::task::JoinHandle;
 
 use crate::asked::AskedTopics;
-use crate::config::{Config, SettingsReader};
 use crate::error::NamesrvError;
 use crate::handlers;
 use crate::kv::{KvConfig, KvError, KvReader};
@@ -27,8 +27,6 @@ use crate::worker::{Jobs, Worker};
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum StartError {
-    #[error("bindAddress={0} is not an IP address")]
-    BindAddress(String),
     #[error(transparent)]
     Bind(#[from] BindError),
     #[error(transparent)]
@@ -40,7 +38,7 @@ pub enum StartError {
 /// What handlers are given.
 pub(crate) struct Shared {
     pub routes: RouteTable,
-    pub settings: SettingsReader,
+    pub settings: KeptSettings<NamesrvSettings>,
     pub kv: KvReader,
     pub clock: Arc<dyn Clock>,
     pub asked: Arc<AskedTopics>,
@@ -61,23 +59,21 @@ pub struct NameServer {
 impl NameServer {
     /// Reads what was kept, takes the port and answers requests. Needs a tokio runtime around it.
     pub fn start(settings: NamesrvSettings, clock: Arc<dyn Clock>, disk: Arc<dyn Disk>) -> Result<Self, StartError> {
-        let ip = settings.bind_address.parse().map_err(|_| StartError::BindAddress(settings.bind_address.clone()))?;
         let idle = Duration::from_secs(settings.server_channel_max_idle_time_seconds);
-        let server = Server::bind(SocketAddr::new(ip, settings.listen_port), Limits { idle, ..Limits::default() })?;
+        let server = Server::bind(&settings.bind_address, settings.listen_port, Limits { idle, ..Limits::default() })?;
         let kv = KvConfig::open(Arc::clone(&disk), &settings.kv_config_path)?;
         let scan_every = Duration::from_millis(settings.scan_not_active_broker_interval);
         let wait_s = if settings.need_wait_for_service { settings.wait_seconds_for_service } else { 0 };
-        let config = Config::new(disk, settings);
         let shared = Arc::new(Shared {
             routes: RouteTable::default(),
-            settings: config.reader(),
+            settings: KeptSettings::new(disk, settings.config_store_path.clone(), settings),
             kv: kv.reader(),
             ready_at_ms: clock.now_ms().saturating_add_unsigned(wait_s.saturating_mul(1000)),
             clock,
             asked: Arc::default(),
             links: Mutex::default(),
         });
-        let worker = Worker::start(Arc::clone(&shared), kv, config).map_err(StartError::Thread)?;
+        let worker = Worker::start(Arc::clone(&shared), kv).map_err(StartError::Thread)?;
         let scan = tokio::spawn(scan_forever(Arc::clone(&shared), scan_every));
         server.start(Arc::new(Requests { shared: Arc::clone(&shared), jobs: worker.jobs() }), None);
         tracing::info!(address = %server.local_addr(), "name server is up");
@@ -105,8 +101,8 @@ impl NameServer {
     }
 
     /// Its settings as they are now.
-    pub fn settings(&self) -> Arc<NamesrvSettings> {
-        self.shared.settings.get()
+    pub fn settings(&self) -> Current<NamesrvSettings> {
+        self.shared.settings.load()
     }
 
     /// Closes the connections of all but brokers, so that those who reach another name server ask that one; the
@@ -181,7 +177,7 @@ impl Shared {
 
     /// Tells brokers of the lowest id among them.
     pub fn notify(&self, notice: &MinIdChange) {
-        if !self.settings.get().notify_min_broker_id_changed {
+        if !self.settings.load().notify_min_broker_id_changed {
             return;
         }
         let header = NotifyMinBrokerIdChangeRequestHeader {

@@ -1,7 +1,7 @@
 //! The name server's settings: upstream's keys of `namesrv.conf`.
 
 use apogee_base::settings;
-use apogee_base::settings::LogLevel;
+use apogee_base::settings::{LogLevel, at_home};
 
 settings! {
     /// Settings of a name server (upstream `NamesrvConfig`, `NettyServerConfig`).
@@ -11,9 +11,9 @@ settings! {
         /// Address to listen on.
         bind_address: String = "bindAddress", "0.0.0.0".into(), Local;
         /// File of the key-value configuration.
-        kv_config_path: String = "kvConfigPath", home("namesrv/kvConfig.json"), Local;
+        kv_config_path: String = "kvConfigPath", at_home("namesrv/kvConfig.json"), Local;
         /// File that settings changed by remote request are kept in.
-        config_store_path: String = "configStorePath", home("namesrv/namesrv.properties"), Local;
+        config_store_path: String = "configStorePath", at_home("namesrv/namesrv.properties"), Local;
         /// Keys that cannot be changed by remote request, separated by semicolons.
         config_black_list: String = "configBlackList", "configBlackList;configStorePath;kvConfigPath".into(), Local;
         /// Add the order configuration of a topic to its route.
@@ -52,11 +52,6 @@ settings! {
     }
     inert: INERT;
     local: &["rocketmqHome"]
-}
-
-fn home(file: &str) -> String {
-    let home = std::env::var("HOME").unwrap_or_else(|_| ".".into());
-    format!("{home}/{file}")
 }
 
 /// Upstream's keys that mean nothing here, with upstream's defaults.

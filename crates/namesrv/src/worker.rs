@@ -11,7 +11,6 @@ use apogee_net::Conn;
 use apogee_wire::Command;
 use apogee_wire::codes::request;
 
-use crate::config::Config;
 use crate::error::NamesrvError;
 use crate::handlers;
 use crate::kv::KvConfig;
@@ -60,20 +59,20 @@ impl Jobs {
     }
 }
 
-/// The thread. It alone changes the key-value configuration and the settings.
+/// The thread. It alone changes the key-value configuration.
 pub(crate) struct Worker {
     jobs: Jobs,
     thread: JoinHandle<()>,
 }
 
 impl Worker {
-    pub fn start(shared: Arc<Shared>, kv: KvConfig, config: Config) -> std::io::Result<Self> {
+    pub fn start(shared: Arc<Shared>, mut kv: KvConfig) -> std::io::Result<Self> {
         let (queue, queued) = sync_channel(MAX_JOBS);
         let jobs = Jobs { queue, waiting: Arc::default() };
         let waiting = Arc::clone(&jobs.waiting);
         let thread = std::thread::Builder::new()
             .name("namesrv-worker".into())
-            .spawn(move || run(&queued, &shared, &mut Changes { kv, config }, &waiting))?;
+            .spawn(move || run(&queued, &shared, &mut kv, &waiting))?;
         Ok(Self { jobs, thread })
     }
 
@@ -91,16 +90,10 @@ impl Worker {
     }
 }
 
-/// What only the thread may change.
-pub(crate) struct Changes {
-    pub kv: KvConfig,
-    pub config: Config,
-}
-
-fn run(queued: &Receiver<Option<Job>>, shared: &Shared, changes: &mut Changes, waiting: &AtomicUsize) {
+fn run(queued: &Receiver<Option<Job>>, shared: &Shared, kv: &mut KvConfig, waiting: &AtomicUsize) {
     while let Ok(Some(Job { conn, request })) = queued.recv() {
         // A bug in one request must not end the service of all others.
-        let served = catch_unwind(AssertUnwindSafe(|| handlers::serve_long(shared, changes, &conn, &request)));
+        let served = catch_unwind(AssertUnwindSafe(|| handlers::serve_long(shared, kv, &conn, &request)));
         answer(&conn, &request, served.unwrap_or(Err(NamesrvError::Bug)));
         waiting.fetch_sub(request.body.len(), Ordering::Relaxed);
         if !conn.is_open() {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,12 +19,18 @@ const STOPPING: Duration = Duration::from_millis(5);
 
 /// Why a server cannot listen.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {source}{}", hint(source))]
-pub struct BindError {
-    /// The address asked for.
-    pub address: SocketAddr,
-    /// The system's reason.
-    pub source: io::Error,
+pub enum BindError {
+    /// The setting is none that can be listened on.
+    #[error("bindAddress={0} is not an IP address")]
+    NoAddress(String),
+    /// The system refused.
+    #[error("cannot listen on {address}: {source}{}", hint(source))]
+    Refused {
+        /// The address asked for.
+        address: SocketAddr,
+        /// The system's reason.
+        source: io::Error,
+    },
 }
 
 fn hint(error: &io::Error) -> &'static str {
@@ -51,10 +57,15 @@ struct Shared {
 }
 
 impl Server {
-    /// Takes the port; connections are accepted once [`Server::start`] is called. Needs a tokio
-    /// runtime around it.
-    pub fn bind(address: SocketAddr, limits: Limits) -> Result<Self, BindError> {
-        let error = |source| BindError { address, source };
+    /// Takes the port of an IP address, 0: any; connections are accepted once [`Server::start`] is called. Needs a
+    /// tokio runtime around it.
+    ///
+    /// # Errors
+    /// When the address is none, or the system does not give the port.
+    pub fn bind(ip: &str, port: u16, limits: Limits) -> Result<Self, BindError> {
+        let ip: IpAddr = ip.parse().map_err(|_| BindError::NoAddress(ip.to_owned()))?;
+        let address = SocketAddr::new(ip, port);
+        let error = |source| BindError::Refused { address, source };
         let socket = match address {
             SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4(),
             SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6(),

@@ -1,6 +1,5 @@
 //! What peers notice of the connection loop, over real sockets on the loopback interface.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -57,7 +56,7 @@ impl Service for Answering {
 }
 
 fn start(limits: Limits) -> (Server, Arc<Echo>) {
-    let server = Server::bind(SocketAddr::from(([127, 0, 0, 1], 0)), limits).expect("a free port");
+    let server = Server::bind("127.0.0.1", 0, limits).expect("a free port");
     let echo = Arc::new(Echo::default());
     server.start(echo.clone(), Some(Workers::start(2).expect("threads")));
     (server, echo)
@@ -237,6 +236,7 @@ async fn a_peer_that_never_reads_does_not_fill_the_memory() {
 #[tokio::test]
 async fn a_taken_port_is_explained() {
     let (server, _) = start(Limits::default());
-    let error = Server::bind(server.local_addr(), Limits::default()).err().expect("the port is taken");
+    let error =
+        Server::bind("127.0.0.1", server.local_addr().port(), Limits::default()).err().expect("the port is taken");
     assert!(error.to_string().contains("another process has this port"), "{error}");
 }

@@ -13,10 +13,12 @@ use arc_swap::{ArcSwap, Guard};
 
 use crate::nearest::nearest;
 
+mod kept;
 pub mod properties;
 pub mod remote;
 mod value;
 
+pub use kept::{ChangeError, KeptSettings};
 pub use value::{LogLevel, Value};
 
 /// When a changed setting takes effect, and who may change it.
@@ -176,6 +178,11 @@ pub trait Settings: Default + Clone + Send + Sync + 'static {
         fixed.chain(own).collect()
     }
 
+    /// [`Settings::all`] as `key=value` lines.
+    fn lines(&self) -> String {
+        self.all().into_iter().map(|(key, value)| format!("{key}={}\n", properties::escape(&value))).collect()
+    }
+
     /// The effective settings with their documentation, as a property file.
     fn describe(&self) -> String {
         let mut text = String::new();
@@ -210,6 +217,11 @@ impl<S: Settings> Live<S> {
     pub fn store(&self, settings: S) {
         self.0.store(Arc::new(settings));
     }
+}
+
+/// Where upstream keeps a file by default: in the home of the user that runs the server.
+pub fn at_home(file: &str) -> String {
+    format!("{}/{file}", std::env::var("HOME").unwrap_or_else(|_| ".".into()))
 }
 
 /// Whether setting a key did something.
@@ -264,9 +276,8 @@ macro_rules! settings {
                 &[$(($pinned, $accepted)),*]
             }
             fn local() -> &'static [&'static str] {
-                let none: &[&str] = &[];
-                $(let none = $local;)?
-                none
+                let named: [&'static [&'static str]; _] = [$($local,)? &[]];
+                named[0]
             }
             fn get(&self, key: &str) -> Option<String> {
                 match key {

@@ -8,7 +8,6 @@ use std::sync::atomic::AtomicU32;
 
 use apogee_base::clock::Clock;
 use apogee_base::disk::Disk;
-use apogee_base::settings::Live;
 use apogee_message::names;
 use apogee_net::BindError;
 use apogee_store::{CopyOptions, Store, StoreError, StoreOptions};
@@ -19,7 +18,7 @@ use crate::access::Access;
 use crate::acting::Acting;
 use crate::clients::{Consumers, Producers};
 use crate::cold::ColdReads;
-use crate::config::KeptSettings;
+use crate::config::{self, Config};
 use crate::deduplication;
 use crate::durable::DurableTable;
 use crate::groups::GroupTable;
@@ -97,7 +96,7 @@ impl Broker {
             .map_err(|source| StartError::System { action: "create the folder of the configuration", source })?;
         let now = clock.now_ms();
         let kept = folder.join("broker.properties");
-        let config = KeptSettings::open(Arc::clone(&disk), kept, &mut settings, now)?;
+        config::read_kept(&*disk, &kept, &mut settings)?;
         let delays: Arc<[i64]> = parse_delays(&settings.message_delay_level).map_err(StartError::Setting)?.into();
         let host = settings.broker_ip1.clone();
         let store_host = resolve(&host, port)?;
@@ -156,9 +155,8 @@ impl Broker {
             cluster: settings.broker_cluster_name.clone(),
             region: settings.region_id.clone(),
             acting: Acting::new(&settings),
-            settings: Live::new(settings),
+            settings: Config::new(Arc::clone(&disk), kept, settings, now),
             role,
-            config,
             clock,
             disk,
             store: Arc::new(store),

@@ -1,6 +1,6 @@
 //! A broker's life from start to stop.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::num::NonZero;
 use std::sync::{Arc, Weak};
 use std::thread;
@@ -65,13 +65,10 @@ impl RunningBroker {
         disk: Arc<dyn Disk>,
         memory: u64,
     ) -> Result<Self, StartError> {
-        let ip = settings.bind_address.parse();
-        let ip =
-            ip.map_err(|_| StartError::Setting(format!("bindAddress={} is not an IP address", settings.bind_address)))?;
         let idle = Duration::from_secs(settings.server_channel_max_idle_time_seconds);
-        let server = Server::bind(SocketAddr::new(ip, settings.listen_port), Limits { idle, ..Limits::default() })?;
-        let server = Arc::new(server);
-        let fast = fast_server(ip, settings.listen_port, idle);
+        let limits = Limits { idle, ..Limits::default() };
+        let server = Arc::new(Server::bind(&settings.bind_address, settings.listen_port, limits.clone())?);
+        let fast = fast_server(&settings, limits);
         let slaves =
             replication::listen(&settings, &placement.role, server.local_addr()).map_err(StartError::Setting)?;
         let port = server.local_addr().port();
@@ -225,9 +222,9 @@ fn ring(broker: &Broker) {
 
 /// Upstream's port beside the one for clients, two below it: its slaves ask there for topics and timers. One that
 /// cannot be had is missed by those only.
-fn fast_server(ip: IpAddr, port: u16, idle: Duration) -> Option<Server> {
-    let port = port.checked_sub(2).filter(|port| *port > 0)?;
-    let server = Server::bind(SocketAddr::new(ip, port), Limits { idle, ..Limits::default() });
+fn fast_server(settings: &BrokerSettings, limits: Limits) -> Option<Server> {
+    let port = settings.listen_port.checked_sub(2).filter(|port| *port > 0)?;
+    let server = Server::bind(&settings.bind_address, port, limits);
     let warn = |error: &apogee_net::BindError| {
         tracing::warn!(%error, "the port two below listenPort cannot be had; only slaves of Apache's need it");
     };

@@ -48,7 +48,7 @@ pub(crate) fn read_mode(broker: &Broker, conn: &Arc<Conn>, request: &Command) ->
         return Err(BrokerError::new(response::INVALID_PARAMETER, remark));
     };
     let line = format!("dataReadAheadEnable={}", mode == READ_AHEAD);
-    broker.config.update(&broker.settings, line.as_bytes(), broker.now())?;
+    broker.settings.update(line.as_bytes(), broker.now())?;
     broker.apply_settings();
     tracing::info!(peer = %conn.peer(), mode, "how the log is read ahead is set by remote request");
     Ok(Some(answer::success(request).with_remark(format!("set commitlog readahead mode success, mode: {mode}"))))

@@ -175,10 +175,7 @@ impl Node {
 
 /// The address that each broker of a node will listen on: its port can be had now, and is the same for all of them.
 fn free_address(settings: &BrokerSettings) -> Result<SocketAddr, StartError> {
-    let ip = settings.bind_address.parse();
-    let ip =
-        ip.map_err(|_| StartError::Setting(format!("bindAddress={} is not an IP address", settings.bind_address)))?;
-    Ok(Server::bind(SocketAddr::new(ip, settings.listen_port), Limits::default())?.local_addr())
+    Ok(Server::bind(&settings.bind_address, settings.listen_port, Limits::default())?.local_addr())
 }
 
 fn rules(settings: &BrokerSettings, address: String, now_ms: i64) -> Result<Rules, StartError> {

@@ -54,7 +54,7 @@ pub(super) fn heartbeat(shared: &Shared, conn: &Conn, request: &Command) -> Answ
 
 /// Who leads the controllers; any of them answers.
 pub(super) fn controllers(shared: &Shared, request: &Command) -> Answer {
-    let (leader, settings) = (shared.consensus.leader(), shared.config.get());
+    let (leader, settings) = (shared.consensus.leader(), shared.settings.load());
     let peers: String = shared.peers.iter().map(|(id, address)| format!("{id}:{address};")).collect();
     let header = GetMetaDataResponseHeader {
         group: Some(&settings.controller_d_leger_group),

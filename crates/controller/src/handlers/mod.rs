@@ -30,7 +30,7 @@ pub(crate) fn serve_at_once(shared: &Shared, conn: &Conn, request: &Command) -> 
 pub(crate) async fn serve(shared: &Arc<Shared>, conn: &Conn, request: &Command) -> Answer {
     match request.code {
         message if is_message(message) => {
-            let group = shared.config.get().controller_d_leger_group.clone();
+            let group = shared.settings.load().controller_d_leger_group.clone();
             Ok(shared.consensus.receive(&group, request).await?)
         }
         code::CONTROLLER_ALTER_SYNC_STATE_SET => election::alter(shared, request).await,

@@ -253,8 +253,7 @@ pub struct Broker {
 
 impl Broker {
     async fn join(cluster: &Cluster, name: &str, id: i64) -> Self {
-        let (news, port) =
-            (News::default(), Server::bind(([127, 0, 0, 1], 0).into(), Limits::default()).expect("a port"));
+        let (news, port) = (News::default(), Server::bind("127.0.0.1", 0, Limits::default()).expect("a port"));
         port.start(Arc::new(Port(Arc::clone(&news))), None);
         let address = port.local_addr().to_string();
         let check_code = format!("{address};1");

@@ -39,7 +39,7 @@ pub(super) fn register(shared: &Shared, link: u64, request: &Command) -> Answer 
         len: request.body.len(),
     };
     let now_ms = shared.clock.now_ms();
-    let settings = shared.settings.get();
+    let settings = shared.settings.load();
     let registered = match shared.routes.renew(now_ms, &registration) {
         Some(renewed) => renewed,
         None => {

@@ -9,18 +9,18 @@ use apogee_wire::headers::{
 
 use super::{Answer, success};
 use crate::error::NamesrvError;
+use crate::kv::KvConfig;
 use crate::server::Shared;
-use crate::worker::Changes;
 
-pub(super) fn put(changes: &mut Changes, request: &Command) -> Answer {
+pub(super) fn put(kv: &mut KvConfig, request: &Command) -> Answer {
     let header: PutKVConfigRequestHeader<'_> = request.header()?;
-    changes.kv.put(header.namespace, header.key, header.value)?;
+    kv.put(header.namespace, header.key, header.value)?;
     Ok(success(request))
 }
 
-pub(super) fn delete(changes: &mut Changes, request: &Command) -> Answer {
+pub(super) fn delete(kv: &mut KvConfig, request: &Command) -> Answer {
     let header: DeleteKVConfigRequestHeader<'_> = request.header()?;
-    changes.kv.delete(header.namespace, header.key)?;
+    kv.delete(header.namespace, header.key)?;
     Ok(success(request))
 }
 

@@ -5,8 +5,8 @@ use apogee_wire::Command;
 use apogee_wire::codes::{request as code, response};
 
 use crate::error::NamesrvError;
+use crate::kv::KvConfig;
 use crate::server::Shared;
-use crate::worker::Changes;
 
 mod broker;
 mod config;
@@ -43,11 +43,11 @@ pub(crate) fn serve(shared: &Shared, link: u64, request: &Command) -> Answer {
 }
 
 /// Answers a request on the thread for those that take long.
-pub(crate) fn serve_long(shared: &Shared, changes: &mut Changes, conn: &Conn, request: &Command) -> Answer {
+pub(crate) fn serve_long(shared: &Shared, kv_config: &mut KvConfig, conn: &Conn, request: &Command) -> Answer {
     match request.code {
-        code::PUT_KV_CONFIG => kv::put(changes, request),
-        code::DELETE_KV_CONFIG => kv::delete(changes, request),
-        code::UPDATE_NAMESRV_CONFIG => config::update(changes, conn.peer(), request),
+        code::PUT_KV_CONFIG => kv::put(kv_config, request),
+        code::DELETE_KV_CONFIG => kv::delete(kv_config, request),
+        code::UPDATE_NAMESRV_CONFIG => config::update(shared, conn.peer(), request),
         _ => serve(shared, conn.id(), request),
     }
 }

@@ -22,7 +22,7 @@ const V4_9_4: i32 = 401;
 
 pub(super) fn route(shared: &Shared, request: &Command) -> Answer {
     let header: GetRouteInfoRequestHeader<'_> = request.header()?;
-    let settings = shared.settings.get();
+    let settings = shared.settings.load();
     if shared.clock.now_ms() < shared.ready_at_ms {
         return Err(NamesrvError::NotReady(settings.wait_seconds_for_service));
     }
@@ -67,7 +67,7 @@ pub(super) fn delete(shared: &Shared, request: &Command) -> Answer {
 }
 
 pub(super) fn all(shared: &Shared, request: &Command) -> Answer {
-    if !shared.settings.get().enable_all_topic_list {
+    if !shared.settings.load().enable_all_topic_list {
         return Err(NamesrvError::ListDisabled("enableAllTopicList"));
     }
     Ok(success(request).with_body(shared.routes.topics().encode()))
@@ -92,7 +92,7 @@ pub(super) fn of_units(shared: &Shared, request: &Command) -> Answer {
 }
 
 fn list(shared: &Shared, request: &Command, topics: impl FnOnce() -> TopicList) -> Answer {
-    if !shared.settings.get().enable_topic_list {
+    if !shared.settings.load().enable_topic_list {
         return Err(NamesrvError::ListDisabled("enableTopicList"));
     }
     Ok(success(request).with_body(topics().encode()))
