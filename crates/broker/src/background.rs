@@ -140,15 +140,24 @@ pub(crate) fn start_threads(broker: &Arc<Broker>) -> io::Result<Vec<thread::Join
     } else {
         threads.extend([
             spawn("schedule", |broker| {
+                if !broker.acting.is_online() {
+                    return broker.schedule.bell.sleep(LOOK_UP);
+                }
                 let tell = |topic: &str, bytes| broker.count_delivery(topic, bytes);
                 let sleep = broker.schedule.step_telling(&broker.store, broker.now(), tell);
                 broker.schedule.bell.sleep_at_least(TOGETHER, sleep);
             })?,
             spawn("timer", |broker| {
+                if !broker.acting.is_online() {
+                    return broker.timer.bell.sleep(LOOK_UP);
+                }
                 let sleep = broker.timer.step(&broker.store, broker.now());
                 broker.timer.bell.sleep_at_least(TOGETHER, sleep);
             })?,
             spawn("transactions", |broker| {
+                if !broker.acting.is_online() {
+                    return broker.transactions.bell.sleep(LOOK_UP);
+                }
                 let rules = broker.transaction_rules();
                 let Broker { store, offsets, producers, transactions, .. } = broker;
                 let sleep = transactions.step(store, offsets, producers, &rules, broker.now());

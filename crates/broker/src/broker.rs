@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::access::Access;
-use crate::acting::Acting;
+use crate::acting::{Acting, Ledger};
 use crate::clients::{Consumers, Producers};
 use crate::cold::ColdReads;
 use crate::config::Config;
@@ -87,6 +87,8 @@ pub struct Broker {
     pub(crate) replies: Replies,
     pub(crate) replication: Replication,
     pub(crate) acting: Acting,
+    /// What this broker delivered for its master while it stood in for it.
+    pub(crate) ledger: Ledger,
     pub(crate) stats: Stats,
     /// What was last found wrong.
     pub(crate) findings: ArcSwap<Vec<Finding>>,

@@ -52,6 +52,10 @@ pub(crate) async fn keep_registered(
     service: Arc<dyn Service>,
     mut changes: watch::Receiver<u64>,
 ) {
+    tokio::select! {
+        () = broker.acting.wait_online() => {}
+        () = broker.life.reached(Stage::Leaving) => return,
+    }
     let gone = Arc::new(Notify::new());
     let service = Arc::new(Watched { service, gone: Arc::clone(&gone) });
     let mut session =

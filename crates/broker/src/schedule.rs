@@ -4,17 +4,19 @@
 //! stands in the queue unit's tag field: the next one due is always the one at the level's cursor,
 //! and nothing is looked at before its time.
 
-use std::collections::BTreeMap;
+mod elsewhere;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use apogee_message::names::{self, property};
 use apogee_message::properties;
-use apogee_message::record::{Draft, Record};
-use apogee_store::Store;
+use apogee_message::record::{Draft, NewMessage, Record};
+use apogee_store::{Store, Unit};
 use apogee_wire::bodies::DelayOffsetSerializeWrapper;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 use crate::bell::Bell;
 use crate::persist::{JsonFile, Kept, PersistError};
@@ -47,6 +49,8 @@ struct Progress {
     cursors: BTreeMap<i32, i64>,
     /// The cursors know what was delivered before this place of the log.
     mark: i64,
+    /// By level and offset, messages behind the cursors that a slave delivered elsewhere.
+    elsewhere: BTreeSet<(i32, i64)>,
 }
 
 impl Schedule {
@@ -72,15 +76,16 @@ impl Schedule {
         }
         settled.begin(FOLLOWER);
         let mut cursors = kept.offset_table;
-        let mut delivered = 0;
+        let (mut delivered, mut elsewhere) = (0, BTreeSet::new());
         for level in 1..=delays.len() as i32 {
             let kept = cursors.get(&level).copied().unwrap_or_else(|| range(level).0);
-            // In a level messages are delivered in order.
+            // In a level a broker delivers messages in order; a slave in its place leaves out what nobody takes.
             let is_delivered = |offset| {
                 let unit = store.unit(names::SCHEDULE_TOPIC, level - 1, offset);
                 unit.is_some_and(|unit| settled.contains(unit.physical_offset))
             };
             let cursor = (kept..).find(|offset| !is_delivered(*offset)).unwrap_or(kept);
+            elsewhere.extend(elsewhere::behind(store, level, cursor, &settled));
             if cursor > kept {
                 cursors.insert(level, cursor);
                 delivered += cursor - kept;
@@ -89,7 +94,7 @@ impl Schedule {
         if delivered > 0 {
             tracing::info!(delivered, "delayed messages were delivered shortly before the broker was killed");
         }
-        let progress = Mutex::new(Progress { cursors, mark: 0 });
+        let progress = Mutex::new(Progress { cursors, mark: 0, elsewhere });
         Ok(Self { file, delays, settled, progress, unsaved: AtomicBool::new(delivered > 0), bell: Bell::default() })
     }
 
@@ -102,7 +107,7 @@ impl Schedule {
     /// The same; `tell` learns of each message that is delivered: its topic, and its bytes in the log.
     pub fn step_telling(&self, store: &Store, now_ms: i64, mut tell: impl FnMut(&str, u64)) -> Duration {
         // Nothing is on its way now.
-        self.lock().mark = store.confirmed_offset();
+        self.lock().mark_at(store.confirmed_offset());
         let mut sleep = LONGEST_SLEEP;
         for level in 1..=self.delays.len() as i32 {
             match self.deliver(store, level, now_ms, &mut tell) {
@@ -136,10 +141,16 @@ impl Schedule {
         let delay = self.delays[queue as usize];
         // A time further away than the delay comes from a clock that was wrong.
         let due = |time: i64| if time > now_ms + delay { now_ms } else { time };
-        let ready = units.iter().take_while(|unit| due(unit.tag_code) <= now_ms).count();
+        let elsewhere = self.lock().elsewhere_in(level, cursor, cursor + units.len() as i64);
+        let is_done = |place: usize| elsewhere.binary_search(&(cursor + place as i64)).is_ok();
+        let waits = |(place, unit): (usize, &Unit)| due(unit.tag_code) > now_ms && !is_done(place);
+        let ready = units.iter().enumerate().position(waits).unwrap_or(units.len());
         let mut arena = BytesMut::new();
         let (mut drafts, mut places) = (Vec::with_capacity(ready), Vec::with_capacity(ready));
         for (place, unit) in units[..ready].iter().enumerate() {
+            if is_done(place) {
+                continue;
+            }
             match store.record_at(unit.physical_offset).map(|bytes| restore(&bytes, &mut arena)) {
                 Some(Some(draft)) => {
                     drafts.push(draft);
@@ -163,7 +174,7 @@ impl Schedule {
         let refused = refused.next();
         let delivered = refused.as_ref().map_or(ready, |(place, _)| *place);
         if delivered > 0 {
-            self.lock().cursors.insert(level, cursor + delivered as i64);
+            self.lock().pass(level, cursor + delivered as i64);
             self.unsaved.store(true, Ordering::Release);
         }
         if let Some((_, error)) = refused {
@@ -237,8 +248,13 @@ impl Schedule {
     }
 }
 
+/// The record of the message as it goes to its real topic.
+fn restore(bytes: &Bytes, arena: &mut BytesMut) -> Option<Draft> {
+    Draft::new(&restored(bytes, arena)?, arena).ok()
+}
+
 /// The message as it goes to its real topic.
-fn restore(bytes: &bytes::Bytes, arena: &mut BytesMut) -> Option<Draft> {
+pub(crate) fn restored(bytes: &Bytes, arena: &mut BytesMut) -> Option<NewMessage> {
     let record = Record::read(bytes).ok()?;
     let topic = record.property(property::REAL_TOPIC)?;
     let queue_id = record.property(property::REAL_QUEUE_ID)?.parse().ok()?;
@@ -248,7 +264,7 @@ fn restore(bytes: &bytes::Bytes, arena: &mut BytesMut) -> Option<Draft> {
     }
     let own = [property::DELAY, property::REAL_TOPIC, property::REAL_QUEUE_ID];
     properties::copy_without(arena, record.properties, &own);
-    settled::successor(&record, bytes, topic.into(), queue_id, arena)
+    Some(settled::successor(&record, bytes, topic.into(), queue_id, arena))
 }
 
 /// Reads a table of delays such as `1s 5s 1m 2h 1d`, in milliseconds.
@@ -271,133 +287,4 @@ pub fn parse_delays(text: &str) -> Result<Vec<i64>, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::{Path, PathBuf};
-
-    use apogee_base::clock::ManualClock;
-    use apogee_base::disk::{Disk, SimDisk};
-    use apogee_message::record::NewMessage;
-    use apogee_store::StoreOptions;
-    use bytes::Bytes;
-
-    use super::*;
-
-    const NOW: i64 = 1_700_000_000_000;
-
-    fn open(disk: &SimDisk, clock: &Arc<ManualClock>) -> (Store, Schedule) {
-        open_with(disk, clock, true)
-    }
-
-    fn open_with(disk: &SimDisk, clock: &Arc<ManualClock>, sync_flush: bool) -> (Store, Schedule) {
-        disk.create_folder(Path::new("/c")).unwrap();
-        let delays = vec![1000, 5000];
-        let options = StoreOptions { log_file_size: 1 << 16, index: false, sync_flush, delays, ..Default::default() };
-        let store = Store::open(Arc::new(disk.clone()), clock.clone(), PathBuf::from("/s"), options).unwrap();
-        let file = |name: &str| JsonFile::new(Arc::new(disk.clone()), Path::new("/c").join(name));
-        let settled = Arc::new(Settled::open(file("settled.json"), &store, true).unwrap());
-        let schedule = Schedule::open(file("delayOffset.json"), Arc::from([1000, 5000]), &store, settled).unwrap();
-        (store, schedule)
-    }
-
-    fn delayed(level: i32, body: &'static str) -> Draft {
-        let text = format!("KEYS\u{1}k\u{2}DELAY\u{1}{level}\u{2}REAL_TOPIC\u{1}T\u{2}REAL_QID\u{1}3\u{2}");
-        let message = NewMessage {
-            topic: names::SCHEDULE_TOPIC.into(),
-            queue_id: level - 1,
-            flag: 7,
-            sys_flag: 0,
-            born_timestamp: 1,
-            born_host: ([127, 0, 0, 1], 1).into(),
-            store_host: ([127, 0, 0, 1], 2).into(),
-            reconsume_times: 2,
-            prepared_transaction_offset: 0,
-            body: Bytes::from_static(body.as_bytes()),
-            properties: text.into(),
-        };
-        Draft::new(&message, &mut BytesMut::new()).unwrap()
-    }
-
-    fn delivered(store: &Store) -> i64 {
-        store.queue_range("T", 3).map_or(0, |(_, max)| max)
-    }
-
-    #[test]
-    fn a_message_is_delivered_when_it_is_due_and_not_before() {
-        let (disk, clock) = (SimDisk::new(1), Arc::new(ManualClock::new(NOW)));
-        let (store, schedule) = open(&disk, &clock);
-        store.append_now([delayed(1, "soon"), delayed(2, "late")]).unwrap();
-        assert_eq!(schedule.step(&store, NOW + 10), Duration::from_millis(990));
-        assert_eq!(delivered(&store), 0);
-        schedule.step(&store, NOW + 1000);
-        assert_eq!(delivered(&store), 1);
-        let unit = store.unit("T", 3, 0).unwrap();
-        let bytes = store.record_at(unit.physical_offset).unwrap();
-        let record = Record::read(&bytes).unwrap();
-        assert_eq!((record.body, record.flag, record.reconsume_times), (&b"soon"[..], 7, 2));
-        assert_eq!(record.sent_properties(), b"KEYS\x01k\x02");
-        schedule.step(&store, NOW + 4_999);
-        assert_eq!(delivered(&store), 1);
-        schedule.step(&store, NOW + 5_000);
-        assert_eq!(delivered(&store), 2);
-    }
-
-    #[test]
-    fn a_restart_goes_on_where_it_was() {
-        let (disk, clock) = (SimDisk::new(1), Arc::new(ManualClock::new(NOW)));
-        let (store, schedule) = open(&disk, &clock);
-        store.append_now([delayed(1, "one"), delayed(1, "two")]).unwrap();
-        schedule.step(&store, NOW + 1000);
-        schedule.save(&store).unwrap();
-        store.append_now([delayed(1, "three")]).unwrap();
-        store.close().unwrap();
-        drop(store);
-        let (store, schedule) = open(&disk, &clock);
-        schedule.step(&store, NOW + 9000);
-        assert_eq!(delivered(&store), 3);
-    }
-
-    #[test]
-    fn what_the_log_has_as_delivered_is_not_delivered_again() {
-        let (disk, clock) = (SimDisk::new(1), Arc::new(ManualClock::new(NOW)));
-        let (store, schedule) = open(&disk, &clock);
-        store.append_now([delayed(1, "first"), delayed(1, "one"), delayed(1, "two")]).unwrap();
-        schedule.step(&store, NOW + 10);
-        schedule.save(&store).unwrap();
-        schedule.settled.save().unwrap();
-        // Delivered, and then the process is killed before the progress is saved.
-        schedule.step(&store, NOW + 1000);
-        assert_eq!(delivered(&store), 3);
-        drop((store, schedule));
-        let (store, schedule) = open(&disk, &clock);
-        store.append_now([delayed(1, "three")]).unwrap();
-        schedule.step(&store, NOW + 9000);
-        assert_eq!(delivered(&store), 4);
-        schedule.step(&store, NOW + 9000);
-        schedule.save(&store).unwrap();
-        schedule.settled.save().unwrap();
-        assert!(!schedule.settled.contains(store.unit(names::SCHEDULE_TOPIC, 0, 1).unwrap().physical_offset));
-    }
-
-    #[test]
-    fn a_power_cut_takes_no_delivery_that_is_saved_as_done() {
-        let (disk, clock) = (SimDisk::new(1), Arc::new(ManualClock::new(NOW)));
-        let (store, schedule) = open_with(&disk, &clock, false);
-        store.append_now([delayed(1, "one")]).unwrap();
-        store.flush_step().unwrap();
-        schedule.step(&store, NOW + 1000);
-        assert_eq!(delivered(&store), 1);
-        schedule.save(&store).unwrap();
-        disk.crash();
-        drop((store, schedule));
-        let (store, schedule) = open_with(&disk, &clock, false);
-        schedule.step(&store, NOW + 9000);
-        assert_eq!(delivered(&store), 1);
-    }
-
-    #[test]
-    fn delays_are_read() {
-        assert_eq!(parse_delays("1s 5m 2h 1d").unwrap(), [1_000, 300_000, 7_200_000, 86_400_000]);
-        assert!(parse_delays("1s 5x").unwrap_err().contains("`5x`"));
-        assert!(parse_delays("s").is_err() && parse_delays("-1s").is_err());
-    }
-}
+mod tests;

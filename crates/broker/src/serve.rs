@@ -108,7 +108,7 @@ fn lane(code: i32) -> Option<Lane> {
         code::GET_BROKER_RUNTIME_INFO => Blocking(runtime::runtime),
         code::GET_BROKER_HA_STATUS => Here(replication::status),
         code::NOTIFY_MIN_BROKER_ID_CHANGE => Here(replication::min_broker_id),
-        code::EXCHANGE_BROKER_HA_INFO => Here(replication::exchange),
+        code::EXCHANGE_BROKER_HA_INFO => Blocking(replication::exchange),
         code::RESET_MASTER_FLUSH_OFFSET => Here(replication::reset_flushed),
         code::GET_BROKER_EPOCH_CACHE => Here(replication::epochs),
         code::NOTIFY_BROKER_ROLE_CHANGED => Here(replication::role_changed),

@@ -109,6 +109,9 @@ settings! {
         /// Let the slave of the lowest id stand in for a master that is gone: readers and locks of queues are served
         /// there. All brokers of the group have it, and the name servers `supportActingMaster=true`.
         enable_slave_acting_master: bool = "enableSlaveActingMaster", false, Restart;
+        /// Let a slave that stands in for its master deliver what comes due, through other brokers that have a master of
+        /// the topic: delayed messages, and half messages that nobody decided on. With enableSlaveActingMaster only.
+        enable_remote_escape: bool = "enableRemoteEscape", false, Live;
         /// Milliseconds of silence after which the name servers count the broker as gone, where
         /// enableSlaveActingMaster is set; without, they wait for two minutes.
         broker_not_active_timeout_millis: i64 = "brokerNotActiveTimeoutMillis", 10_000, Restart, 500..=600_000;

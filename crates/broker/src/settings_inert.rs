@@ -131,7 +131,6 @@ pub(crate) const INERT: &[(&str, &str)] = &[
     ("enablePopMessageThreshold", "false"),
     ("enableReconnectForGoAway", "true"),
     ("enableRegisterProducer", "true"),
-    ("enableRemoteEscape", "false"),
     ("enableRetryTopicV2", "false"),
     ("enableRocksDBLog", "false"),
     ("enableRunningFlagsInFlush", "false"),

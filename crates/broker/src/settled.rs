@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use apogee_message::record::{Draft, NewMessage, Record};
+use apogee_message::record::{NewMessage, Record};
 use apogee_message::sysflag;
 use apogee_store::Store;
 use bytes::{Bytes, BytesMut};
@@ -70,6 +70,12 @@ impl Settled {
         self.lock().marks.get(follower) == Some(&VOID)
     }
 
+    /// What the log says was settled behind what a follower's progress knows, by physical offsets. Reads that part of it.
+    pub fn since(&self, store: &Store, follower: &str) -> HashSet<i64> {
+        let from = self.lock().marks.get(follower).copied().unwrap_or_default();
+        settled_since(store, from.max(store.log_min_offset())).collect()
+    }
+
     /// Reads the whole log: a follower has lost its progress.
     pub fn recall(&self, store: &Store) {
         if !self.lock().reads {
@@ -77,6 +83,11 @@ impl Settled {
         }
         let offsets: Vec<i64> = settled_since(store, store.log_min_offset()).collect();
         self.lock().offsets.extend(offsets);
+    }
+
+    /// Whether the log says of no message that it was settled before the start.
+    pub fn is_nothing(&self) -> bool {
+        self.lock().offsets.is_empty()
     }
 
     /// Whether the message at a physical offset was settled before the start.
@@ -186,16 +197,15 @@ pub(crate) fn settling(physical_offset: i64) -> i64 {
     if physical_offset == 0 { -1 } else { physical_offset }
 }
 
-/// The record that settles the one in `bytes`: the same message elsewhere, with the properties that
-/// `arena` holds.
+/// The message that settles the one in `bytes`: the same elsewhere, with the properties that `arena` holds.
 pub(crate) fn successor(
     record: &Record<'_>,
     bytes: &Bytes,
     topic: Arc<str>,
     queue_id: i32,
     arena: &mut BytesMut,
-) -> Option<Draft> {
-    let message = NewMessage {
+) -> NewMessage {
+    NewMessage {
         topic,
         queue_id,
         flag: record.flag,
@@ -207,8 +217,7 @@ pub(crate) fn successor(
         prepared_transaction_offset: settling(record.physical_offset),
         body: bytes.slice_ref(record.body),
         properties: arena.split().freeze(),
-    };
-    Draft::new(&message, arena).ok()
+    }
 }
 
 /// Where the message is that a record settles. A commit by upstream's broker says 0 for 0.

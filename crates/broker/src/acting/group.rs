@@ -49,6 +49,14 @@ impl Group {
         lowest.map(|(id, address)| (*id, address.as_str())).min()
     }
 
+    /// Those of this name beside the broker itself, by id, and how many name servers told of them.
+    pub fn others(&self, now_ms: i64) -> (BTreeMap<i64, String>, usize) {
+        let known = self.heard.values().filter(|heard| now_ms - heard.at_ms <= self.patience_ms);
+        let count = known.clone().count();
+        let members = known.flat_map(|heard| &heard.members).filter(|(id, _)| **id != self.own);
+        (members.map(|(id, address)| (*id, address.clone())).collect(), count)
+    }
+
     /// Whether the broker stands in for its master. A name server that has just begun knows nobody, and later only
     /// some: so none may know a lower id, one must know the broker itself, and its copy of the master's log must have
     /// stopped.

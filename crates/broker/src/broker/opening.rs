@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::access::Access;
-use crate::acting::Acting;
+use crate::acting::{Acting, Ledger};
 use crate::clients::{Consumers, Producers};
 use crate::cold::ColdReads;
 use crate::config::{self, Config};
@@ -146,6 +146,11 @@ impl Broker {
         };
         let timer = Timer::open(Arc::clone(&disk), &root, &store, role.delivers());
         let timer = timer.map_err(|source| StartError::System { action: "use the files of the timer", source })?;
+        let ledger = Ledger::open(Arc::clone(&disk), &folder);
+        let ledger =
+            ledger.map_err(|source| StartError::System { action: "read what was delivered for the master", source })?;
+        let acts = settings.enable_slave_acting_master && *replication.role() == Role::AsSet;
+        let is_online = role.is_slave() || !acts && ledger.len() == 0;
         let log_end_at_start = store.log_max_offset();
         if role.is_slave() && !settings.ha_master_address.is_empty() {
             replication.follow(MasterPlace { broker: None, ha: Some(settings.ha_master_address.clone()) });
@@ -154,7 +159,8 @@ impl Broker {
             me: me.clone(),
             cluster: settings.broker_cluster_name.clone(),
             region: settings.region_id.clone(),
-            acting: Acting::new(&settings),
+            acting: Acting::new(&settings, is_online),
+            ledger,
             settings: Config::new(Arc::clone(&disk), kept, settings, now),
             role,
             clock,

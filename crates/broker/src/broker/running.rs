@@ -13,7 +13,7 @@ use apogee_net::{Limits, Server, Workers};
 use apogee_store::{ArrivalListener, StoreError};
 use tokio::task::JoinHandle;
 
-use crate::acting::keep_in_touch;
+use crate::acting::{come_online, keep_in_touch, work_for_master};
 use crate::background::{answer_expired, end_threads, keep_house, start_threads};
 use crate::handlers::pull;
 use crate::life::Stage;
@@ -89,6 +89,11 @@ impl RunningBroker {
             vec![tokio::spawn(answer_expired(Arc::clone(&broker))), tokio::spawn(keep_house(Arc::clone(&broker)))];
         if broker.role.is_slave() {
             tasks.push(tokio::spawn(follow_master(Arc::clone(&broker))));
+            if broker.settings.load().enable_slave_acting_master {
+                tasks.push(tokio::spawn(work_for_master(Arc::clone(&broker))));
+            }
+        } else {
+            tasks.push(tokio::spawn(come_online(Arc::clone(&broker))));
         }
         server.start(requests.clone(), Some(workers));
         if let Some(fast) = &fast {

@@ -14,17 +14,27 @@ use apogee_wire::headers::{
 };
 
 use super::answer::{self, Answer};
+use crate::acting::{self, Delivered};
 use crate::broker::Broker;
 use crate::error::BrokerError;
 use crate::node::notice;
 use crate::replication::ReplicationEvent;
+use crate::slave::{DELIVERED_BY, NOTED_TO};
 
-/// `EXCHANGE_BROKER_HA_INFO`: where slaves find the master, and how much it had at its start. What a new master
-/// tells its slaves with the same code changes nothing in a master.
+/// `EXCHANGE_BROKER_HA_INFO`: where slaves find the master, and how much it had at its start. With an address: a master
+/// tells its slaves that it is back. With a field of ours: a slave tells what it delivered for its master.
 pub(crate) fn exchange(broker: &Broker, _: &Arc<Conn>, request: &Command) -> Answer {
     let header: ExchangeHAInfoRequestHeader<'_> = request.header()?;
-    if header.master_ha_address.is_some() {
+    let failed = |error: String| BrokerError::new(response::SYSTEM_ERROR, error);
+    if let Some(ha) = header.master_ha_address {
+        let slave = broker.weak().upgrade().filter(|broker| broker.role.is_slave());
+        if let Some(slave) = slave {
+            acting::master_is_back(&slave, ha, header.master_address).map_err(failed)?;
+        }
         return answer::done(request);
+    }
+    if let Some(by) = request.fields.get(DELIVERED_BY) {
+        return delivered(broker, by, request);
     }
     let head = ExchangeHAInfoResponseHeader {
         master_ha_address: Some(&broker.ha_address),
@@ -32,6 +42,19 @@ pub(crate) fn exchange(broker: &Broker, _: &Arc<Conn>, request: &Command) -> Ans
         master_address: Some(&broker.advertised),
     };
     Ok(Some(answer::success(request).with_header(&head)))
+}
+
+fn delivered(broker: &Broker, by: &str, request: &Command) -> Answer {
+    let wrong = |error: &'static str| BrokerError::new(response::INVALID_PARAMETER, error);
+    if broker.role.is_slave() {
+        return Err(wrong("this broker is a slave: what another one delivered is for their master to know"));
+    }
+    let delivered = Delivered::decode(&request.body);
+    let delivered = delivered.ok_or_else(|| wrong("the body is no list of what a slave delivered"))?;
+    let noted_to = acting::take_over(broker, by, &delivered);
+    let mut answer = answer::success(request);
+    answer.fields.set_number(NOTED_TO, noted_to.map_err(|error| BrokerError::new(response::SYSTEM_ERROR, error))?);
+    Ok(Some(answer))
 }
 
 /// `RESET_MASTER_FLUSH_OFFSET`: of what a slave knows of its master; nothing in a master.

@@ -12,12 +12,17 @@ use apogee_wire::bodies::{
 use apogee_wire::codes::{request as code, response};
 use apogee_wire::headers::{RpcFields, UpdateConsumerOffsetRequestHeader};
 
+use crate::acting::Delivered;
 use crate::timer::Inherited;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Entries of a page, as upstream asks for them.
 const PAGE: usize = 2_000;
+/// Field of the request by which a slave tells what it delivered, beside upstream's: where the slave is,
+pub(crate) const DELIVERED_BY: &str = "deliveredBy";
+/// and of the answer: the place in the master's log before which that is noted.
+pub(crate) const NOTED_TO: &str = "notedTo";
 /// How often a table that changes while it is read is begun anew.
 const TRIES: usize = 5;
 
@@ -201,6 +206,15 @@ impl Master {
         let request = Command::request(code::UPDATE_CONSUMER_OFFSET).with_header(&header);
         let answer = self.conn.call(request, PATIENCE).await.map_err(|error| error.to_string())?;
         Ok(answer.code == response::SUCCESS)
+    }
+
+    /// Tells what a slave, which is at `by`, delivered in its place. Returns the place in its log before which the master
+    /// has noted that; `None`: it does not know what is meant.
+    pub async fn settled(&self, by: &str, delivered: &[Delivered]) -> Result<Option<i64>, String> {
+        let mut request = Command::request(code::EXCHANGE_BROKER_HA_INFO).with_body(Delivered::encode(delivered));
+        request.fields.set_str(DELIVERED_BY, by);
+        let answer = self.ask(request).await?;
+        Ok(answer.fields.get(NOTED_TO).and_then(|place| place.parse().ok()))
     }
 
     async fn pages<T: Paged>(&self, known: T::Version) -> Result<Option<T>, String> {

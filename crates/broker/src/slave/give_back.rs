@@ -1,7 +1,9 @@
-//! Offsets that consumers committed at a slave while they did not reach the master.
+//! What happened at a slave while the master was away: offsets that consumers committed, and messages that the slave
+//! delivered.
 //!
 //! Upstream leaves that to the consumers, which commit to the master when it is back; a group whose members changed
-//! meanwhile begins at the master's old offset. A slave here tells the master itself.
+//! meanwhile begins at the master's old offset. A slave here tells the master itself, and so
+//! with what it delivered: Apache's masters ask for it before they register.
 
 use apogee_wire::bodies::ConsumerOffsetSerializeWrapper;
 
@@ -37,4 +39,25 @@ pub(super) async fn give_back(
         }
     }
     Ok(())
+}
+
+/// Messages of which the master is told together.
+const PART: usize = 4_096;
+
+/// Tells the master what this slave delivered in its place. An Apache broker takes no notice.
+pub(super) async fn delivered(broker: &Broker, master: &Master) -> Result<(), String> {
+    loop {
+        let part = broker.ledger.untold(PART);
+        if part.is_empty() {
+            return Ok(());
+        }
+        let noted_to = master.settled(&broker.advertised, &part).await?;
+        if noted_to.is_none() {
+            tracing::warn!(
+                messages = part.len(),
+                "the master does not take notice of what this slave delivered in its place: those messages may come twice"
+            );
+        }
+        broker.ledger.told(part.len(), noted_to.unwrap_or_default());
+    }
 }

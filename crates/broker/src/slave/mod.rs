@@ -4,7 +4,7 @@
 //! | step | file |
 //! |---|---|
 //! | the questions, in pages where a table may be long | `ask.rs` |
-//! | what consumers committed here while the master was gone is given back to it | `give_back.rs` |
+//! | what happened here while the master was gone is given back to it | `give_back.rs` |
 //! | what is different is taken over, as a whole: what the master does not have goes | `take.rs` |
 //!
 //! Tables of names count at once. How far the master has come with delayed messages and transactions may speak of
@@ -29,7 +29,7 @@ use crate::broker::Broker;
 use ask::Master;
 use take::Progress;
 
-pub(crate) use ask::Marks;
+pub(crate) use ask::{DELIVERED_BY, Marks, NOTED_TO};
 #[cfg(test)]
 pub(crate) use told::Told;
 
@@ -95,6 +95,14 @@ pub(crate) async fn follow_master(broker: Arc<Broker>) {
     }
 }
 
+/// Gives a master that is back what happened here while it was away.
+pub(crate) async fn hand_over(broker: &Arc<Broker>, address: &str) -> Result<(), String> {
+    let master = Master::connect(address).await?;
+    give_back::delivered(broker, &master).await?;
+    let mut offsets = master.offsets().await?;
+    give_back::give_back(broker, &master, &mut offsets).await
+}
+
 /// What is known of the master that is asked.
 struct Link {
     master: Master,
@@ -125,6 +133,7 @@ impl Link {
         let groups = master.groups(broker.groups.version()).await?;
         let modes = master.modes().await?;
         blocking(broker, move |broker| take::tables(broker, topics, groups, modes)).await?;
+        give_back::delivered(broker, master).await?;
         // Marks first: what is settled while the rest is asked for is above them.
         let waiting = master.waiting().await?;
         let mut offsets = master.offsets().await?;
@@ -137,6 +146,10 @@ impl Link {
 
     /// Takes over what waits for the log, once that is long enough.
     async fn catch_up(&mut self, broker: &Arc<Broker>) -> Result<(), String> {
+        if broker.ledger.is_covered(broker.store.confirmed_offset()) {
+            let forget = |broker: &Broker| broker.ledger.forget_covered(broker.store.confirmed_offset());
+            blocking(broker, move |broker| forget(broker).map_err(|error| error.to_string())).await?;
+        }
         let Some(progress) = self.progress.take_if(|progress| progress.is_covered(broker)) else { return Ok(()) };
         blocking(broker, move |broker| take::progress(broker, progress)).await?;
         if self.has_strangers { self.remove_strangers(broker).await } else { Ok(()) }

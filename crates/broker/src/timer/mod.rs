@@ -11,6 +11,7 @@
 //! recall that was answered takes effect.
 
 mod counts;
+mod elsewhere;
 mod entry;
 mod follow;
 mod foreign;
@@ -22,9 +23,11 @@ mod mortal;
 mod queue;
 mod run;
 mod saving;
+mod settling;
 mod waiting;
 pub(crate) mod wish;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -38,6 +41,7 @@ use apogee_wire::bodies::TimerMetricsSerializeWrapper;
 use bytes::BytesMut;
 
 use self::counts::Counts;
+pub(crate) use self::elsewhere::Due;
 use self::entry::{Entry, Kind};
 use self::foreign::{Foreign, PRECISION};
 use self::handover::{Checkpoint, Pending, Purpose, Writer};
@@ -118,6 +122,8 @@ struct Work {
     done_to: i64,
     /// On a slave: deliveries that stand in the log before this offset are known to the queue.
     followed_to: Option<i64>,
+    /// By their place in the log, entries that are out of the queue while somebody delivers them elsewhere.
+    taken: BTreeMap<i64, Entry>,
 }
 
 /// What the search for messages that wait has found.
@@ -176,6 +182,7 @@ impl Timer {
             is_handed_over: false,
             done_to: 0,
             followed_to: None,
+            taken: BTreeMap::new(),
         };
         if !delivers {
             work.begin_following(store, is_whole.then_some(state.log_offset));
@@ -349,7 +356,8 @@ impl Work {
         if self.done_to < min || self.done_to > max {
             self.done_to = min;
         }
-        let next = self.queue.next_time();
+        let taken = self.taken.values().map(|entry| entry.time).min();
+        let next = self.queue.next_time().into_iter().chain(taken).min();
         let units = store.units(&self.wheel, 0, self.done_to, UNITS);
         if units.is_empty() {
             return Held::Nothing;
@@ -403,17 +411,8 @@ impl Work {
             if at >= to {
                 return Ok(at);
             }
-            let Some(settled) = settled::settled_by(&bytes) else { continue };
-            let Some(bytes) = store.record_at(settled) else { continue };
-            let Ok(record) = Record::read(&bytes) else { continue };
-            if record.topic != &*self.wheel {
-                continue;
-            }
-            if let Some(waiting) = Waiting::of(&record, self.foreign_end) {
-                self.make_room()?;
-                self.queue.push(Entry { kind: Kind::Settled, ..waiting.entry() });
-                self.counts.add(&record, -1, record.store_timestamp);
-                self.is_saved = false;
+            if let Some(settled) = settled::settled_by(&bytes) {
+                self.settle_one(store, settled)?;
             }
         }
         Ok(end)

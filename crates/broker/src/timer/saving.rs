@@ -55,6 +55,8 @@ impl Work {
             // Some of its time wait yet.
             state.queue.entries.extend(self.recalled.markers());
         }
+        // Nobody has said that these are delivered.
+        state.queue.entries.extend(self.taken.values());
         self.is_saved = true;
         let (disk, folder) = (Arc::clone(&self.disk), self.folder.clone());
         Saving { disk, folder, state, unused: self.queue.take_unused() }

@@ -316,3 +316,61 @@ fn a_power_cut_at_any_moment_neither_loses_nor_repeats_a_message() {
         assert_eq!(broker.waiting(), 0, "seed {seed}");
     }
 }
+
+#[test]
+fn what_a_slave_delivered_comes_no_more() {
+    for restarts in [false, true] {
+        let (disk, broker) = Broker::new();
+        for (time, body) in [(10, "one"), (20, "two"), (30, "three")] {
+            broker.put(NOW + time, body, &[]);
+        }
+        broker.at(NOW);
+        let place = broker.store.unit(names::WHEEL_TOPIC, 0, 1).unwrap().physical_offset;
+        broker.timer.settle_elsewhere(&broker.store, &[place, 12_345]).unwrap();
+        assert_eq!(broker.waiting(), 2);
+        broker.clock.set(NOW + 5_000);
+        broker.timer.save(&broker.store).unwrap();
+        let broker = if restarts { broker.restart(&disk) } else { broker };
+        broker.at(NOW + 5_000);
+        assert_eq!(broker.delivered(), ["one", "three"], "restarts: {restarts}");
+    }
+}
+
+#[test]
+fn what_is_delivered_elsewhere_waits_until_that_is_said() {
+    let (disk, broker) = Broker::new();
+    for (time, body) in [(10, "one"), (20, "two"), (20, "recalled"), (30, "three"), (10 * DAY, "far")] {
+        broker.put(NOW + time, body, &[(property::UNIQ_KEY, body)]);
+    }
+    broker.put(NOW + 20, "", &[(property::TIMER_DEL_UNIQKEY, "recalled")]);
+    broker.at(NOW);
+    let take = |now| {
+        let known = broker.store.unit(names::WHEEL_TOPIC, 0, 0).unwrap().physical_offset;
+        broker.timer.take_due(&broker.store, now, 10, |offset| offset == known).unwrap()
+    };
+    let due = take(NOW + 20);
+    assert_eq!(due.iter().map(|due| &due.message.body[..]).collect::<Vec<_>>(), [b"two"], "one is known");
+    assert_eq!((&*due[0].message.topic, due[0].message.queue_id, due[0].stored_ms), ("T", 3, NOW));
+    assert!(take(NOW + 20).is_empty(), "it is taken once");
+    assert!(broker.timer.taken(&broker.store, due[0].offset).is_some());
+    let three = take(NOW + 3 * DAY);
+    assert_eq!(three.len(), 1, "one that is to be written again is left to the master");
+    broker.timer.delivered_elsewhere([three[0].offset]);
+    assert!(broker.timer.taken(&broker.store, three[0].offset).is_none());
+    // What was taken, and not delivered, is in what is saved.
+    broker.timer.save(&broker.store).unwrap();
+    let broker = broker.restart(&disk);
+    broker.at(NOW + 40);
+    assert_eq!(broker.delivered(), ["two"]);
+}
+
+#[test]
+fn what_nobody_took_waits_again() {
+    let (_, broker) = Broker::new();
+    broker.put(NOW + 10, "one", &[]);
+    broker.at(NOW);
+    assert_eq!(broker.timer.take_due(&broker.store, NOW + 10, 10, |_| false).unwrap().len(), 1);
+    broker.timer.put_back();
+    broker.at(NOW + 10);
+    assert_eq!(broker.delivered(), ["one"]);
+}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use apogee_message::names::{self, property};
 use apogee_message::properties;
-use apogee_message::record::{Draft, Record};
+use apogee_message::record::{Draft, NewMessage, Record};
 use apogee_store::Store;
 use bytes::{Bytes, BytesMut};
 
@@ -67,8 +67,15 @@ impl<'r> Waiting<'r> {
                 record.property(property::TIMER_ROLL_TIMES).and_then(|times| times.parse().ok()).unwrap_or(0u32);
             properties::push(arena, property::TIMER_OUT_MS, &self.due.to_string());
             properties::push(arena, property::TIMER_ROLL_TIMES, &times.saturating_add(1).to_string());
-            return settled::successor(record, bytes, Arc::clone(wheel), 0, arena);
+            let message = settled::successor(record, bytes, Arc::clone(wheel), 0, arena);
+            return Draft::new(&message, arena).ok();
         }
+        Draft::new(&self.delivered(bytes, arena)?, arena).ok()
+    }
+
+    /// The message for its real topic; `None` when it has none.
+    pub fn delivered(&self, bytes: &Bytes, arena: &mut BytesMut) -> Option<NewMessage> {
+        let record = self.record;
         let topic = record.property(property::REAL_TOPIC)?;
         let queue_id = record.property(property::REAL_QUEUE_ID)?.parse().ok()?;
         // The one topic whose messages are not consumed but decided on.
@@ -77,7 +84,7 @@ impl<'r> Waiting<'r> {
         }
         let own = [property::REAL_TOPIC, property::REAL_QUEUE_ID, property::TIMER_ROLL_TIMES];
         properties::copy_without(arena, record.properties, &own);
-        settled::successor(record, bytes, topic.into(), queue_id, arena)
+        Some(settled::successor(record, bytes, topic.into(), queue_id, arena))
     }
 }
 

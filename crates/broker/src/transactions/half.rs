@@ -65,6 +65,20 @@ impl<'b> HalfRecord<'b> {
         self.message(topic, queue_id, sys_flag, prepared, arena.split().freeze())
     }
 
+    /// The message as its producer sent it, for another broker to keep until it is decided.
+    pub fn sent(&self, arena: &mut BytesMut) -> Option<NewMessage> {
+        let (topic, queue_id) = self.target()?;
+        let own = [
+            property::REAL_TOPIC,
+            property::REAL_QUEUE_ID,
+            property::TRANSACTION_CHECK_TIMES,
+            property::TRANSACTION_PREPARED_QUEUE_OFFSET,
+        ];
+        properties::copy_without(arena, self.record.properties, &own);
+        let sys_flag = self.record.sys_flag | sysflag::TRANSACTION_PREPARED;
+        Some(self.message(topic, queue_id, sys_flag, 0, arena.split().freeze()))
+    }
+
     /// The same half message once more, after so many checks.
     pub fn again(&self, checks: i64, arena: &mut BytesMut) -> Result<Draft, DraftError> {
         self.edit(checks, arena);

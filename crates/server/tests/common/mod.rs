@@ -17,6 +17,7 @@ use bytes::{Bytes, BytesMut};
 use tempfile::TempDir;
 
 pub mod controller;
+pub mod group;
 pub mod http;
 pub mod mqadmin;
 mod oracle;
