@@ -115,24 +115,23 @@ fn runtime_families(broker: &Broker) -> Vec<Family> {
     families
 }
 
-/// The broker as a whole, and its producers.
-fn whole(broker: &Broker, settings: &BrokerSettings) -> [Family; 3] {
+/// The broker as a whole, its slaves and its producers.
+fn whole(broker: &Broker, settings: &BrokerSettings) -> [Family; 4] {
     let rate = |kind| broker.stats.windows(kind, &broker.cluster)[0].per_second;
-    let labels = || {
-        vec![
-            ("cluster", text(&broker.cluster)),
-            ("brokerIP", text(&broker.advertised)),
-            ("broker", text(&settings.broker_name)),
-        ]
+    let labels = |address: &str| {
+        vec![("cluster", text(&broker.cluster)), ("brokerIP", text(address)), ("broker", text(&settings.broker_name))]
     };
+    // The master knows where its slaves connect from, not where they serve.
+    let lacks = broker.slaves().into_iter().map(|slave| (labels(&slave.address), slave.progress.behind as f64));
     let mut producers = Family::gauge("rocketmq_producer_count", "", "Producers of a group");
     let counts = broker.producers.infos().into_iter().map(|(group, infos)| (group, infos.len() as f64)).collect();
     add_top(&mut producers, counts, settings, |group| in_broker(broker, settings, &[("group", group)]));
     [
         Family::gauge("rocketmq_broker_tps", "", "Messages in per second")
-            .of_all([(labels(), rate(Kind::BrokerPutNums))]),
+            .of_all([(labels(&broker.advertised), rate(Kind::BrokerPutNums))]),
         Family::gauge("rocketmq_broker_qps", "", "Messages out per second")
-            .of_all([(labels(), rate(Kind::BrokerGetNums))]),
+            .of_all([(labels(&broker.advertised), rate(Kind::BrokerGetNums))]),
+        Family::gauge("rocketmq_broker_commitlog_diff", "", "Bytes of the log that a slave lacks").of_all(lacks),
         producers,
     ]
 }
