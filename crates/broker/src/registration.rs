@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use apogee_net::{Conn, Limits, Service, Tcp, connect};
+use apogee_net::{Conn, OwnedConn, Service, Tcp};
 use apogee_wire::Command;
 use apogee_wire::bodies::{
     Body, DataVersion, GetBrokerMemberGroupResponseBody, RegisterBrokerBody, TopicConfig,
@@ -93,7 +93,7 @@ pub(crate) async fn keep_registered(
                     );
                 }
                 complained = true;
-                session.hang_up("the name server refuses, or does not answer");
+                session.conn = None;
                 session.adds = false;
                 due = Instant::now() + PAUSE;
             }
@@ -146,18 +146,12 @@ struct Session<'b> {
     broker: &'b Arc<Broker>,
     address: &'b str,
     service: Arc<dyn Service>,
-    conn: Option<Arc<Conn>>,
+    /// Dropped, it tells the name server at once that nobody speaks for the broker here any more.
+    conn: Option<OwnedConn>,
     /// What this name server has, over this connection.
     registered: Option<Registered>,
     /// Whether a registration of some topics leaves the others alone.
     adds: bool,
-}
-
-impl Drop for Session<'_> {
-    /// The name server learns at once that nobody speaks for the broker here any more, and the connection lets go of it.
-    fn drop(&mut self) {
-        self.hang_up("this registration ends");
-    }
 }
 
 /// What a registration said.
@@ -168,13 +162,6 @@ struct Registered {
 }
 
 impl Session<'_> {
-    /// Closes the connection. Left alone it would hold on to the broker for as long as a silent peer is waited for.
-    fn hang_up(&mut self, reason: &str) {
-        if let Some(conn) = self.conn.take() {
-            conn.close(reason);
-        }
-    }
-
     /// Tells the name server what it lacks. `is_due`: after asking what it has.
     async fn register(&mut self, settings: &BrokerSettings, is_due: bool) -> Result<(), String> {
         let timeout = Duration::from_millis(settings.register_broker_timeout_mills);
@@ -182,17 +169,12 @@ impl Session<'_> {
             Some(conn) => conn,
             None => {
                 self.registered = None;
-                let connected = connect(
-                    &Tcp,
-                    self.address,
-                    Arc::clone(&self.service),
-                    Limits::default(),
-                    timeout.min(Duration::from_secs(3)),
-                );
+                let patience = timeout.min(Duration::from_secs(3));
+                let connected = OwnedConn::connect(&Tcp, self.address, Arc::clone(&self.service), patience);
                 connected.await.map_err(|error| error.to_string())?
             }
         };
-        self.conn = Some(Arc::clone(&conn));
+        let conn = Arc::clone(self.conn.insert(conn));
         if is_due || self.registered.is_none() {
             let added = std::mem::replace(&mut self.adds, adds(&conn, timeout).await?);
             let has_all = match self.registered {
@@ -332,7 +314,6 @@ impl Session<'_> {
         });
         // A name server that is gone forgets the broker by itself.
         let _ = conn.call(goodbye, Duration::from_secs(1)).await;
-        conn.close("the broker stops");
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use apogee_base::clock::SystemClock;
 use apogee_base::disk::SimDisk;
-use apogee_net::{Conn, Limits, Service, Tcp, connect};
+use apogee_net::{Conn, Limits, Tcp, Unasked, connect};
 use apogee_wire::Command;
 use apogee_wire::codes::{request, response};
 use apogee_wire::headers::{RpcFields, SendMessageRequestHeader, SendMessageResponseHeader};
@@ -22,13 +22,6 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Running {
     pub broker: Arc<Broker>,
     running: RunningBroker,
-}
-
-/// A peer that answers nothing.
-struct Silent;
-
-impl Service for Silent {
-    fn request(&self, _: &Arc<Conn>, _: &Command) {}
 }
 
 impl Running {
@@ -72,7 +65,7 @@ impl Running {
 
     pub async fn connect(&self) -> Arc<Conn> {
         let address = self.running.local_addr().to_string();
-        connect(&Tcp, &address, Arc::new(Silent), Limits::default(), PATIENCE).await.unwrap()
+        connect(&Tcp, &address, Arc::new(Unasked), Limits::default(), PATIENCE).await.unwrap()
     }
 
     pub async fn stop(self) {

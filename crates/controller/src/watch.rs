@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use apogee_net::{Conn, Limits, Service};
+use apogee_net::{OwnedConn, Unasked};
 use apogee_wire::Command;
 use apogee_wire::bodies::{Body, SyncStateSet};
 use apogee_wire::codes::request;
@@ -165,22 +165,11 @@ async fn elect(shared: &Arc<Shared>, cluster: String, name: &str) {
     }
 }
 
-/// Brokers ask nothing on the connections that they are told news by.
-struct Silent;
-
-impl Service for Silent {
-    fn request(&self, _: &Arc<Conn>, _: &Command) {}
-}
-
 /// Sends news to a broker's own port, as upstream does.
 async fn call(shared: &Shared, address: &str, news: Command) {
     for call in 1..=CALLS {
-        match apogee_net::connect(&*shared.dial, address, Arc::new(Silent), Limits::default(), DIAL).await {
-            Ok(conn) => {
-                conn.send_oneway(news);
-                conn.close("the news is told");
-                return;
-            }
+        match OwnedConn::connect(&*shared.dial, address, Arc::new(Unasked), DIAL).await {
+            Ok(conn) => return conn.send_oneway(news),
             Err(error) if call == CALLS => {
                 tracing::info!(%error, "a broker cannot be told of its group's master; it learns it when it asks");
             }

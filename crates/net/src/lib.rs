@@ -17,6 +17,7 @@ mod conn;
 mod dial;
 mod driver;
 mod outbound;
+mod owned;
 mod server;
 mod spare;
 #[cfg(feature = "tls")]
@@ -25,6 +26,7 @@ mod workers;
 
 pub use conn::{CallError, Conn, ConnectError, connect, open};
 pub use dial::{Dial, Dialled, Dialling, Stream, Tcp};
+pub use owned::{OwnedConn, Unasked};
 pub use server::{BindError, Server};
 #[cfg(feature = "tls")]
 pub use tls::{Tls, TlsError};

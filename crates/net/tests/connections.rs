@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use apogee_net::{CallError, Conn, Limits, Server, Service, Tcp, Workers, connect};
+use apogee_net::{CallError, Conn, Limits, OwnedConn, Server, Service, Tcp, Unasked, Workers, connect};
 use apogee_wire::{Command, frame};
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -231,6 +231,18 @@ async fn a_peer_that_never_reads_does_not_fill_the_memory() {
     };
     tokio::time::timeout(SECOND * 20, flood).await.expect("the server closes the connection");
     eventually("the service hears of the end", || echo.closed.load(Ordering::SeqCst) == 1).await;
+}
+
+#[tokio::test]
+async fn a_connection_ends_with_its_owner() {
+    let (server, echo) = start(Limits::default());
+    let address = server.local_addr().to_string();
+    let owned = OwnedConn::connect(&Tcp, &address, Arc::new(Unasked), SECOND).await.expect("a connection");
+    let shared = Arc::clone(&owned);
+    owned.call(Command::request(1), SECOND).await.expect("an answer");
+    drop(owned);
+    assert!(!shared.is_open());
+    eventually("the server hears of the end", || echo.closed.load(Ordering::SeqCst) == 1).await;
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apogee_message::names;
-use apogee_net::{Conn, Limits, Service, Tcp, connect};
+use apogee_net::{Conn, OwnedConn, Service, Tcp};
 use apogee_wire::Command;
 use apogee_wire::bodies::{Body, GetBrokerMemberGroupResponseBody, TopicRouteData};
 use apogee_wire::codes::{request, response};
@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Keeps in touch with one name server until the broker stops. One that cannot be reached is complained of where the
 /// broker registers with it.
 pub(crate) async fn keep_in_touch(broker: Arc<Broker>, address: String, service: Arc<dyn Service>) {
-    let mut link = Link::default();
+    let mut link = None;
     let mut asked = Instant::now();
     loop {
         let settings = broker.settings.load();
@@ -35,7 +35,7 @@ pub(crate) async fn keep_in_touch(broker: Arc<Broker>, address: String, service:
         }
         if let Err(error) = touch(&broker, &settings, &address, &service, &mut link, asks).await {
             tracing::debug!(name_server = address, error, "a name server does not answer");
-            link = Link::default();
+            link = None;
         }
         drop(settings);
         tokio::select! {
@@ -46,40 +46,27 @@ pub(crate) async fn keep_in_touch(broker: Arc<Broker>, address: String, service:
     }
 }
 
-/// A connection that is closed when nobody uses it any more: left alone it would hold on to the broker for as long as
-/// a silent peer is waited for.
-#[derive(Default)]
-struct Link(Option<Arc<Conn>>);
-
-impl Drop for Link {
-    fn drop(&mut self) {
-        if let Some(conn) = &self.0 {
-            conn.close("the broker no longer keeps in touch here");
-        }
-    }
-}
-
 async fn touch(
     broker: &Broker,
     settings: &BrokerSettings,
     address: &str,
     service: &Arc<dyn Service>,
-    link: &mut Link,
+    link: &mut Option<OwnedConn>,
     asks: bool,
 ) -> Result<(), String> {
-    let conn = match link.0.clone().filter(|conn| conn.is_open()) {
+    let conn = match link.take().filter(|conn| conn.is_open()) {
         Some(conn) => conn,
         None => {
-            let connected = connect(&Tcp, address, Arc::clone(service), Limits::default(), PATIENCE);
+            let connected = OwnedConn::connect(&Tcp, address, Arc::clone(service), PATIENCE);
             connected.await.map_err(|error| error.to_string())?
         }
     };
-    link.0 = Some(Arc::clone(&conn));
+    let conn = link.insert(conn);
     conn.send_oneway(sign_of_life(broker, settings));
     if asks {
         let members = match settings.compatible_with_old_name_srv {
-            true => members_by_route(&conn, settings).await,
-            false => members(&conn, settings).await,
+            true => members_by_route(conn, settings).await,
+            false => members(conn, settings).await,
         };
         broker.acting.heard(address, members?, broker.now());
         broker.acting.look(broker.copy_progress().is_some(), broker.now());

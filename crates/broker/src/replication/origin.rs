@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use apogee_base::settings::properties;
 use apogee_message::record::Record;
-use apogee_net::{Conn, Limits, Service, Tcp, connect};
+use apogee_net::{OwnedConn, Tcp, Unasked};
 use apogee_store::Store;
 use apogee_wire::Command;
 use apogee_wire::codes::{request, response};
@@ -90,16 +90,9 @@ pub(super) async fn ha_address(master: &str) -> Option<String> {
 }
 
 async fn ask(master: &str, question: Command) -> Result<Command, String> {
-    /// A master asks nothing on such a connection.
-    struct Nobody;
-    impl Service for Nobody {
-        fn request(&self, _: &Arc<Conn>, _: &Command) {}
-    }
-    let conn = connect(&Tcp, master, Arc::new(Nobody), Limits::default(), PATIENCE).await;
+    let conn = OwnedConn::connect(&Tcp, master, Arc::new(Unasked), PATIENCE).await;
     let conn = conn.map_err(|error| error.to_string())?;
-    let answer = conn.call(question, PATIENCE).await.map_err(|error| error.to_string());
-    conn.close("it was asked");
-    answer
+    conn.call(question, PATIENCE).await.map_err(|error| error.to_string())
 }
 
 /// The last record in any queue that ends at or before `to`, and where it is; in the log where no queue has any.

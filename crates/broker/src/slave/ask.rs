@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use apogee_net::{Conn, Limits, Service, Tcp, connect};
+use apogee_net::{OwnedConn, Tcp, Unasked};
 use apogee_wire::Command;
 use apogee_wire::bodies::{
     Body, ConsumerOffsetSerializeWrapper, DataVersion, DelayOffsetSerializeWrapper, HARuntimeInfo,
@@ -29,7 +29,7 @@ const TRIES: usize = 5;
 /// A connection to the master.
 pub(super) struct Master {
     address: String,
-    conn: Arc<Conn>,
+    conn: OwnedConn,
 }
 
 /// How far the master has come with what waits.
@@ -128,22 +128,9 @@ impl Paged for SubscriptionGroupWrapper {
     }
 }
 
-/// The master asks its slave nothing on this connection.
-struct Unasked;
-
-impl Service for Unasked {
-    fn request(&self, _: &Arc<Conn>, _: &Command) {}
-}
-
-impl Drop for Master {
-    fn drop(&mut self) {
-        self.conn.close("nothing more is asked");
-    }
-}
-
 impl Master {
     pub async fn connect(address: &str) -> Result<Self, String> {
-        let connected = connect(&Tcp, address, Arc::new(Unasked), Limits::default(), Duration::from_secs(3));
+        let connected = OwnedConn::connect(&Tcp, address, Arc::new(Unasked), Duration::from_secs(3));
         let conn = connected.await.map_err(|error| error.to_string())?;
         Ok(Self { address: address.to_owned(), conn })
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use apogee_base::clock::{Clock, SystemClock};
 use apogee_base::disk::{Disk, SimDisk};
 use apogee_controller::{Controller, ControllerSettings};
-use apogee_net::{Conn, Dial, Dialled, Dialling, Limits, Server, Service, Tcp};
+use apogee_net::{Conn, Dial, Dialled, Dialling, Limits, Server, Service, Tcp, Unasked};
 use apogee_wire::Command;
 use apogee_wire::bodies::{Body, SyncStateSet};
 use apogee_wire::codes::{request, response};
@@ -208,14 +208,8 @@ pub async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-struct Silent;
-
-impl Service for Silent {
-    fn request(&self, _: &Arc<Conn>, _: &Command) {}
-}
-
 pub async fn connect(address: &str) -> Option<Arc<Conn>> {
-    apogee_net::connect(&Tcp, address, Arc::new(Silent), Limits::default(), PATIENCE).await.ok()
+    apogee_net::connect(&Tcp, address, Arc::new(Unasked), Limits::default(), PATIENCE).await.ok()
 }
 
 /// Asks one controller; `None` when it is not there.
