@@ -25,6 +25,7 @@ use crate::settings::BrokerSettings;
 
 mod master;
 mod origin;
+mod pace;
 mod placement;
 mod running;
 mod sending;

@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::master::inform;
+use super::pace::Pace;
 use crate::broker::Broker;
 
 /// Bytes of the log in one write.
@@ -160,6 +161,7 @@ impl Link<'_> {
     async fn send(&self, writes: &mut OwnedWriteHalf) -> Until {
         let news = &self.broker.replication.news;
         let (mut said, mut told, mut greeted) = (Instant::now(), 0, false);
+        let mut pace = Pace::new(said);
         loop {
             let mut written = std::pin::pin!(news.written.notified());
             // Registered before the look: what comes between the two is not missed.
@@ -173,6 +175,16 @@ impl Link<'_> {
             if !pieces.is_empty() {
                 write_all(writes, &pieces).await?;
                 (said, told, greeted) = (Instant::now(), confirmed, true);
+                let settings = self.broker.settings.load();
+                if settings.ha_flow_control_enable {
+                    let bytes = pieces.iter().map(Bytes::len).sum();
+                    let pause = pace.sent(bytes, settings.max_ha_transfer_byte_in_second, said);
+                    // Not kept over the pause: an operator may change it.
+                    drop(settings);
+                    if let Some(pause) = pause {
+                        tokio::time::sleep_until(pause).await;
+                    }
+                }
                 continue;
             }
             let beat = said + Duration::from_millis(self.broker.settings.load().ha_send_heartbeat_interval);
