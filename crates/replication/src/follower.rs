@@ -179,10 +179,14 @@ impl Follower {
         let Following::Switch { epochs, .. } = &mut self.following else { return Ok(Step::Nothing) };
         if self.begin == self.end {
             self.stage = Stage::Copies;
-            if epochs.entries().is_empty() {
+            // Epochs without a byte count: who was master in one, and wrote nothing or nothing that was copied, may know
+            // no other, and Apache's follows nobody with whom it has none in common.
+            let mut shared = theirs.clone();
+            shared.end_with(0);
+            if *epochs == shared {
                 return Ok(Step::Begin);
             }
-            *epochs = Epochs::default();
+            *epochs = shared;
             self.next = Some(Step::Begin);
             return Ok(Step::Keep(epochs.clone()));
         }
@@ -218,7 +222,7 @@ impl Follower {
         let Piece { head, bytes } = piece;
         self.confirmed = self.confirmed.max(head.confirmed);
         if bytes.is_empty() {
-            // As long as an epoch has no bytes, it does not matter.
+            // An epoch that was not told at first and has no bytes yet: its first byte tells it.
             return Ok(Step::Nothing);
         }
         let Following::Switch { epochs, .. } = &mut self.following else { return Ok(Step::Nothing) };

@@ -3,11 +3,9 @@ import json
 import re
 import time
 
-from .nodes import Client, Failed, Node, check, until
+from .nodes import LIMIT_S, Client, Node, check, until
 
 FILE_SIZE = 1 << 20
-# Apache's slave asks for all this once in a minute.
-METADATA_S = 90
 # As upstream numbers the requests: topics, offsets of consumers, offsets of delay levels, groups.
 METADATA = {"topics": 21, "consumer offsets": 43, "delay offsets": 45, "groups": 201}
 BROKER = {
@@ -35,11 +33,11 @@ class Cluster:
         self.nodes.append(node)
         return node
 
-    def name_servers(self, *kinds):
+    def name_servers(self, *kinds, **more):
         servers = []
         for i, kind in enumerate(kinds):
             folder = self.folder / f"namesrv-{i}"
-            settings = {"bindAddress": "127.0.0.1", "kvConfigPath": folder / "kvConfig.json", "scanNotActiveBrokerInterval": 1000}
+            settings = {"bindAddress": "127.0.0.1", "kvConfigPath": folder / "kvConfig.json", "scanNotActiveBrokerInterval": 1000} | more
             servers.append(self.node("namesrv", folder.name, settings).start(kind))
         self.namesrv = ";".join(server.address for server in servers)
         return servers
@@ -65,7 +63,7 @@ class Cluster:
         """Starts the Java client, and creates the topic at these brokers."""
         self.client = Client(self.java, self.namesrv, self.folder)
         self.client.do("topic", *(master.address for master in masters))
-        until("the route", 30, lambda: {master.address for master in masters} <= set(self.masters()))
+        until("the route", lambda: {master.address for master in masters} <= set(self.masters()))
         self.client.do("start")
 
     def runtime(self, node, key):
@@ -74,14 +72,20 @@ class Cluster:
     def log_end(self, node):
         return int(self.runtime(node, "commitLogMaxOffset"))
 
-    def caught_up(self, master, slave, seconds=30):
-        until(f"{slave.name} to have all of {master.name}: {master.address} -> {slave.address}", seconds,
+    def caught_up(self, master, slave):
+        until(f"{slave.name} to have all of {master.name}: {master.address} -> {slave.address}",
               lambda: self.log_end(master) == self.log_end(slave))
 
-    def close(self, master, slave, seconds=60):
+    def close(self, master, slave):
         """Waits until a slave follows under load: it has what its master had a moment ago."""
         end = self.log_end(master)
-        until(f"{slave.name} to follow {master.name}", seconds, lambda: self.log_end(slave) >= end)
+        until(f"{slave.name} to follow {master.name}", lambda: self.log_end(slave) >= end)
+
+    def shown(self, master, slave):
+        """Waits until a slave shows all that its master does: later than it has it, where a controller elects the master."""
+        self.caught_up(master, slave)
+        until(f"{slave.name} to show all of {master.name}",
+              lambda: self.client.do("ends", master.address) == self.client.do("ends", slave.address))
 
     def masters(self, server=None):
         """The masters that a name server tells, or the first one."""
@@ -119,23 +123,25 @@ class Cluster:
         # Apache's slave cannot read the offsets of consumers that Apache's master sends.
         unread = "consumer offsets" if master.kind == slave.kind == "apache" else ""
         for what in METADATA.keys() - {unread}:
-            def missing():
-                return difference(self.metadata(master, what), self.metadata(slave, what))
-            try:
-                until(f"{what} of {slave.name}", METADATA_S, lambda: not missing())
-            except Failed:
-                raise Failed(f"{what} of {slave.name} are not those of {master.name}: {missing()}") from None
+            def is_same():
+                missing = difference(self.metadata(master, what), self.metadata(slave, what))
+                check(not missing, f"{what} of {slave.name} are not those of {master.name}: {missing}")
+                return True
+            # Apache's slave asks for all this once in a minute.
+            until(f"{what} of {slave.name}", is_same)
 
-    def consumed(self, seconds=60, what="all"):
+    def consumed(self, what="all", seconds=LIMIT_S):
         """Waits until consumers have all that was acknowledged, or all 'plain' messages."""
         promised, again = map(int, self.client.do("consumed", seconds, what, timeout=seconds + 30).split())
         return promised, again
 
     def records(self, *masters):
-        """Compares all that these brokers have with what was acknowledged; returns what is there twice."""
+        """Compares all that these brokers have with what was acknowledged; returns how much that is, and what is there more than once, with
+        the place of the last copy in the log."""
         names = (f"{master.settings['brokerName']}={master.address}" for master in masters)
         promised, _, again = self.client.do("records", *names).partition(" ")
-        return int(promised), [name for name in again.split(",") if name]
+        split = (text.split("@") for text in again.split(",") if text)
+        return int(promised), {name: int(place) for name, place in split}
 
     def load(self, seconds_or_work):
         """Runs the load for some time, or while something is done; returns how many were acknowledged so far."""

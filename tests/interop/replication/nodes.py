@@ -11,7 +11,9 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent.parent
 ORACLE = ROOT / "tests" / "oracle" / "apache"
 START_TIMEOUT_S = 240
-STOP_TIMEOUT_S = 60
+STOP_TIMEOUT_S = 120
+# How long a condition is waited for that is there within seconds on a quick machine.
+LIMIT_S = 180
 APACHE = {
     "namesrv": "org.apache.rocketmq.namesrv.NamesrvStartup",
     "controller": "org.apache.rocketmq.controller.ControllerStartup",
@@ -29,14 +31,18 @@ def check(holds, text):
         raise Failed(text)
 
 
-def until(what, seconds, condition):
-    """Waits until a condition holds, and returns what it gave."""
+def until(what, condition, seconds=LIMIT_S):
+    """Waits until a condition holds, and returns what it gave. One that fails may hold later: a server may be about to start."""
     end = time.monotonic() + seconds
     while True:
-        value = condition()
-        if value:
-            return value
-        check(time.monotonic() < end, f"waited {seconds} s for {what}")
+        cause = ""
+        try:
+            value = condition()
+            if value:
+                return value
+        except Failed as failure:
+            cause = f": {failure}"
+        check(time.monotonic() < end, f"waited {seconds} s for {what}{cause}")
         time.sleep(0.1)
 
 
@@ -118,7 +124,7 @@ class Node:
         """Has it stand still, each of its threads, until `resume`."""
         self.process.send_signal(signal.SIGSTOP)
         threads = pathlib.Path(f"/proc/{self.process.pid}/task")
-        until("all threads to stand still", 10, lambda: all(") T " in (thread / "stat").read_text() for thread in threads.iterdir()))
+        until("all threads to stand still", lambda: all(") T " in (thread / "stat").read_text() for thread in threads.iterdir()))
 
     def resume(self):
         self.process.send_signal(signal.SIGCONT)
@@ -143,6 +149,11 @@ class Node:
             log.seek(offset - first)
             size = log.read(4)
             return size + log.read(int.from_bytes(size, "big") - 4) if any(size) else b""
+
+    def epochs(self):
+        """Where in the log each master's part begins, by epoch, where a controller elects them; both kinds write the same file."""
+        lines = (self.folder / "store" / "epochFileCheckpoint").read_text().split()
+        return {int(epoch): int(begin) for epoch, begin in (line.split("-") for line in lines[2:])}
 
 
 class Client:

@@ -103,7 +103,13 @@ fn logs_part_at_the_consistent_point() {
         let step = slave.received(&mut reply(master_end, theirs));
         (step, slave.report(end).is_some())
     };
-    assert_eq!(agreed(&[], 0, &[(1, 0), (2, 50)], 900), (Ok(Some(Step::Begin)), true), "new");
+    assert_eq!(agreed(&[], 0, &[(2, 50)], 900), (Ok(Some(Step::Begin)), true), "new");
+    let first = Step::Keep(epochs(&[(1, 0), (2, 0)]));
+    assert_eq!(
+        agreed(&[], 0, &[(1, 0), (2, 0), (3, 50)], 900),
+        (Ok(Some(first)), true),
+        "new, and epochs without a byte"
+    );
     assert_eq!(agreed(&[(1, 0)], 500, &[(1, 0), (2, 500)], 900), (Ok(Some(Step::Begin)), true), "a part of it");
     assert_eq!(agreed(&[(1, 0)], 700, &[(1, 0), (2, 500)], 900), (Ok(Some(Step::CutTo(500))), false), "deposed");
     assert_eq!(agreed(&[(5, 0)], 700, &[(3, 700), (6, 800)], 900), (Err(Refusal::Foreign { own: 700 }), false));

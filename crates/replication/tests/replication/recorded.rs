@@ -2,7 +2,7 @@
 
 use apogee_replication::plain;
 use apogee_replication::switch::{self, FromMaster, FromSlave, Handshake};
-use apogee_replication::{Epoch, Follower, Following, Step};
+use apogee_replication::{Epoch, Epochs, Follower, Following, Step};
 use bytes::BytesMut;
 
 struct Said {
@@ -141,5 +141,23 @@ fn a_slave_with_a_controller_says_what_upstreams_says() {
         assert_eq!(without_repeats(reports), without_repeats(&theirs[switch::HANDSHAKE..]));
         assert_eq!(epochs, [Epoch { number: 1, start: 0 }]);
         assert_eq!(slave.confirmed(), slave.end());
+    }
+}
+
+/// Apache's broker that was the first master, and lost its place before anything was written, knows no epoch but the
+/// first: it follows nobody who does not know that one.
+#[test]
+fn an_empty_slave_knows_the_epoch_of_a_master_that_has_written_nothing() {
+    for said in recorded("ha-auto") {
+        let handshake = Handshake { from_last_file: false, is_learner: false, broker_id: 2 };
+        // What it knows of a log that it no longer has does not count.
+        let stale = Epochs::of([Epoch { number: 1, start: 0 }, Epoch { number: 2, start: 0 }]).unwrap();
+        for epochs in [Epochs::default(), stale] {
+            let mut slave = Follower::new(Following::Switch { handshake, epochs }, 0, 0);
+            let mut buffer = BytesMut::from(&pieces(&said, true, usize::MAX)[0][..]);
+            let first = Epochs::of([Epoch { number: 1, start: 0 }]).unwrap();
+            assert_eq!(slave.received(&mut buffer).unwrap(), Some(Step::Keep(first)));
+            assert_eq!(slave.received(&mut buffer).unwrap(), Some(Step::Begin));
+        }
     }
 }

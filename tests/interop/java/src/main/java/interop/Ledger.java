@@ -8,6 +8,7 @@ import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.stream.Collectors;
 import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
@@ -64,20 +65,27 @@ final class Ledger {
         return consumed.values().stream().filter(times -> times.get() > 1).count();
     }
 
+    /** What was acknowledged and stood in its queue at once. */
+    Set<String> plain() {
+        return promised.entrySet().stream().filter(entry -> entry.getValue().broker != null).map(Map.Entry::getKey).collect(Collectors.toSet());
+    }
+
     /** What nobody consumed yet, with or without those that the broker delivers later. */
     List<String> notConsumed(boolean later) {
         return promised.entrySet().stream().filter(entry -> (later || entry.getValue().broker != null) && !consumed.containsKey(entry.getKey()))
             .map(Map.Entry::getKey).toList();
     }
 
-    /** Compares all that brokers have with what was promised; returns what came more than once. */
+    /** Compares all that brokers have with what was promised; returns what is there more than once: NAME@PLACE of the last copy in the log. */
     List<String> compare(Map<String, List<MessageExt>> byBroker) {
         List<String> wrong = new ArrayList<>();
         Map<String, Integer> times = new HashMap<>();
+        Map<String, Long> last = new HashMap<>();
         byBroker.forEach((broker, records) -> {
             for (MessageExt record : records) {
                 String name = record.getKeys();
                 times.merge(name, 1, Integer::sum);
+                last.merge(name, record.getCommitLogOffset(), Math::max);
                 Promise promise = promised.get(name);
                 if (promise == null) {
                     if (never.contains(name)) {
@@ -95,7 +103,7 @@ final class Ledger {
         });
         promised.keySet().stream().filter(name -> !times.containsKey(name)).forEach(name -> wrong.add(name + " is lost"));
         Env.check(wrong.isEmpty(), names(wrong));
-        return times.entrySet().stream().filter(entry -> entry.getValue() > 1).map(Map.Entry::getKey).sorted().toList();
+        return times.entrySet().stream().filter(entry -> entry.getValue() > 1).map(entry -> entry.getKey() + "@" + last.get(entry.getKey())).sorted().toList();
     }
 
     private static boolean same(Promise promise, MessageExt stored) {

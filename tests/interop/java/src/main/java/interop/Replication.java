@@ -11,10 +11,15 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.stream.Collectors;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
+import org.apache.rocketmq.client.consumer.listener.ConsumeOrderlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
+import org.apache.rocketmq.client.consumer.listener.MessageListenerOrderly;
 import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.common.MixAll;
 import org.apache.rocketmq.common.TopicConfig;
@@ -59,6 +64,7 @@ public final class Replication {
     private final String namesrv;
     private Load load;
     private DefaultMQPushConsumer consumer;
+    private int readers;
 
     private Replication(String namesrv) {
         this.namesrv = namesrv;
@@ -128,6 +134,8 @@ public final class Replication {
                     throw new AssertionError(e.getMessage() + "; not consumed are " + Ledger.names(ledger.notConsumed(all)));
                 }
                 return ledger.promises() + " " + ledger.consumedAgain();
+            case "ordered": // SECONDS
+                return String.valueOf(readOrdered(Long.parseLong(rest.get(0)) * 1000));
             case "records": // NAME=ADDRESS...
                 Map<String, List<MessageExt>> records = new HashMap<>();
                 for (String broker : rest) {
@@ -136,6 +144,12 @@ public final class Replication {
                 }
                 List<String> again = ledger.compare(records);
                 return ledger.promises() + " " + String.join(",", again);
+            case "ends": // ADDRESS: of the topic's queues
+                List<String> ends = new ArrayList<>();
+                for (int queue = 0; queue < QUEUES; queue++) {
+                    ends.add(String.valueOf(maxOffset(rest.get(0), queue)));
+                }
+                return String.join(",", ends);
             case "runtime": // ADDRESS KEY
                 RemotingCommand state = ask(rest.get(0), RequestCode.GET_BROKER_RUNTIME_INFO, null);
                 return KVTable.decode(state.getBody(), KVTable.class).getTable().get(rest.get(1));
@@ -208,6 +222,38 @@ public final class Replication {
             return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
         });
         consumer.start();
+    }
+
+    /** Reads all that is acknowledged and plain with a consumer that locks the queues, of a group of its own; returns how much it got. */
+    private int readOrdered(long patienceMs) throws Exception {
+        Map<String, Long> last = new ConcurrentHashMap<>();
+        Set<String> read = ConcurrentHashMap.newKeySet();
+        List<String> disorder = new CopyOnWriteArrayList<>();
+        DefaultMQPushConsumer reader = new DefaultMQPushConsumer("O-" + TOPIC + "-" + ++readers);
+        reader.setNamesrvAddr(namesrv);
+        reader.setInstanceName(reader.getConsumerGroup());
+        reader.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
+        reader.setPollNameServerInterval(500);
+        reader.setHeartbeatBrokerInterval(1_000);
+        reader.subscribe(TOPIC, "*");
+        reader.registerMessageListener((MessageListenerOrderly) (batch, context) -> {
+            for (MessageExt message : batch) {
+                Long before = last.put(message.getBrokerName() + " " + message.getQueueId(), message.getQueueOffset());
+                if (before != null && before >= message.getQueueOffset()) {
+                    disorder.add(message.getKeys());
+                }
+                read.add(message.getKeys());
+            }
+            return ConsumeOrderlyStatus.SUCCESS;
+        });
+        reader.start();
+        try {
+            Env.await("all messages in their order", patienceMs, () -> read.containsAll(ledger.plain()));
+        } finally {
+            reader.shutdown();
+        }
+        Env.check(disorder.isEmpty(), "not in order: " + Ledger.names(disorder));
+        return read.size();
     }
 
     /** All that one broker has of the topic, a slave too. */
