@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::command::{Alive, Candidate, Done, Elected, Refused, Reply, View};
 use super::{MAX_REPLICAS, bounded};
 
+/// The highest epoch that a group takes over from its brokers: a heartbeat that makes no sense must not use up the epochs.
+const HIGHEST_INHERITED_EPOCH: i32 = i32::MAX / 2;
+
 /// Brokers of one name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Group {
@@ -177,6 +180,9 @@ impl Group {
             }
         };
         let before = self.master;
+        if !self.was_elected {
+            self.inherit_epoch(alive);
+        }
         self.next_epoch()?;
         self.in_sync_epoch = next(self.in_sync_epoch, &self.name)?;
         self.master = Some(elected);
@@ -265,6 +271,13 @@ impl Group {
 
     fn elected(&self, before: Option<i64>) -> Done {
         Done::Elected(Box::new(Elected { view: self.view(), before, members: self.members() }))
+    }
+
+    /// Brokers may come from other controllers, and serve in no epoch that is not above those that their logs know.
+    fn inherit_epoch(&mut self, alive: &Alive) {
+        let replicas = alive.iter().filter(|(id, _)| self.replicas.contains_key(id));
+        let known = replicas.map(|(_, standing)| standing.epoch).filter(|epoch| *epoch <= HIGHEST_INHERITED_EPOCH);
+        self.master_epoch = known.fold(self.master_epoch, i32::max);
     }
 
     fn next_epoch(&mut self) -> Result<(), Refused> {

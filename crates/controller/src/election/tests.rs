@@ -65,6 +65,23 @@ fn ids_belong_to_whoever_took_them_first() {
 }
 
 #[test]
+fn a_group_that_comes_from_other_controllers_goes_on_above_the_epochs_of_its_brokers() {
+    for (heard, epoch) in [(standing(7, 500, 0), 8), (standing(-1, 0, 0), 1), (standing(i32::MAX, 0, 0), 1)] {
+        let mut groups = Groups::default();
+        groups.apply(&apply_id(1, "10.0.0.1:1;5")).expect("applied");
+        // Who is no replica of the group says nothing of it.
+        let alive = Alive::from([(1, heard), (2, standing(90, 0, 0))]);
+        groups.apply(&elect(Candidate::Asking(1), alive.clone())).expect("elected");
+        assert_eq!(master(&groups), (Some(1), epoch));
+        // From then on the controllers count.
+        let later = Alive::from([(1, standing(1_000, 0, 0))]);
+        groups.apply(&elect(Candidate::Any, Alive::new())).expect("the master is gone");
+        groups.apply(&elect(Candidate::Any, later)).expect("it is back");
+        assert_eq!(master(&groups), (Some(1), epoch + 2));
+    }
+}
+
+#[test]
 fn registering_tells_the_group_and_keeps_the_address() {
     let mut groups = group();
     let register = |id, address: &str, alive| {
