@@ -75,6 +75,8 @@ pub mod property {
     pub const TIMER_DELIVER_MS: &str = "TIMER_DELIVER_MS";
     /// Time of delivery of a message that goes or went through the timer, in milliseconds.
     pub const TIMER_OUT_MS: &str = "TIMER_OUT_MS";
+    /// When upstream's timer took a message out of its wheel, in milliseconds: to deliver it, or to write it anew.
+    pub const TIMER_DEQUEUE_MS: &str = "TIMER_DEQUEUE_MS";
     /// Times that the timer has written a message anew, its time being far away.
     pub const TIMER_ROLL_TIMES: &str = "TIMER_ROLL_TIMES";
     /// Key of a message that is not to be delivered at the time of this one.

@@ -43,7 +43,7 @@ use bytes::BytesMut;
 use self::counts::Counts;
 pub(crate) use self::elsewhere::Due;
 use self::entry::{Entry, Kind};
-use self::foreign::{Foreign, PRECISION};
+use self::foreign::{Deliveries, Foreign, PRECISION};
 use self::handover::{Checkpoint, Pending, Purpose, Writer};
 use self::kept::State;
 use self::queue::{QueueState, TimerQueue};
@@ -105,6 +105,8 @@ struct Work {
     wheel: Arc<str>,
     delivered: Arc<Rare<1>>,
     foreign: Foreign,
+    /// Until what Apache's broker took is taken in.
+    foreign_deliveries: Deliveries,
     queue: TimerQueue,
     recalled: Recalled,
     counts: Counts,
@@ -169,6 +171,7 @@ impl Timer {
             wheel: names::WHEEL_TOPIC.into(),
             delivered: Arc::default(),
             foreign,
+            foreign_deliveries: Deliveries::default(),
             queue,
             recalled: Recalled::default(),
             counts: state.counts,
@@ -191,6 +194,7 @@ impl Timer {
         } else {
             work.rebuild(store)?;
         }
+        work.read_foreign_deliveries(store);
         Ok(Self {
             bell: Bell::default(),
             is_heir: work.foreign_end > 0,
@@ -218,6 +222,7 @@ impl Timer {
                     }
                     None => work.rebuild(store),
                 };
+                work.read_foreign_deliveries(store);
                 if let Err(error) = begun {
                     tracing::error!(%error, "the timer's files cannot be written; trying again: see whether the disk is full or failed");
                 }
@@ -380,6 +385,12 @@ impl Work {
         Held::LookOn
     }
 
+    fn read_foreign_deliveries(&mut self, store: &Store) {
+        if self.scanned < self.foreign_end {
+            self.foreign_deliveries = Deliveries::since(store, self.foreign.read_time);
+        }
+    }
+
     /// Begins anew: with nothing but the log.
     fn rebuild(&mut self, store: &Store) -> io::Result<()> {
         self.queue.clear();
@@ -449,6 +460,7 @@ impl Work {
                 self.is_saved = false;
             }
         }
+        self.foreign_deliveries = Deliveries::default();
         Ok(())
     }
 
@@ -461,7 +473,9 @@ impl Work {
             return tracing::error!(offset, "a message of the wheel topic has no time; it is passed over");
         };
         let rolled_at = waiting.rolls().then_some(waiting.time);
-        if !self.foreign.is_done(waiting.record.queue_offset, waiting.out_ms, rolled_at) {
+        let is_done = self.foreign.is_done(waiting.record.queue_offset, waiting.out_ms, rolled_at)
+            || self.foreign_deliveries.contains(store, waiting.record);
+        if !is_done {
             let entry = waiting.entry();
             if entry.kind == Kind::Message {
                 self.counts.add(waiting.record, 1, waiting.record.store_timestamp);

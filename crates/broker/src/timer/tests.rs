@@ -79,14 +79,18 @@ impl Broker {
 }
 
 fn wheel(time: i64, body: &str, more: &[(&str, &str)]) -> Draft {
+    draft(names::WHEEL_TOPIC, 0, time, body, more)
+}
+
+fn draft(topic: &str, queue_id: i32, time: i64, body: &str, more: &[(&str, &str)]) -> Draft {
     let mut text = Vec::new();
     let time = time.to_string();
     let given = [(property::TIMER_OUT_MS, &*time), (property::REAL_TOPIC, "T"), (property::REAL_QUEUE_ID, "3")];
     let own = given.into_iter().filter(|(name, _)| more.iter().all(|(other, _)| other != name));
     own.chain(more.iter().copied()).for_each(|(name, value)| properties::push(&mut text, name, value));
     let message = NewMessage {
-        topic: names::WHEEL_TOPIC.into(),
-        queue_id: 0,
+        topic: topic.into(),
+        queue_id,
         flag: 7,
         sys_flag: 0,
         born_timestamp: 1,
@@ -246,6 +250,41 @@ fn the_timers_of_apaches_broker_are_taken_over() {
     let broker = broker.restart(&disk);
     broker.at(second + 9000);
     assert_eq!((broker.delivered().len(), broker.waiting()), (3, 0));
+}
+
+/// Apache's broker notes seconds later what it has delivered: by then it may be killed, and its slave knows less still. The
+/// properties are those that one wrote.
+#[test]
+fn what_apaches_broker_delivered_behind_its_note_is_not_delivered_again() {
+    let (disk, broker) = Broker::new();
+    let second = NOW / 1000 * 1000;
+    let keyed = |body: &str, key: &str| assert!(broker.put(second + 1000, body, &[(property::UNIQ_KEY, key)]));
+    keyed("delivered", "K1");
+    keyed("put behind for now", "K2");
+    keyed("waits", "K3");
+    let theirs = |body: &str, topic: &str, key: &str, out_ms: i64| {
+        let more = [
+            (property::UNIQ_KEY, key),
+            ("TIMER_ENQUEUE_MS", "1795343776000"),
+            (property::TIMER_DELAY_MS, "1500"),
+            ("TIMER_DEQUEUE_MS", "1795343779057"),
+        ];
+        let queue_id = if topic == "T" { 3 } else { 0 };
+        broker.store.append_now([draft(topic, queue_id, out_ms, body, &more)]).unwrap();
+    };
+    theirs("delivered", "T", "K1", second + 1000);
+    theirs("put behind for now", names::WHEEL_TOPIC, "K2", second + 1000);
+    // The same key at another time is another message.
+    theirs("another", "T", "K3", second);
+    let mut check = Vec::new();
+    [second, 0, 1].iter().for_each(|field: &i64| check.extend(field.to_be_bytes()));
+    disk.create_folder(Path::new("/s/config")).unwrap();
+    let file = disk.open(Path::new("/s/config/timercheck"), true).unwrap();
+    file.write_at(&mut [IoSlice::new(&check)], 0).unwrap();
+    let broker = broker.restart(&disk);
+    broker.at(second + 9000);
+    assert_eq!(broker.delivered(), ["delivered", "another", "waits", "put behind for now"]);
+    assert_eq!(broker.waiting(), 0);
 }
 
 /// Life after life, each ended by a power cut at some disk operation: in the end every message that
