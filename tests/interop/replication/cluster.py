@@ -6,6 +6,7 @@ import time
 from .nodes import LIMIT_S, Client, Node, check, until
 
 FILE_SIZE = 1 << 20
+LOG_LINES = 20
 # As upstream numbers the requests: topics, offsets of consumers, offsets of delay levels, groups.
 METADATA = {"topics": 21, "consumer offsets": 43, "delay offsets": 45, "groups": 201}
 BROKER = {
@@ -44,7 +45,7 @@ class Cluster:
 
     def controllers(self, kind, count):
         """Starts so many controllers; returns them."""
-        nodes = [self.node("controller", f"controller-{i}", {}) for i in range(count)]
+        nodes = [self.node("controller", f"controller-{kind}-{i}", {}) for i in range(count)]
         peers = ";".join(f"n{i}-{node.address}" for i, node in enumerate(nodes))
         for i, node in enumerate(nodes):
             node.settings = {"controllerDLegerGroup": "group1", "controllerDLegerPeers": peers, "controllerDLegerSelfId": f"n{i}",
@@ -67,7 +68,8 @@ class Cluster:
         self.client.do("start")
 
     def runtime(self, node, key):
-        return self.client.do("runtime", node.address, key)
+        # Apache's broker may fail to answer while it has just begun to count.
+        return until(f"{node.name} to tell {key}", lambda: self.client.do("runtime", node.address, key))
 
     def log_end(self, node):
         return int(self.runtime(node, "commitLogMaxOffset"))
@@ -154,6 +156,15 @@ class Cluster:
         finally:
             promised, failed = self.client.do("rest").split()
         return int(promised), int(failed)
+
+    def print_logs(self):
+        """The ends of the logs, for whoever cannot look at the files."""
+        apaches = sorted(self.folder.glob("*/logs/rocketmqlogs/store.log"))
+        for log in [*(node.output for node in self.nodes), *apaches, self.folder / "client.log"]:
+            lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+            # Java's stack traces repeat what their first lines say.
+            lines = [line[:300] for line in lines if not line.startswith("\t")]
+            print(f"---- {log.relative_to(self.folder)}: the last of {len(lines)} lines", *lines[-LOG_LINES:], sep="\n")
 
     def end(self):
         if self.client:
