@@ -42,8 +42,10 @@ pub(crate) struct Shared {
     pub kv: KvReader,
     pub clock: Arc<dyn Clock>,
     pub asked: Arc<AskedTopics>,
-    /// Route requests are refused before, in ms since the epoch.
-    pub ready_at_ms: i64,
+    /// When it started, in ms since the epoch.
+    started_ms: i64,
+    /// Milliseconds after that in which route requests are refused.
+    wait_ms: i64,
     /// Connections that brokers registered by.
     links: Mutex<HashMap<u64, Arc<Conn>>>,
 }
@@ -68,7 +70,8 @@ impl NameServer {
             routes: RouteTable::default(),
             settings: KeptSettings::new(disk, settings.config_store_path.clone(), settings),
             kv: kv.reader(),
-            ready_at_ms: clock.now_ms().saturating_add_unsigned(wait_s.saturating_mul(1000)),
+            started_ms: clock.now_ms(),
+            wait_ms: 0i64.saturating_add_unsigned(wait_s.saturating_mul(1000)),
             clock,
             asked: Arc::default(),
             links: Mutex::default(),
@@ -127,7 +130,7 @@ impl Health for Shared {
     }
 
     fn ready(&self) -> Result<(), String> {
-        let missing = self.ready_at_ms.saturating_sub(self.clock.now_ms());
+        let missing = self.waits_ms();
         let early = || format!("the name server waits {missing} ms yet for brokers to register (needWaitForService)");
         if missing > 0 { Err(early()) } else { Ok(()) }
     }
@@ -143,6 +146,13 @@ async fn scan_forever(shared: Arc<Shared>, every: Duration) {
 }
 
 impl Shared {
+    /// Milliseconds for which route requests are refused yet. A clock that is before the start was set: it must not
+    /// hold clients up for as long as it was set back.
+    pub fn waits_ms(&self) -> i64 {
+        let up_ms = self.clock.now_ms() - self.started_ms;
+        if (0..self.wait_ms).contains(&up_ms) { self.wait_ms - up_ms } else { 0 }
+    }
+
     /// Removes the brokers that fell silent.
     fn scan(&self) {
         let removed = self.routes.expire(self.clock.now_ms());

@@ -23,7 +23,7 @@ const V4_9_4: i32 = 401;
 pub(super) fn route(shared: &Shared, request: &Command) -> Answer {
     let header: GetRouteInfoRequestHeader<'_> = request.header()?;
     let settings = shared.settings.load();
-    if shared.clock.now_ms() < shared.ready_at_ms {
+    if shared.waits_ms() > 0 {
         return Err(NamesrvError::NotReady(settings.wait_seconds_for_service));
     }
     let by_zone = request.fields.get(ZONE_MODE).is_some_and(|mode| mode.eq_ignore_ascii_case("true"));

@@ -228,6 +228,17 @@ async fn routes_wait_for_brokers_where_that_is_wanted() {
 }
 
 #[tokio::test]
+async fn a_clock_that_is_set_back_hides_no_route() {
+    for waits in [false, true] {
+        let running = start(NamesrvSettings { need_wait_for_service: waits, ..settings() });
+        let client = Client::connect(&running).await;
+        client.call(register(0, "m:1", topics(2, 1))).await;
+        running.clock.advance(-3_600_000);
+        assert_eq!(client.call(route("t0")).await.code, response::SUCCESS);
+    }
+}
+
+#[tokio::test]
 async fn a_data_version_is_compared_and_is_a_sign_of_life() {
     let running = start(settings());
     let broker = Client::connect(&running).await;
