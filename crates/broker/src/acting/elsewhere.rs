@@ -7,7 +7,7 @@ use std::time::Duration;
 use apogee_message::names::{self, property};
 use apogee_message::record::NewMessage;
 use apogee_message::{properties, sysflag};
-use apogee_net::{Conn, Limits, Service, Tcp, connect};
+use apogee_net::{Conn, OwnedConn, Tcp, Unasked};
 use apogee_wire::Command;
 use apogee_wire::bodies::{Body, TopicRouteData};
 use apogee_wire::codes::{request, response};
@@ -48,21 +48,8 @@ struct Own {
 /// See the module. Its connections are closed when it is dropped.
 pub(super) struct Elsewhere {
     own: Arc<Own>,
-    conns: HashMap<String, Arc<Conn>>,
+    conns: HashMap<String, OwnedConn>,
     routes: HashMap<Arc<str>, (Instant, Arc<[Queue]>)>,
-}
-
-/// Nobody asks anything on these connections.
-struct Unasked;
-
-impl Service for Unasked {
-    fn request(&self, _: &Arc<Conn>, _: &Command) {}
-}
-
-impl Drop for Elsewhere {
-    fn drop(&mut self) {
-        self.conns.values().for_each(|conn| conn.close("the slave no longer stands in for its master"));
-    }
 }
 
 impl Elsewhere {
@@ -112,9 +99,8 @@ impl Elsewhere {
             places.into_iter().for_each(|place: usize| taken[place] = true);
             if let Some(Queue { address, topic, .. }) = failed {
                 self.routes.remove(&topic);
-                if let Some(conn) = self.conns.remove(&address) {
-                    conn.close("a message was not taken");
-                }
+                // A message was not taken: the next one goes over another connection.
+                self.conns.remove(&address);
             }
         }
         taken
@@ -165,10 +151,11 @@ impl Elsewhere {
         if let Some(conn) = self.conns.get(address).filter(|conn| conn.is_open()) {
             return Some(Arc::clone(conn));
         }
-        let connected = connect(&Tcp, address, Arc::new(Unasked), Limits::default(), PATIENCE).await;
+        let connected = OwnedConn::connect(&Tcp, address, Arc::new(Unasked), PATIENCE).await;
         let conn = connected.inspect_err(|error| tracing::debug!(address, %error, "cannot be reached")).ok()?;
-        self.conns.insert(address.to_owned(), Arc::clone(&conn));
-        Some(conn)
+        let shared = Arc::clone(&conn);
+        self.conns.insert(address.to_owned(), conn);
+        Some(shared)
     }
 }
 

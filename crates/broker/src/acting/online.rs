@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use apogee_net::{Conn, Limits, Service, Tcp, connect};
+use apogee_net::{OwnedConn, Tcp, Unasked};
 use apogee_wire::Command;
 use apogee_wire::codes::{request as code, response};
 use apogee_wire::headers::ExchangeHAInfoRequestHeader;
@@ -108,16 +108,9 @@ fn slaves(broker: &Broker, began: Instant) -> Option<BTreeMap<i64, String>> {
     broker.acting.others(name_servers, began.elapsed() < OTHERS, broker.now())
 }
 
-/// Nobody asks anything on such a connection.
-struct Unasked;
-
-impl Service for Unasked {
-    fn request(&self, _: &Arc<Conn>, _: &Command) {}
-}
-
 /// Tells a slave that its master is back. It answers once it has handed over what it did.
 async fn ask(broker: &Broker, address: &str) -> Result<(), String> {
-    let conn = connect(&Tcp, address, Arc::new(Unasked), Limits::default(), HANDING_OVER).await;
+    let conn = OwnedConn::connect(&Tcp, address, Arc::new(Unasked), HANDING_OVER).await;
     let conn = conn.map_err(|error| error.to_string())?;
     let header = ExchangeHAInfoRequestHeader {
         master_ha_address: Some(&broker.ha_address),
@@ -125,7 +118,6 @@ async fn ask(broker: &Broker, address: &str) -> Result<(), String> {
         master_address: Some(&broker.advertised),
     };
     let answer = conn.call(Command::request(code::EXCHANGE_BROKER_HA_INFO).with_header(&header), PATIENCE).await;
-    conn.close("nothing more is asked");
     match answer.map_err(|error| error.to_string())? {
         answer if answer.code == response::SUCCESS => Ok(()),
         answer => Err(format!("code {}: {}", answer.code, answer.remark.unwrap_or_default())),
