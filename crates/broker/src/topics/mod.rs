@@ -1,6 +1,6 @@
 //! The topics of the broker (upstream `TopicConfigManager`).
 
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use apogee_base::hash::QuickMap;
@@ -14,6 +14,14 @@ use crate::error::BrokerError;
 use crate::persist::PersistError;
 use crate::settings::BrokerSettings;
 use crate::table_file::{Change, TableFile};
+
+mod entries;
+mod system;
+#[cfg(test)]
+mod tests;
+
+use entries::Entries;
+use system::system_topics;
 
 /// Bits of a topic's or a broker's permission.
 pub mod perm {
@@ -46,27 +54,10 @@ impl Topic {
     }
 }
 
-/// Changes that are remembered for those who have an older version of the table.
-const MOST_RECENT: usize = 10_000;
-
 /// All topics, and the file `topics.json`.
 pub struct TopicTable {
     file: TableFile,
-    inner: RwLock<Inner>,
-}
-
-struct Inner {
-    topics: QuickMap<Arc<str>, Arc<Topic>>,
-    version: DataVersion,
-    /// Epoch of the master whose table it is; 0 without a controller. Versions of a later one are above those of all
-    /// before (upstream's `stateVersion`).
-    epoch: i64,
-    /// Names of what changed since it was saved.
-    unsaved: HashSet<Arc<str>>,
-    /// Names of what changed last, each with the version's counter after it, without gaps.
-    recent: VecDeque<(i64, Arc<str>)>,
-    /// Keys that a topic's window may hold.
-    most_keys: usize,
+    inner: RwLock<Entries>,
 }
 
 /// All topics as they were at some moment, written as a [`TopicConfigSerializeWrapper`] is.
@@ -92,7 +83,7 @@ impl TopicTable {
         let loaded =
             file.load_or_begin::<TopicConfigSerializeWrapper>("topics with queues come back with default settings")?;
         let kept = loaded.table.unwrap_or_default();
-        let mut inner = Inner {
+        let mut inner = Entries {
             topics: QuickMap::default(),
             version: kept.data_version.unwrap_or_else(|| DataVersion::new(now_ms)),
             epoch: 0,
@@ -286,188 +277,11 @@ impl TopicTable {
         topic
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Inner> {
+    fn read(&self) -> RwLockReadGuard<'_, Entries> {
         self.inner.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Inner> {
+    fn write(&self) -> RwLockWriteGuard<'_, Entries> {
         self.inner.write().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Inner {
-    /// A topic was changed or removed, and the version is that after it.
-    fn changed(&mut self, name: &Arc<str>) {
-        self.unsaved.insert(Arc::clone(name));
-        self.recent.push_back((self.version.counter, Arc::clone(name)));
-        if self.recent.len() > MOST_RECENT {
-            // All of a version or none.
-            let (oldest, _) = self.recent[self.recent.len() - MOST_RECENT - 1];
-            let kept = self.recent.partition_point(|(counter, _)| *counter <= oldest);
-            self.recent.drain(..kept);
-        }
-    }
-
-    /// Some topics as they are now.
-    fn part<'n>(&self, names: impl IntoIterator<Item = &'n Arc<str>>) -> Change<TopicConfigSerializeWrapper> {
-        let (mut removed, mut put) = (BTreeSet::new(), BTreeMap::new());
-        for name in names {
-            match self.topics.get(name) {
-                Some(topic) => drop(put.insert(name.to_string(), topic.config.clone())),
-                None => drop(removed.insert(name.to_string())),
-            }
-        }
-        let put = TopicConfigSerializeWrapper { data_version: Some(self.version), topic_config_table: put };
-        Change { removed: removed.into_iter().collect(), put }
-    }
-
-    fn put_all(&mut self, topics: BTreeMap<String, TopicConfig>) {
-        for (topic_name, config) in topics {
-            self.put(TopicConfig { topic_name, ..config });
-        }
-    }
-
-    fn put(&mut self, config: TopicConfig) -> Arc<Topic> {
-        let name: Arc<str> = match self.topics.get_key_value(&*config.topic_name) {
-            Some((name, _)) => Arc::clone(name),
-            None => config.topic_name.as_str().into(),
-        };
-        let current = self.topics.get(&name).and_then(|topic| topic.window.as_ref());
-        let window = Window::of(&config.attributes, current, self.most_keys);
-        let topic = Arc::new(Topic { name: Arc::clone(&name), config, window });
-        self.topics.insert(name, Arc::clone(&topic));
-        topic
-    }
-}
-
-/// Topics that a broker has from its first start, as upstream's has.
-fn system_topics(settings: &BrokerSettings) -> Vec<TopicConfig> {
-    const ALL: i32 = perm::READ | perm::WRITE;
-    let topic =
-        |name: &str, queues: i32, permission: i32| TopicConfig { perm: permission, ..TopicConfig::new(name, queues) };
-    let levels = settings.message_delay_level.split_whitespace().count() as i32;
-    let inherited = |enabled: bool| if enabled { ALL | perm::INHERIT } else { perm::INHERIT };
-    let mut topics = vec![
-        topic(names::SELF_TEST_TOPIC, 1, ALL),
-        topic(names::BENCHMARK_TOPIC, 1024, ALL),
-        topic(&settings.broker_cluster_name, 16, inherited(settings.cluster_topic_enable)),
-        topic(&settings.broker_name, 1, inherited(settings.broker_topic_enable)),
-        topic(&names::reply_topic(&settings.broker_cluster_name), 1, ALL),
-        topic(names::OFFSET_MOVED_EVENT, 1, ALL),
-        topic(names::SCHEDULE_TOPIC, levels.max(1), ALL),
-        topic(names::TRANS_HALF_TOPIC, 1, ALL),
-        topic(names::TRANS_OP_HALF_TOPIC, 1, ALL),
-        topic(names::TRANS_CHECK_MAX_TIME_TOPIC, 1, ALL),
-        topic(names::WHEEL_TOPIC, 1, ALL),
-    ];
-    if settings.enable_slave_acting_master {
-        topics.push(topic(&names::member_topic(&settings.broker_name), 1, perm::INHERIT));
-    }
-    if settings.auto_create_topic_enable {
-        topics.push(topic(names::AUTO_CREATE_TOPIC, settings.default_topic_queue_nums, ALL | perm::INHERIT));
-    }
-    if settings.trace_topic_enable {
-        topics.push(topic(&settings.msg_trace_topic_name, 1, ALL));
-    }
-    topics
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use apogee_base::disk::{Disk, SimDisk};
-    use apogee_wire::bodies::Body;
-
-    use super::*;
-
-    fn open(disk: &SimDisk, settings: &BrokerSettings) -> TopicTable {
-        disk.create_folder(Path::new("/c")).unwrap();
-        let file = TableFile::new(Arc::new(disk.clone()), "/c/topics.json".into());
-        TopicTable::open(file, settings, 1).unwrap()
-    }
-
-    #[test]
-    fn the_table_of_a_later_master_is_above_that_of_each_before() {
-        let (disk, settings) = (SimDisk::new(1), BrokerSettings::default());
-        let table = open(&disk, &settings);
-        (2..9).for_each(|now| drop(table.ensure(&format!("T{now}"), 1, 6, now)));
-        let former = table.version();
-        table.begin_epoch(3, 10);
-        table.ensure("T", 1, 6, 11);
-        assert_eq!(table.version().state_version, 3);
-        assert!(table.version() > former);
-        assert!(
-            open(&disk, &settings).version() <= table.version(),
-            "one that is without a controller is not above it"
-        );
-    }
-
-    #[test]
-    fn a_topic_is_created_after_its_template() {
-        let (disk, settings) = (SimDisk::new(1), BrokerSettings::default());
-        let table = open(&disk, &settings);
-        let version = table.version();
-        let topic = table.get_or_create("T", "TBW102", 4, &settings, 2).unwrap();
-        assert_eq!((topic.config.read_queue_nums, topic.config.write_queue_nums, topic.config.perm), (4, 4, 6));
-        assert!(table.version() > version);
-        assert_eq!(table.get_or_create("T", "TBW102", 8, &settings, 3).unwrap().config.read_queue_nums, 4);
-        assert_eq!(table.get_or_create("Wide", "TBW102", 99, &settings, 3).unwrap().config.read_queue_nums, 8);
-        assert!(table.get_or_create("bad name", "TBW102", 4, &settings, 3).is_err());
-        assert_eq!(table.get_or_create("X", "T", 4, &settings, 3).unwrap_err().code, response::TOPIC_NOT_EXIST);
-    }
-
-    #[test]
-    fn nothing_is_created_where_that_is_off() {
-        let mut settings = BrokerSettings { auto_create_topic_enable: false, ..BrokerSettings::default() };
-        let disk = SimDisk::new(1);
-        let error = open(&disk, &settings).get_or_create("T", "TBW102", 4, &settings, 2).unwrap_err();
-        assert!(error.remark.contains("topic[T] not exist"), "{error}");
-        // Switched off while it runs.
-        settings.auto_create_topic_enable = true;
-        let table = open(&disk, &settings);
-        settings.auto_create_topic_enable = false;
-        assert!(table.get_or_create("T", "TBW102", 4, &settings, 2).is_err());
-    }
-
-    #[test]
-    fn what_is_saved_is_there_after_a_crash() {
-        let (disk, settings) = (SimDisk::new(1), BrokerSettings::default());
-        let table = open(&disk, &settings);
-        table.update([TopicConfig::new("Kept", 3)], 5);
-        table.save().unwrap();
-        table.update([TopicConfig::new("Lost", 3)], 6);
-        disk.crash();
-        disk.create_folder(Path::new("/c")).unwrap();
-        let table = open(&disk, &settings);
-        assert_eq!(table.get("Kept").unwrap().config.read_queue_nums, 3);
-        assert!(table.get("Lost").is_none());
-        assert!(table.remove("Kept", 7) && !table.remove("Kept", 7));
-    }
-
-    #[test]
-    fn the_file_is_what_peers_get() {
-        let (disk, settings) = (SimDisk::new(1), BrokerSettings::default());
-        let table = open(&disk, &settings);
-        let attributes = [("+a".to_owned(), "b".to_owned())].into();
-        table.update((0..500).map(|n| TopicConfig { order: n % 2 > 0, ..TopicConfig::new(format!("T{n}"), n) }), 5);
-        table.update([TopicConfig { attributes, ..TopicConfig::new("\u{e9}\"", 3) }], 6);
-        table.close().unwrap();
-        let written = apogee_base::disk::read(&disk, Path::new("/c/topics.json")).unwrap();
-        let topics = table.all().into_iter().map(|topic| (topic.name.to_string(), topic.config.clone()));
-        let whole =
-            TopicConfigSerializeWrapper { data_version: Some(table.version()), topic_config_table: topics.collect() };
-        assert_eq!(String::from_utf8(written), String::from_utf8(whole.encode_pretty()));
-    }
-
-    #[test]
-    fn the_file_of_upstream_is_read() {
-        let disk = SimDisk::new(1);
-        disk.create_folder(Path::new("/c")).unwrap();
-        let text = include_bytes!("../../../tests/golden/config/topics.json");
-        apogee_base::disk::replace(&disk, Path::new("/c/topics.json"), text).unwrap();
-        let table = open(&disk, &BrokerSettings::default());
-        assert_eq!(table.get("TBW102").unwrap().config.read_queue_nums, 4);
-        assert_eq!(table.get("SCHEDULE_TOPIC_XXXX").unwrap().config.write_queue_nums, 18);
     }
 }
