@@ -203,6 +203,8 @@ impl RunningBroker {
         for task in self.tasks {
             task.abort();
         }
+        // Nobody copies any more, nor tells those who wait for copies that there are none.
+        broker.store.give_up_copies();
         ring(&broker);
         let closing = tokio::task::spawn_blocking(move || {
             end_threads(&broker, self.threads);
