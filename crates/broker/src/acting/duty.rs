@@ -20,7 +20,7 @@ pub(crate) async fn work_for_master(broker: Arc<Broker>) {
     loop {
         let pause = {
             // Who makes this slave stand down waits for what is under way.
-            let Ok(_turn) = broker.acting.turn.acquire().await else { return };
+            let _turn = broker.acting.turn().await;
             step(&broker, &mut duty).await
         };
         tokio::select! {

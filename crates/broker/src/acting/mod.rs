@@ -24,12 +24,14 @@ mod group;
 mod ledger;
 mod online;
 mod settle;
+#[cfg(test)]
+mod tests;
 mod touch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
 
 use crate::settings::BrokerSettings;
 
@@ -54,6 +56,8 @@ pub(crate) struct Acting {
     turn: Semaphore,
     /// Whether the broker is available; a master that comes back is not at once.
     online: watch::Sender<bool>,
+    /// What was noted last of what a slave delivered: it tells again what it got no answer to.
+    noted: Mutex<Vec<Delivered>>,
 }
 
 struct State {
@@ -75,6 +79,7 @@ impl Acting {
             changed: Notify::new(),
             turn: Semaphore::new(1),
             online: watch::channel(is_online).0,
+            noted: Mutex::default(),
         }
     }
 
@@ -133,6 +138,24 @@ impl Acting {
     pub async fn wait_online(&self) {
         // Fails only if the sender were gone, which is part of this.
         let _ = self.online.subscribe().wait_for(|online| *online).await;
+    }
+
+    /// Waits until nobody delivers for the master, or tells it what was delivered; nobody does while it is held.
+    pub async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        // Fails only if it were closed, which it never is.
+        self.turn.acquire().await.ok()
+    }
+
+    /// Those that were not among the last that were noted.
+    fn not_noted(&self, delivered: &[Delivered]) -> Vec<Delivered> {
+        let noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        let known: HashSet<i64> = noted.iter().map(|one| one.offset).collect();
+        delivered.iter().filter(|one| !known.contains(&one.offset)).copied().collect()
+    }
+
+    /// These are noted.
+    fn noted(&self, delivered: &[Delivered]) {
+        *self.noted.lock().unwrap_or_else(PoisonError::into_inner) = delivered.to_vec();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::settle;
 use crate::broker::Broker;
 use crate::replication::MasterPlace;
-use crate::slave;
+use crate::slave::{self, HANDED_OVER};
 
 /// How often it is looked whether the name servers have told who is up, and slaves are asked again.
 const LOOK: Duration = Duration::from_millis(100);
@@ -62,7 +62,7 @@ fn take_over_own(broker: &Broker) -> Result<(), String> {
 }
 
 /// Has all slaves that the name servers know hand over what they did. Not for ever: nothing is served meanwhile.
-async fn take_over_from_slaves(broker: &Broker) {
+async fn take_over_from_slaves(broker: &Arc<Broker>) {
     let (began, patience) = (Instant::now(), Duration::from_millis(broker.acting.patience_ms.unsigned_abs()));
     let mut others = loop {
         if let Some(others) = slaves(broker, began) {
@@ -108,8 +108,8 @@ fn slaves(broker: &Broker, began: Instant) -> Option<BTreeMap<i64, String>> {
     broker.acting.others(name_servers, began.elapsed() < OTHERS, broker.now())
 }
 
-/// Tells a slave that its master is back. It answers once it has handed over what it did.
-async fn ask(broker: &Broker, address: &str) -> Result<(), String> {
+/// Tells a slave that its master is back. It answers once it has handed over what it did; one of Apache's is asked for it.
+async fn ask(broker: &Arc<Broker>, address: &str) -> Result<(), String> {
     let conn = OwnedConn::connect(&Tcp, address, Arc::new(Unasked), HANDING_OVER).await;
     let conn = conn.map_err(|error| error.to_string())?;
     let header = ExchangeHAInfoRequestHeader {
@@ -119,7 +119,8 @@ async fn ask(broker: &Broker, address: &str) -> Result<(), String> {
     };
     let answer = conn.call(Command::request(code::EXCHANGE_BROKER_HA_INFO).with_header(&header), PATIENCE).await;
     match answer.map_err(|error| error.to_string())? {
-        answer if answer.code == response::SUCCESS => Ok(()),
+        answer if answer.fields.get(HANDED_OVER).is_some() => Ok(()),
+        answer if answer.code == response::SUCCESS => slave::take_back(broker, address).await,
         answer => Err(format!("code {}: {}", answer.code, answer.remark.unwrap_or_default())),
     }
 }
@@ -135,12 +136,7 @@ pub(crate) fn master_is_back(broker: &Arc<Broker>, ha: &str, address: Option<&st
         let ha = if set.is_empty() { ha.to_owned() } else { set };
         broker.replication.follow(MasterPlace { broker: Some(address.to_owned()), ha: Some(ha) });
     }
-    let handing_over = async {
-        // What is under way is delivered, and is noted.
-        drop(broker.acting.turn.acquire().await);
-        slave::hand_over(broker, address).await
-    };
-    let handed_over = async { tokio::time::timeout(HANDING_OVER, handing_over).await };
+    let handed_over = async { tokio::time::timeout(HANDING_OVER, slave::hand_over(broker, address)).await };
     tokio::runtime::Handle::current()
         .block_on(handed_over)
         .unwrap_or_else(|_| Err("this slave has not handed over all that it did in so short a time: ask again".into()))

@@ -30,7 +30,7 @@ pub(crate) fn take_over(broker: &Broker, by: &str, delivered: &[Delivered]) -> R
     let Broker { store, schedule, timer, .. } = broker;
     let mut notes = Vec::with_capacity(delivered.len());
     let (mut delayed, mut timed) = (Vec::new(), Vec::new());
-    for one in delivered {
+    for one in broker.acting.not_noted(delivered) {
         let Some(bytes) = store.record_at(one.offset) else { continue };
         let record = Record::read(&bytes).ok().filter(|record| record.store_timestamp == one.stored_ms);
         let Some(record) = record else { continue };
@@ -50,13 +50,15 @@ pub(crate) fn take_over(broker: &Broker, by: &str, delivered: &[Delivered]) -> R
         }
         notes.push(Note { place: one.offset, half: None });
     }
-    timer.settle_elsewhere(store, &timed).map_err(|error| format!("the timer's files cannot be used: {error}"))?;
     schedule.settle_elsewhere(&delayed);
-    let written = write(broker, by, &notes);
+    let timed = timer.settle_elsewhere(store, &timed);
+    let timed = timed.map_err(|error| format!("the timer's files cannot be used: {error}"));
+    let written = timed.and_then(|()| write(broker, by, &notes));
     for first in notes.iter().filter_map(|note| note.half) {
         broker.end_transaction(first, written.is_ok());
     }
     written?;
+    broker.acting.noted(delivered);
     let end = store.log_max_offset();
     if !is_kept(store, end) {
         return Err("the notes are not on disk, or not on enough replicas, yet".into());

@@ -19,7 +19,7 @@ use crate::broker::Broker;
 use crate::error::BrokerError;
 use crate::node::notice;
 use crate::replication::ReplicationEvent;
-use crate::slave::{DELIVERED_BY, NOTED_TO};
+use crate::slave::{DELIVERED_BY, HANDED_OVER, NOTED_TO};
 
 /// `EXCHANGE_BROKER_HA_INFO`: where slaves find the master, and how much it had at its start. With an address: a master
 /// tells its slaves that it is back. With a field of ours: a slave tells what it delivered for its master.
@@ -27,11 +27,13 @@ pub(crate) fn exchange(broker: &Broker, _: &Arc<Conn>, request: &Command) -> Ans
     let header: ExchangeHAInfoRequestHeader<'_> = request.header()?;
     let failed = |error: String| BrokerError::new(response::SYSTEM_ERROR, error);
     if let Some(ha) = header.master_ha_address {
-        let slave = broker.weak().upgrade().filter(|broker| broker.role.is_slave());
-        if let Some(slave) = slave {
+        let acts = broker.role.is_slave() && broker.settings.load().enable_slave_acting_master;
+        let mut answer = answer::success(request);
+        if let Some(slave) = broker.weak().upgrade().filter(|_| acts) {
             acting::master_is_back(&slave, ha, header.master_address).map_err(failed)?;
+            answer.fields.set_str(HANDED_OVER, "true");
         }
-        return answer::done(request);
+        return Ok(Some(answer));
     }
     if let Some(by) = request.fields.get(DELIVERED_BY) {
         return delivered(broker, by, request);

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use apogee_message::names;
 use apogee_store::Store;
+use apogee_wire::bodies::DelayOffsetSerializeWrapper;
 
 use super::{BATCH, Progress, Schedule};
 use crate::settled::Settled;
@@ -16,6 +17,20 @@ impl Schedule {
         for (level, offset) in delivered {
             if progress.cursors.get(level).is_none_or(|cursor| cursor <= offset) {
                 progress.elsewhere.insert((*level, *offset));
+            }
+        }
+        drop(progress);
+        self.unsaved.store(true, Ordering::Release);
+    }
+
+    /// A slave of Apache's delivered for this master: the levels go on where it is, if that is further.
+    pub fn advance(&self, store: &Store, theirs: &DelayOffsetSerializeWrapper) {
+        let mut progress = self.lock();
+        for (level, cursor) in &theirs.offset_table {
+            let Some((min, max)) = store.queue_range(names::SCHEDULE_TOPIC, level - 1) else { continue };
+            if *cursor > progress.cursors.get(level).copied().unwrap_or(min) && *cursor <= max {
+                tracing::info!(level, cursor, "a slave delivered delayed messages while this master was away");
+                progress.pass(*level, *cursor);
             }
         }
         drop(progress);

@@ -23,6 +23,8 @@ const PAGE: usize = 2_000;
 pub(crate) const DELIVERED_BY: &str = "deliveredBy";
 /// and of the answer: the place in the master's log before which that is noted.
 pub(crate) const NOTED_TO: &str = "notedTo";
+/// Field of a slave's answer to its master that is back, beside upstream's: it has handed over what it did.
+pub(crate) const HANDED_OVER: &str = "handedOver";
 /// How often a table that changes while it is read is begun anew.
 const TRIES: usize = 5;
 
@@ -173,6 +175,11 @@ impl Master {
             None => Some(self.ask(Command::request(code::GET_TIMER_CHECK_POINT)).await?.body.to_vec()),
         };
         Ok(Waiting { delays, marks, timer })
+    }
+
+    /// Progress of the delay levels.
+    pub async fn delays(&self) -> Result<DelayOffsetSerializeWrapper, String> {
+        self.body(code::GET_ALL_DELAY_OFFSET).await
     }
 
     /// End of its log.

@@ -46,6 +46,8 @@ const PART: usize = 4_096;
 
 /// Tells the master what this slave delivered in its place. An Apache broker takes no notice.
 pub(super) async fn delivered(broker: &Broker, master: &Master) -> Result<(), String> {
+    // What is under way is delivered first, and is noted; and nothing is told twice at the same time.
+    let _turn = broker.acting.turn().await;
     loop {
         let part = broker.ledger.untold(PART);
         if part.is_empty() {

@@ -29,7 +29,7 @@ use crate::broker::Broker;
 use ask::Master;
 use take::Progress;
 
-pub(crate) use ask::{DELIVERED_BY, Marks, NOTED_TO};
+pub(crate) use ask::{DELIVERED_BY, HANDED_OVER, Marks, NOTED_TO};
 #[cfg(test)]
 pub(crate) use told::Told;
 
@@ -101,6 +101,18 @@ pub(crate) async fn hand_over(broker: &Arc<Broker>, address: &str) -> Result<(),
     give_back::delivered(broker, &master).await?;
     let mut offsets = master.offsets().await?;
     give_back::give_back(broker, &master, &mut offsets).await
+}
+
+/// Takes over what a slave of Apache's did while it stood in for this master: it keeps no record of single deliveries,
+/// but goes on in its tables, offsets of consumers and progress of delay levels.
+pub(crate) async fn take_back(broker: &Arc<Broker>, address: &str) -> Result<(), String> {
+    let slave = Master::connect(address).await?;
+    let (delays, offsets) = (slave.delays().await?, slave.offsets().await?);
+    blocking(broker, move |broker| {
+        broker.schedule.advance(&broker.store, &delays);
+        take::offsets_ahead(broker, &offsets)
+    })
+    .await
 }
 
 /// What is known of the master that is asked.

@@ -69,6 +69,22 @@ pub(super) fn offsets(broker: &Broker, theirs: ConsumerOffsetSerializeWrapper) -
     broker.offsets.save(broker.now()).map_err(text)
 }
 
+/// Offsets that are ahead of those here, on a master: its slave served consumers meanwhile.
+pub(super) fn offsets_ahead(broker: &Broker, theirs: &ConsumerOffsetSerializeWrapper) -> Result<(), String> {
+    for (name, queues) in &theirs.offset_table {
+        let Some((topic, group)) = name.split_once('@') else { continue };
+        if group == transactions::GROUP || broker.groups.get(group).is_none() {
+            continue;
+        }
+        for (queue_id, offset) in queues {
+            if broker.offsets.query(group, topic, *queue_id).is_none_or(|known| known < *offset) {
+                broker.offsets.commit(group, topic, *queue_id, *offset);
+            }
+        }
+    }
+    broker.offsets.save(broker.now()).map_err(text)
+}
+
 /// How far the master had come with what waits when its log was so long.
 pub(super) struct Progress {
     waiting: Waiting,

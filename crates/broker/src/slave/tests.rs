@@ -1,8 +1,10 @@
 //! Slaves beside masters, over real connections.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use apogee_base::disk::SimDisk;
+use apogee_net::{Conn, Limits, Server, Service};
 use apogee_wire::Command;
 use apogee_wire::bodies::{Body, SubscriptionGroupConfig, TopicConfig};
 use apogee_wire::codes::{request as code, response};
@@ -166,5 +168,40 @@ async fn a_master_that_is_found_later_is_followed() {
     follow(&slave, Some(&master));
     until("it has the topic", || slave.broker.topics.get("T").is_some()).await;
     slave.stop().await;
+    master.stop().await;
+}
+
+/// Answers as a slave of Apache's does that stood in for its master.
+struct Apaches;
+
+impl Service for Apaches {
+    fn request(&self, conn: &Arc<Conn>, request: &Command) {
+        let answer = Command::response_to(request, response::SUCCESS);
+        let body = match request.code {
+            code::GET_ALL_DELAY_OFFSET => r#"{"dataVersion":{"counter":9},"offsetTable":{18:1,2:77}}"#,
+            code::GET_ALL_CONSUMER_OFFSET => r#"{"offsetTable":{"T@G":{0:25,1:3},"T@Unknown":{0:9}}}"#,
+            _ => "",
+        };
+        conn.reply(&answer.with_body(body));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_slave_of_apaches_did_is_taken_over() {
+    let server = Server::bind("127.0.0.1", 0, Limits::default()).unwrap();
+    server.start(Arc::new(Apaches), None);
+    let master = Running::start(MEMORY, |_| {}).await;
+    master.broker.topics.update([topic("T", 2)], 1);
+    master.broker.groups.update([SubscriptionGroupConfig::new("G")], 1);
+    let conn = master.connect().await;
+    send(&conn, "T", b"of a level", "DELAY\u{1}18\u{2}").await;
+    let waiting = || master.broker.store.queue_range("SCHEDULE_TOPIC_XXXX", 17).is_some_and(|(_, end)| end == 1);
+    until("it waits", waiting).await;
+    (master.broker.offsets.commit("G", "T", 0, 10), master.broker.offsets.commit("G", "T", 1, 5));
+    super::take_back(&master.broker, &server.local_addr().to_string()).await.unwrap();
+    let query = |group, queue| master.broker.offsets.query(group, "T", queue);
+    assert_eq!((query("G", 0), query("G", 1), query("Unknown", 0)), (Some(25), Some(5), None), "no offset goes back");
+    let delays = master.broker.schedule.snapshot().offset_table;
+    assert_eq!((delays.get(&18), delays.get(&2)), (Some(&1), None), "the log has no such message of level 2");
     master.stop().await;
 }
