@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::broker::Broker;
-use crate::handlers::pull;
+use crate::handlers::{pop, pull};
 use crate::life::Stage;
 use crate::settings::FlushDiskType;
 use crate::stats::SAMPLE_SECONDS;
@@ -24,6 +24,8 @@ const GATHER: Duration = Duration::from_millis(50);
 /// Delayed messages that come, or are due, within so short a time are dealt with together: they share a wake-up, a
 /// write and a flush. A message is late by no more than this for it, and one that is alone not at all.
 const TOGETHER: Duration = Duration::from_millis(4);
+/// Popped messages that are to be noted, or come again, within so short a time share a write and two flushes.
+const NOTE_TOGETHER: Duration = Duration::from_millis(20);
 /// A slave's timer takes in together what comes within so short a time.
 const FOLLOW: Duration = Duration::from_millis(200);
 /// Deadlines are looked at this often even if none is near: the clock may be set.
@@ -38,9 +40,11 @@ pub(crate) async fn answer_expired(broker: Arc<Broker>) {
         for parked in broker.longpoll.expired(now) {
             pull::pull_again(&broker, &parked);
         }
-        let next = broker
-            .longpoll
-            .next_deadline()
+        for waiter in broker.pop.waiters.expired(now) {
+            pop::again(&broker, waiter);
+        }
+        let next = [broker.longpoll.next_deadline(), broker.pop.waiters.next_deadline()].into_iter().flatten().min();
+        let next = next
             .map_or(LONGEST_SLEEP, |deadline| Duration::from_millis((deadline - now).max(1) as u64).min(LONGEST_SLEEP));
         tokio::select! {
             () = tokio::time::sleep(next) => {}
@@ -153,6 +157,10 @@ pub(crate) fn start_threads(broker: &Arc<Broker>) -> io::Result<Vec<thread::Join
                 }
                 let sleep = broker.timer.step(&broker.store, broker.now());
                 broker.timer.bell.sleep_at_least(TOGETHER, sleep);
+            })?,
+            spawn("pop", |broker| {
+                let sleep = broker.pop.step(broker);
+                broker.pop.bell.sleep_at_least(NOTE_TOGETHER, sleep);
             })?,
             spawn("transactions", |broker| {
                 if !broker.acting.is_online() {

@@ -31,6 +31,7 @@ use crate::message_type::MessageType;
 use crate::metrics::Counters;
 use crate::offsets::OffsetTable;
 use crate::persist::PersistError;
+use crate::pop::Pop;
 use crate::replication::{Replication, Role};
 use crate::retention::Retention;
 use crate::role::BrokerRole;
@@ -76,6 +77,7 @@ pub struct Broker {
     pub(crate) producers: Producers,
     pub(crate) locks: QueueLocks,
     pub(crate) longpoll: LongPolling,
+    pub(crate) pop: Pop,
     pub(crate) cold: ColdReads,
     /// Turns of the reads that wait for the disk.
     pub(crate) cold_reads: Arc<Semaphore>,
@@ -272,6 +274,7 @@ impl Broker {
     /// A connection is gone, and with it the clients and the pulls on it.
     pub(crate) fn closed(&self, connection: u64) {
         drop(self.longpoll.closed(connection));
+        drop(self.pop.waiters.closed(connection));
         self.clients(&self.settings.load()).closed(connection);
     }
 

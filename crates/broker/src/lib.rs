@@ -29,6 +29,7 @@ mod metrics;
 mod node;
 pub mod offsets;
 pub mod persist;
+mod pop;
 mod registration;
 pub mod replication;
 mod required_codecs;

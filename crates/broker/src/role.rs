@@ -44,6 +44,13 @@ impl BrokerRole {
             code::PULL_MESSAGE | code::LITE_PULL_MESSAGE if !reads => {
                 Err(BrokerError::new(response::SYSTEM_BUSY, busy("slaveReadEnable=false on this slave")))
             }
+            code::POP_MESSAGE
+            | code::ACK_MESSAGE
+            | code::BATCH_ACK_MESSAGE
+            | code::CHANGE_MESSAGE_INVISIBLETIME
+            | code::NOTIFICATION => {
+                Err(BrokerError::new(response::SYSTEM_BUSY, busy("this broker is a slave, pop from its master")))
+            }
             code::SEND_MESSAGE
             | code::SEND_MESSAGE_V2
             | code::SEND_BATCH_MESSAGE

@@ -13,7 +13,7 @@ use crate::broker::Broker;
 use crate::error::BrokerError;
 use crate::handlers::send::{Place, Sends};
 use crate::handlers::{
-    access, assignment, cold, config, group, lite, offset, pull, query, recall, relay, replication, reply, reset,
+    access, assignment, cold, config, group, lite, offset, pop, pull, query, recall, relay, replication, reply, reset,
     rocksdb, runtime, send_back, stats, topic, transaction,
 };
 use crate::metrics::requests::{Begun, Outcome};
@@ -34,6 +34,8 @@ enum Lane {
     Send,
     /// At once, or when a message arrives.
     Pull,
+    /// The same of any queue.
+    Pop,
     /// On the connection's task: it never waits for anything.
     Here(Handler),
     /// On a thread that may wait for the disk.
@@ -41,6 +43,8 @@ enum Lane {
     /// A consumer's offset: noted here, and on disk before it is answered. To those who don't want to know,
     /// one-way, it is as good as noted.
     Commit,
+    /// Here if it is about what is in memory, else on a thread that may wait for the disk.
+    Change,
     /// Passed on to a consumer, whose answer is waited for.
     Relayed,
     /// Passed on to a producer that asked for it; its answer and the store's are waited for.
@@ -49,11 +53,17 @@ enum Lane {
 
 /// The lane of each code.
 fn lane(code: i32) -> Option<Lane> {
-    use Lane::{Blocking, Commit, Here, Pull, Relayed, Reply, Send};
+    use Lane::{Blocking, Change, Commit, Here, Pop, Pull, Relayed, Reply, Send};
     Some(match code {
         code::SEND_MESSAGE | code::SEND_MESSAGE_V2 | code::SEND_BATCH_MESSAGE => Send,
         code::SEND_REPLY_MESSAGE | code::SEND_REPLY_MESSAGE_V2 => Reply,
         code::PULL_MESSAGE | code::LITE_PULL_MESSAGE => Pull,
+        code::POP_MESSAGE | code::NOTIFICATION => Pop,
+        code::ACK_MESSAGE => Here(pop::ack),
+        code::BATCH_ACK_MESSAGE => Here(pop::ack_batch),
+        code::CHANGE_MESSAGE_INVISIBLETIME => Change,
+        code::PEEK_MESSAGE => Blocking(pop::peek),
+        code::POLLING_INFO => Here(pop::polling_info),
         code::CONSUMER_SEND_MSG_BACK => Blocking(send_back::send_back),
         // What it brings goes to the store with what else came in the same read.
         code::END_TRANSACTION => Here(transaction::end),
@@ -296,6 +306,7 @@ impl Service for Requests {
                 sent => answer(&self.broker, conn, request, begun, sent),
             },
             Some(Lane::Pull) => pull::pull(&self.broker, conn, request),
+            Some(Lane::Pop) => pop::pop(&self.broker, conn, request),
             Some(Lane::Here(handler)) => {
                 answer(&self.broker, conn, request, begun, handler(&self.broker, conn, request))
             }
@@ -306,6 +317,10 @@ impl Service for Requests {
                     Ok(done)
                 }),
                 noted => answer(&self.broker, conn, request, begun, noted),
+            },
+            Some(Lane::Change) => match pop::change(&self.broker, conn, request) {
+                Ok(None) => spawn(&self.broker, conn, request, pop::change_noted),
+                done => answer(&self.broker, conn, request, begun, done),
             },
             Some(Lane::Relayed) => {
                 let (broker, conn, request) = (Arc::clone(&self.broker), Arc::clone(conn), request.clone());

@@ -158,6 +158,33 @@ settings! {
         long_polling_enable: bool = "longPollingEnable", true, Live;
         /// Milliseconds that a pull waits when long polling is off.
         short_polling_time_mills: u64 = "shortPollingTimeMills", 1_000, Live, 1..=60_000;
+        /// Pops of one group and topic that may wait for messages.
+        pop_polling_size: usize = "popPollingSize", 1_024, Live, 1..=100_000;
+        /// Pops that may wait for messages altogether.
+        max_pop_polling_size: usize = "maxPopPollingSize", 100_000, Live, 1..=1_000_000;
+        /// Percentage of pops that look for messages to be retried before they look for others; the others do so after.
+        pop_from_retry_probability: u64 = "popFromRetryProbability", 20, Live, 0..=100;
+        /// Name the topics in which popped messages wait to be retried `%RETRY%group+topic`, so that no group and topic
+        /// share one with another group and topic.
+        enable_retry_topic_v2: bool = "enableRetryTopicV2", false, Live;
+        /// With such names, look for messages in topics with names of the older kind, too.
+        retrieve_message_from_pop_retry_topic_v1: bool = "retrieveMessageFromPopRetryTopicV1", true, Live;
+        /// Hand out messages that are retried with the name of their retry topic, not with that of their own.
+        pop_response_return_actual_retry_topic: bool = "popResponseReturnActualRetryTopic", false, Live;
+        /// A group that begins at the end of a topic gets all its messages, if they are in memory since the first.
+        init_pop_offset_by_check_msg_in_mem: bool = "initPopOffsetByCheckMsgInMem", true, Live;
+        /// Milliseconds that popped messages are only in memory: those that are not acknowledged by then are noted in
+        /// the log. After a crash those of the last so many milliseconds come again at once.
+        pop_ck_stay_buffer_time: i64 = "popCkStayBufferTime", 10_000, Live, 100..=600_000;
+        /// Milliseconds before the time of popped messages is up in which they are not noted in the log any more.
+        pop_ck_stay_buffer_time_out: i64 = "popCkStayBufferTimeOut", 3_000, Live, 0..=60_000;
+        /// Pops whose messages are only in memory; where there are more, the oldest are noted in the log. Some 130 bytes
+        /// for each, and 24 more for each message.
+        pop_ck_max_buffer_size: usize = "popCkMaxBufferSize", 200_000, Live, 1_000..=100_000_000;
+        /// Queues of the topic in which popped messages are noted.
+        revive_queue_num: i32 = "reviveQueueNum", 8, Restart, 1..=128;
+        /// Popped messages don't come again to a group that is gone.
+        pop_revive_skip_if_group_absent: bool = "popReviveSkipIfGroupAbsent", true, Live;
         /// Tell the members of a group when it changes, so that they share the queues anew at once.
         notify_consumer_ids_changed_enable: bool = "notifyConsumerIdsChangedEnable", true, Live;
         /// Milliseconds after its last heartbeat that a client counts as gone.

@@ -61,6 +61,8 @@ pub mod property {
     pub const TRACE_ON: &str = "TRACE_ON";
     /// Cluster of the broker.
     pub const CLUSTER: &str = "CLUSTER";
+    /// When a message that comes again was first popped, in milliseconds.
+    pub const FIRST_POP_TIME: &str = "1ST_POP_TIME";
     /// Receipt of a popped message.
     pub const POP_CK: &str = "POP_CK";
     /// Topic of a dead letter before it died.

@@ -29,6 +29,7 @@ use crate::longpoll::LongPolling;
 use crate::metrics::Counters;
 use crate::offsets::OffsetTable;
 use crate::persist::{JsonFile, PersistError};
+use crate::pop::Pop;
 use crate::replication::{MasterPlace, Placement, Replication, Role};
 use crate::retention::Retention;
 use crate::role::{self, BrokerRole};
@@ -158,6 +159,7 @@ impl Broker {
         Ok(Arc::new_cyclic(|me| Self {
             me: me.clone(),
             cluster: settings.broker_cluster_name.clone(),
+            pop: Pop::new(&settings.broker_cluster_name),
             region: settings.region_id.clone(),
             acting: Acting::new(&settings, is_online),
             ledger,

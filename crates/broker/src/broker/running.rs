@@ -15,10 +15,11 @@ use tokio::task::JoinHandle;
 
 use crate::acting::{come_online, keep_in_touch, work_for_master};
 use crate::background::{answer_expired, end_threads, keep_house, start_threads};
-use crate::handlers::pull;
+use crate::handlers::{pop, pull};
 use crate::life::Stage;
 use crate::longpoll::Parked;
 use crate::metrics::Collector;
+use crate::pop::waiting::Waiter;
 use crate::registration::keep_registered;
 use crate::replication::{self, InSync, MasterPlace, Placement};
 use crate::serve::Requests;
@@ -153,6 +154,7 @@ impl RunningBroker {
         drop(collector);
         broker.life.begin(Stage::Refusing);
         drop(broker.longpoll.take_all());
+        drop(broker.pop.waiters.take_all());
         server.stop(CUTTING_OFF).await;
         if let Some(fast) = fast {
             fast.stop(CUTTING_OFF).await;
@@ -192,6 +194,9 @@ impl RunningBroker {
         for parked in broker.longpoll.take_all() {
             pull::pull_again(&broker, &Parked { deadline_ms: 0, ..parked });
         }
+        for waiter in broker.pop.waiters.take_all() {
+            pop::again(&broker, Waiter { deadline_ms: 0, ..waiter });
+        }
         if tokio::time::timeout(patience, broker.life.sends_are_answered()).await.is_err() {
             tracing::warn!("stops with messages that the disk has not taken in time; their producers are not answered");
         }
@@ -211,6 +216,7 @@ impl RunningBroker {
             if broker.role.delivers() {
                 let rules = broker.transaction_rules();
                 broker.transactions.write_ops(&broker.store, &broker.offsets, &rules, broker.now());
+                broker.pop.close(&broker);
             }
             broker.save_all();
             broker.store.close()
@@ -224,6 +230,7 @@ fn ring(broker: &Broker) {
     broker.transactions.bell.ring();
     broker.schedule.bell.ring();
     broker.timer.bell.ring();
+    broker.pop.bell.ring();
     broker.retention.bell.ring();
 }
 
@@ -262,6 +269,10 @@ impl ArrivalListener for Arrivals {
             }
             _ => {}
         }
+        if *topic == *broker.pop.revive_topic {
+            broker.pop.bell.ring();
+        }
         broker.wake(broker.longpoll.arrived(topic, queue_id, tag_code));
+        pop::wake(&broker, broker.pop.waiters.arrived(topic, queue_id, tag_code));
     }
 }

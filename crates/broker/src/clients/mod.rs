@@ -13,7 +13,7 @@ mod subscription;
 pub use consumers::{Change, Complaint, Conflict, Consumers, Heartbeat, Members, Noted};
 pub use producers::Producers;
 pub use registry::Client;
-pub use subscription::{ALL, Subscription, TAG, Unusable};
+pub use subscription::{ALL, Picker, Subscription, TAG, Unusable};
 
 /// A client's connection, as far as the registries need it.
 pub trait Channel {

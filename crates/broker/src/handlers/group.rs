@@ -90,6 +90,7 @@ pub(crate) fn delete(broker: &Broker, conn: &Arc<Conn>, request: &Command) -> An
     broker.groups.save()?;
     if with_offsets {
         broker.offsets.remove_group(header.group_name);
+        broker.pop.forget(|of, _| of == header.group_name);
         broker.offsets.save(broker.now())?;
     }
     broker.stats.forget(|name| name == header.group_name);

@@ -386,12 +386,17 @@ impl Broker {
         Ok(subscription)
     }
 
-    fn check_filter(&self, subscription: &Subscription, code: i32, preface: &str) -> Result<(), BrokerError> {
+    pub(super) fn check_filter(
+        &self,
+        subscription: &Subscription,
+        code: i32,
+        preface: &str,
+    ) -> Result<(), BrokerError> {
         let by_properties = self.settings.load().enable_property_filter;
         subscription.check(by_properties).map_err(|error| BrokerError::unusable(&error, code, preface))
     }
 
-    fn count_pull(&self, group: &str, topic: &str, messages: u64, bytes: u64) {
+    pub(super) fn count_pull(&self, group: &str, topic: &str, messages: u64, bytes: u64) {
         use std::fmt::Write;
         thread_local! {
             /// The counter's key, made without an allocation of its own.

@@ -191,6 +191,7 @@ fn remove(broker: &Broker, topic: &str) -> Result<(), BrokerError> {
     broker.topics.remove(topic, broker.now());
     broker.statics.remove(topic, broker.now())?;
     broker.offsets.remove_topic(topic);
+    broker.pop.forget(|_, of| of == topic);
     broker.stats.forget(|name| name == topic);
     broker.counters.events.forget(|name| name == topic);
     Ok(broker.store.delete_topic(topic)?)

@@ -106,7 +106,7 @@ impl Metrics for Collector {
             }
         }
         if settings.enable_pop_metrics {
-            families.extend(events::pop());
+            families.extend(events::pop(broker));
         }
         if settings.enable_transaction_metrics {
             families.extend(counted.transactions(broker, most, events_told));

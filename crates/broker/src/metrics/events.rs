@@ -219,8 +219,9 @@ fn waiting(broker: &Broker, most: usize, labels: impl Fn(&str) -> Vec<Label>) ->
     family
 }
 
-/// Upstream's POP keeps notes in buffers and queues, which this broker doesn't have: nothing is ever in them.
-pub(super) fn pop() -> Vec<Family> {
+/// Upstream's POP keeps notes in a buffer and in queues. Those of our queues are looked at when it is their time: there
+/// is no lag to tell of.
+pub(super) fn pop(broker: &Broker) -> Vec<Family> {
     const BOUNDS_MS: [f64; 6] = [1.0, 10.0, 100.0, 1_000.0, 2_000.0, 3_000.0];
     let scan = Snapshot { bounds: BOUNDS_MS.to_vec(), counts: vec![0; BOUNDS_MS.len() + 1], sum: 0.0 };
     let queues = || (0..REVIVE_QUEUES).map(|queue| (vec![("queue_id", queue.to_string().into())], 0.0));
@@ -228,7 +229,8 @@ pub(super) fn pop() -> Vec<Family> {
         Family::histogram("rocketmq_pop_buffer_scan_time_consume", "milliseconds", "Looks through the buffer of POP")
             .of_histogram(scan),
         Family::gauge("rocketmq_pop_offset_buffer_size", "", "Offsets in the buffer of POP").of(0.0),
-        Family::gauge("rocketmq_pop_checkpoint_buffer_size", "", "Notes in the buffer of POP").of(0.0),
+        Family::gauge("rocketmq_pop_checkpoint_buffer_size", "", "Notes in the buffer of POP")
+            .of(broker.pop.batches() as f64),
         Family::gauge("rocketmq_pop_revive_lag", "milliseconds", "Notes of POP not looked at").of_all(queues()),
         Family::gauge("rocketmq_pop_revive_latency", "milliseconds", "Age of the first of them").of_all(queues()),
     ]

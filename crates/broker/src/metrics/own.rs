@@ -23,6 +23,8 @@ pub(super) fn families(broker: &Broker, pulse: &Pulse) -> Vec<Family> {
         seconds("apogee_flush_seconds", "One flush of the log to the disk", &times.flush),
         seconds("apogee_dispatch_seconds", "From the write of a message to its being visible", &times.dispatch),
         gauge("apogee_long_polls", "Pulls that wait for messages", broker.longpoll.len() as f64),
+        gauge("apogee_pop_long_polls", "Pops that wait for messages", broker.pop.waiters.len() as f64),
+        gauge("apogee_popped_messages", "Popped messages that are only in memory", broker.pop.messages() as f64),
         gauge("apogee_cold_reads", "Reads that wait for the disk, at work now", cold_reads as f64),
         gauge("apogee_undecided_transactions", "Half messages without a decision", broker.transactions.len() as f64),
         gauge("apogee_log_min_offset", "Where the log begins", store.log_min_offset() as f64),

@@ -253,6 +253,17 @@ impl Timer {
         self.lock().queue.next_time().map_or(0, |due| (now_ms - due).max(0))
     }
 
+    /// All that is due before this time, and was stored before it was due, is delivered.
+    pub fn delivered_to(&self, store: &Store, now_ms: i64) -> i64 {
+        let (scanned, next) = {
+            let work = self.lock();
+            (work.scanned, work.queue.next_time())
+        };
+        let end = store.queue_range(names::WHEEL_TOPIC, 0).map_or(0, |(_, end)| end);
+        let stored = (end > scanned).then(|| store.store_time(names::WHEEL_TOPIC, 0, scanned)).flatten();
+        [next, stored].into_iter().flatten().fold(now_ms, i64::min)
+    }
+
     /// How many messages are due before each of some times, in ascending order. Reads of the disk what it needs, while
     /// the timer goes on.
     pub fn due_before(&self, times: &[i64]) -> io::Result<Vec<u64>> {

@@ -1,0 +1,316 @@
+//! Popping: `POP_MESSAGE` (upstream `PopMessageProcessor`).
+//!
+//! A pop looks into the queues of its topic, each time from another one on, and into the topic of messages to be retried.
+//! What is found goes out as slices of the mapped log. A pop that finds nothing is parked in [`Waiters`] and run again
+//! when a message for its group arrives.
+//!
+//! [`Waiters`]: crate::pop::waiting::Waiters
+
+use std::sync::{Arc, Weak};
+
+use apogee_base::rng::Rng;
+use apogee_base::settings::Current;
+use apogee_net::Conn;
+use apogee_wire::Command;
+use apogee_wire::codes::{request as code, response};
+use apogee_wire::headers::{PopMessageRequestHeader, PopMessageResponseHeader};
+
+use crate::broker::Broker;
+use crate::clients::{ALL, Subscription, TAG};
+use crate::error::BrokerError;
+use crate::life::Stage;
+use crate::metrics::requests::{Begun, Outcome};
+use crate::pop::waiting::{Room, Waiter};
+use crate::serve::spawn_cold;
+use crate::settings::BrokerSettings;
+use crate::topics::{Topic, perm};
+
+mod ask;
+mod change;
+mod collect;
+mod settle;
+
+pub(crate) use ask::{peek, polling_info};
+pub(crate) use change::{change, change_noted};
+pub(crate) use settle::{ack, ack_batch};
+
+use self::collect::{Found, Places};
+
+/// Messages that one pop brings.
+const MOST: i32 = 32;
+/// Longest time that a pop is parked, whatever it asks for.
+const MOST_WAIT_MS: i64 = 300_000;
+/// The thread that gives messages back is woken for those that come again within less than this.
+const SOON_MS: i64 = 1_000;
+/// A group without an offset begins with the first message of a queue, not at its end.
+const FROM_FIRST: i32 = 0;
+
+/// Runs a pop, or a question for messages: answers it, or parks it.
+pub(crate) fn pop(broker: &Arc<Broker>, conn: &Arc<Conn>, request: &Command) {
+    // Its answer is all that it is for.
+    if request.is_oneway() {
+        return;
+    }
+    run(broker, conn, request, Begun::now(request.code), None);
+}
+
+/// Runs one that was parked.
+pub(crate) fn again(broker: &Arc<Broker>, waiter: Waiter) {
+    run(broker, &waiter.conn, &waiter.request, waiter.begun, Some(waiter.deadline_ms));
+}
+
+fn run(broker: &Arc<Broker>, conn: &Arc<Conn>, request: &Command, begun: Begun, deadline_ms: Option<i64>) {
+    if request.code == code::NOTIFICATION {
+        return ask::notification(broker, conn, request, begun, deadline_ms);
+    }
+    match Wanted::check(broker, request, begun, deadline_ms) {
+        Ok(wanted) => wanted.run(broker, conn, request, false),
+        Err(error) => reply(broker, conn, &error.response_to(request).with_header(&NOTHING), begun),
+    }
+}
+
+/// Runs those again that waited: each on its connection's task, which sends what it brings.
+pub(crate) fn wake(broker: &Broker, waiters: impl IntoIterator<Item = Waiter>) {
+    for waiter in waiters {
+        let conn = Arc::clone(&waiter.conn);
+        let mut woken = Woken { broker: broker.weak(), waiter: Some(waiter) };
+        conn.run(move || woken.run());
+    }
+}
+
+/// One that is woken. Dropped before it ran, with its connection, it wakes another one of its group.
+struct Woken {
+    broker: Weak<Broker>,
+    waiter: Option<Waiter>,
+}
+
+impl Woken {
+    fn run(&mut self) {
+        if let Some(broker) = self.broker.upgrade()
+            && let Some(waiter) = self.waiter.take()
+        {
+            again(&broker, waiter);
+        }
+    }
+}
+
+impl Drop for Woken {
+    fn drop(&mut self) {
+        if let Some(waiter) = self.waiter.take()
+            && let Some(broker) = self.broker.upgrade()
+        {
+            wake(&broker, broker.pop.waiters.next(&waiter.group, &waiter.topic));
+        }
+    }
+}
+
+/// Sends an answer and counts it.
+fn reply(broker: &Broker, conn: &Conn, answer: &Command, begun: Begun) {
+    count(broker, conn, answer, begun);
+    conn.reply(answer);
+}
+
+fn count(broker: &Broker, conn: &Conn, answer: &Command, begun: Begun) {
+    let outcome = if conn.is_open() { Outcome::Answered } else { Outcome::Gone };
+    let _ = begun.ends(&broker.counters.requests, answer.code, outcome);
+}
+
+/// The header of an answer without messages.
+const NOTHING: PopMessageResponseHeader<'static> = PopMessageResponseHeader {
+    pop_time: 0,
+    invisible_time: 0,
+    revive_qid: 0,
+    rest_num: 0,
+    start_offset_info: None,
+    msg_offset_info: None,
+    order_count_info: None,
+};
+
+/// What a pop, a peek or a question needs of a group and a topic.
+struct Allowed {
+    settings: Current<BrokerSettings>,
+    topic: Arc<Topic>,
+    group: Arc<str>,
+}
+
+impl Allowed {
+    fn check(broker: &Broker, group: &str, topic_name: &str, queue: i32) -> Result<Self, BrokerError> {
+        let settings = broker.settings.load();
+        let forbidden = |remark: String| BrokerError::new(response::NO_PERMISSION, remark);
+        if settings.broker_permission & perm::READ == 0 {
+            return Err(forbidden(format!(
+                "the broker[{}] pop message is forbidden (brokerPermission)",
+                settings.broker_ip1
+            )));
+        }
+        let topic = broker.topics.get(topic_name).ok_or_else(|| BrokerError::no_topic(topic_name))?;
+        if !topic.allows(perm::READ) {
+            return Err(forbidden(format!("the topic[{topic_name}] peeking message is forbidden")));
+        }
+        let queues = topic.config.read_queue_nums;
+        if queue >= queues {
+            let remark =
+                format!("queueId[{queue}] is illegal, topic:[{topic_name}] topicConfig.readQueueNums:[{queues}]");
+            return Err(BrokerError::new(response::INVALID_PARAMETER, remark));
+        }
+        let config = match broker.role.is_slave() {
+            true => broker.groups.get_or_default(group, settings.auto_create_subscription_group)?,
+            false => broker.groups.get_or_create(group, settings.auto_create_subscription_group, broker.now())?,
+        };
+        if !config.consume_enable {
+            return Err(forbidden(format!("subscription group no permission, {group}")));
+        }
+        if !broker.groups.may_read(group, topic_name) {
+            return Err(forbidden(format!("the consumer group[{group}] is forbidden to read topic[{topic_name}]")));
+        }
+        Ok(Self { settings, topic, group: group.into() })
+    }
+}
+
+/// A pop that may be answered.
+struct Wanted<'r> {
+    header: PopMessageRequestHeader<'r>,
+    allowed: Allowed,
+    subscription: Arc<Subscription>,
+    begun: Begun,
+    deadline_ms: i64,
+}
+
+impl<'r> Wanted<'r> {
+    fn check(
+        broker: &Broker,
+        request: &'r Command,
+        begun: Begun,
+        deadline_ms: Option<i64>,
+    ) -> Result<Self, BrokerError> {
+        let header: PopMessageRequestHeader<'r> = request.header()?;
+        let ip = || broker.settings.load().broker_ip1.clone();
+        let invalid = |remark: String| BrokerError::new(response::INVALID_PARAMETER, remark);
+        if header.max_msg_nums > MOST {
+            return Err(invalid(format!("the broker[{}] pop message's num is greater than {MOST}", ip())));
+        }
+        let longest = broker.settings.load().timer_max_delay_ms();
+        if !(1..=longest).contains(&header.invisible_time) {
+            let remark = format!("invisibleTime={} is not from 1 to {longest} ms", header.invisible_time);
+            return Err(invalid(remark));
+        }
+        let allowed = Allowed::check(broker, header.consumer_group, header.topic, header.queue_id)?;
+        if header.order == Some(true) {
+            let remark = "this broker does not pop messages in order yet: consume them by pulls";
+            return Err(BrokerError::new(response::REQUEST_CODE_NOT_SUPPORTED, remark));
+        }
+        let subscription = subscription(broker, header.topic, header.exp_type, header.exp)?;
+        // By the broker's clock: the consumer's may be another.
+        let deadline_ms = deadline_ms.unwrap_or_else(|| broker.now() + header.poll_time.clamp(0, MOST_WAIT_MS));
+        Ok(Self { header, allowed, subscription, begun, deadline_ms })
+    }
+
+    /// `may_wait`: this thread may wait for the disk.
+    fn run(&self, broker: &Arc<Broker>, conn: &Arc<Conn>, request: &Command, may_wait: bool) {
+        // As long as what is out cannot be noted, no more is given out than there is room for.
+        let room = self.allowed.settings.pop_ck_max_buffer_size.saturating_mul(2);
+        if broker.pop.batches() > room {
+            let remark = "too many popped messages cannot be noted in the log: see why the broker refuses messages";
+            let error = BrokerError::new(response::SYSTEM_BUSY, remark);
+            return reply(broker, conn, &error.response_to(request).with_header(&NOTHING), self.begun);
+        }
+        let found = self.collect(broker, may_wait);
+        if found.messages > 0 || found.is_wanted {
+            // Whoever came meanwhile, or waits, may find more.
+            wake(broker, broker.pop.waiters.next(&self.allowed.group, &self.allowed.topic.name));
+        }
+        if found.messages > 0 {
+            return self.answer(broker, conn, request, found);
+        }
+        if found.is_cold {
+            let (begun, deadline_ms) = (self.begun, self.deadline_ms);
+            return spawn_cold(broker, conn, request, move |broker, conn, request| {
+                let Some(broker) = broker.weak().upgrade() else { return Ok(None) };
+                Wanted::check(&broker, request, begun, Some(deadline_ms))?.run(&broker, conn, request, true);
+                Ok(None)
+            });
+        }
+        if found.is_cut_short {
+            // Others have their turn first.
+            return wake(broker, [self.waiter(conn, request)]);
+        }
+        match self.deadline_ms > broker.now() && !broker.life.is_at(Stage::Refusing) {
+            true => self.park(broker, conn, request),
+            false => self.refuse(broker, conn, request, response::POLLING_TIMEOUT, found.rest),
+        }
+    }
+
+    fn waiter(&self, conn: &Arc<Conn>, request: &Command) -> Waiter {
+        Waiter {
+            conn: Arc::clone(conn),
+            request: request.clone(),
+            group: Arc::clone(&self.allowed.group),
+            topic: Arc::clone(&self.allowed.topic.name),
+            queue: self.header.queue_id,
+            subscription: Arc::clone(&self.subscription),
+            deadline_ms: self.deadline_ms,
+            begun: self.begun.parked(),
+        }
+    }
+
+    fn park(&self, broker: &Broker, conn: &Arc<Conn>, request: &Command) {
+        match broker.pop.waiters.park(self.waiter(conn, request), room(&self.allowed.settings)) {
+            Ok(true) => broker.deadline_set(),
+            Ok(false) => {}
+            Err(_) => return self.refuse(broker, conn, request, response::POLLING_FULL, 0),
+        }
+        // A message may have come between the look and the parking.
+        if self.places(broker).any_unread(broker, self.header.init_mode) {
+            wake(broker, broker.pop.waiters.next(&self.allowed.group, &self.allowed.topic.name));
+        }
+    }
+
+    fn places(&self, broker: &Broker) -> Places {
+        let chance = Rng::new(broker.pop.turn()).number();
+        Places::of(broker, &self.allowed, self.header.queue_id, chance)
+    }
+
+    fn answer(&self, broker: &Broker, conn: &Conn, request: &Command, found: Found) {
+        let header = PopMessageResponseHeader {
+            pop_time: found.pop_time,
+            invisible_time: self.header.invisible_time,
+            revive_qid: found.revive_queue,
+            rest_num: found.rest,
+            start_offset_info: Some(&found.starts),
+            msg_offset_info: Some(&found.offsets),
+            order_count_info: None,
+        };
+        let answer = Command::response_to(request, response::SUCCESS).with_remark("FOUND").with_header(&header);
+        broker.count_pull(self.header.consumer_group, self.header.topic, found.messages as u64, found.bytes as u64);
+        count(broker, conn, &answer, self.begun);
+        conn.reply_parts(&answer, found.slices);
+    }
+
+    fn refuse(&self, broker: &Broker, conn: &Conn, request: &Command, code: i32, rest: i64) {
+        let header = PopMessageResponseHeader { rest_num: rest, ..NOTHING };
+        let answer = Command::response_to(request, code).with_remark("NO_MESSAGE_IN_QUEUE").with_header(&header);
+        reply(broker, conn, &answer, self.begun);
+    }
+}
+
+fn room(settings: &BrokerSettings) -> Room {
+    Room { each: settings.pop_polling_size, all: settings.max_pop_polling_size }
+}
+
+/// What a request wants of a topic; all when it doesn't say.
+fn subscription(
+    broker: &Broker,
+    topic: &str,
+    kind: Option<&str>,
+    text: Option<&str>,
+) -> Result<Arc<Subscription>, BrokerError> {
+    let (kind, text) = (kind.unwrap_or(TAG), text.filter(|text| !text.is_empty()).unwrap_or(ALL));
+    let wrong = "parse the consumer's subscription failed: ";
+    if kind == TAG && Subscription::is_only_bars(text) {
+        let remark = format!("{wrong}the expression {text} of topic {topic} has no tag; write * for all messages");
+        return Err(BrokerError::new(response::SUBSCRIPTION_PARSE_FAILED, remark));
+    }
+    let subscription = Arc::new(Subscription::by(kind, topic, text, 0));
+    broker.check_filter(&subscription, response::SUBSCRIPTION_PARSE_FAILED, wrong)?;
+    Ok(subscription)
+}

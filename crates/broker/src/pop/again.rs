@@ -1,0 +1,144 @@
+//! A message that was popped and not acknowledged in time: what is written to the retry topic, and how it looks when it
+//! is popped from there.
+
+use std::sync::Arc;
+
+use apogee_message::names::{self, property};
+use apogee_message::properties;
+use apogee_message::record::{Draft, NewMessage, Record};
+use bytes::{Bytes, BytesMut};
+
+use super::handle::{Handle, Source};
+use crate::broker::Broker;
+use crate::topics::{Topic, perm};
+
+/// Queues of a retry topic.
+const QUEUES: i32 = 1;
+
+/// Which message is given back, and what for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Back<'n> {
+    pub group: &'n str,
+    pub topic: &'n str,
+    pub queue: i32,
+    pub offset: i64,
+    pub pop_time: i64,
+    /// The delivery does not count as one that failed.
+    pub suspend: bool,
+}
+
+impl Broker {
+    /// The retry topic of messages that a group popped of a topic, made if need be.
+    pub(crate) fn ensure_pop_retry_topic(&self, group: &str, topic: &str) -> Arc<Topic> {
+        let source = if self.settings.load().enable_retry_topic_v2 { Source::RetryV2 } else { Source::Retry };
+        self.ensure_topic(&source.topic(group, topic), QUEUES, perm::READ | perm::WRITE)
+    }
+
+    /// What is written to the retry topic for a message. `None` when it is no longer in the log, or nobody wants it.
+    pub(crate) fn given_back(&self, back: Back<'_>, arena: &mut BytesMut) -> Option<Draft> {
+        let Back { group, topic, queue, offset, pop_time, suspend } = back;
+        if self.topics.get(topic).is_none() {
+            return None;
+        }
+        // A group that came shortly before a crash is not in the table, but has offsets.
+        if self.groups.get(group).is_none()
+            && self.settings.load().pop_revive_skip_if_group_absent
+            && self.offsets.queues(group, topic).is_empty()
+        {
+            return None;
+        }
+        let unit = self.store.unit(topic, queue, offset).filter(|unit| !unit.is_blank())?;
+        let Some(bytes) = self.store.record_at(unit.physical_offset) else {
+            tracing::warn!(
+                group,
+                topic,
+                queue,
+                offset,
+                "a popped message that is to come again is no longer in the log"
+            );
+            return None;
+        };
+        let record = Record::read(&bytes).ok()?;
+        properties::copy_without(arena, record.properties, &[property::ORIGIN_GROUP]);
+        if record.property(property::FIRST_POP_TIME).is_none() {
+            properties::push(arena, property::FIRST_POP_TIME, &pop_time.to_string());
+        }
+        properties::push(arena, property::ORIGIN_GROUP, group);
+        let retry = self.ensure_pop_retry_topic(group, topic);
+        let message = NewMessage {
+            topic: Arc::clone(&retry.name),
+            queue_id: 0,
+            flag: record.flag,
+            sys_flag: record.sys_flag,
+            born_timestamp: record.born_timestamp,
+            born_host: record.born_host,
+            store_host: self.store_host,
+            reconsume_times: record.reconsume_times + i32::from(!suspend),
+            prepared_transaction_offset: 0,
+            body: bytes.slice_ref(record.body),
+            properties: arena.split().freeze(),
+        };
+        let draft = Draft::new(&message, arena);
+        draft
+            .inspect_err(
+                |error| tracing::error!(group, topic, queue, offset, %error, "a popped message cannot come again"),
+            )
+            .ok()
+    }
+}
+
+/// A record of a retry topic as its consumer gets it: with the topic that it is of, and its handle.
+pub(crate) fn as_of(topic: &Arc<str>, bytes: &Bytes, handle: Handle<'_>, arena: &mut BytesMut) -> Option<Bytes> {
+    let record = Record::read(bytes).ok()?;
+    let handle = Handle { offset: Some(record.queue_offset), ..handle };
+    properties::copy_without(arena, record.properties, &[property::POP_CK]);
+    properties::push(arena, property::POP_CK, &handle.to_string());
+    let message = NewMessage {
+        topic: Arc::clone(topic),
+        queue_id: record.queue_id,
+        flag: record.flag,
+        sys_flag: record.sys_flag,
+        born_timestamp: record.born_timestamp,
+        born_host: record.born_host,
+        store_host: record.store_host,
+        reconsume_times: record.reconsume_times,
+        prepared_transaction_offset: record.prepared_transaction_offset,
+        body: bytes.slice_ref(record.body),
+        properties: arena.split().freeze(),
+    };
+    let mut draft = Draft::new(&message, arena).ok()?;
+    draft.leave_out_sum();
+    draft.assign(record.queue_offset, record.physical_offset, record.store_timestamp);
+    Some(draft.to_vec().into())
+}
+
+/// Cuts slices of records into records.
+pub(crate) fn records(slices: &[Bytes]) -> impl Iterator<Item = Bytes> + '_ {
+    slices.iter().flat_map(|slice| {
+        let mut rest = slice.clone();
+        std::iter::from_fn(move || Some(rest.split_to(size_of_first(&rest)?)))
+    })
+}
+
+/// The queue offsets of the records in slices.
+pub(crate) fn offsets(slices: &[Bytes]) -> impl Iterator<Item = i64> + '_ {
+    const AT: usize = 20;
+    slices.iter().flat_map(|slice| {
+        let mut rest = &slice[..];
+        std::iter::from_fn(move || {
+            let (record, behind) = rest.split_at(size_of_first(rest)?);
+            rest = behind;
+            Some(i64::from_be_bytes(record.get(AT..AT + 8)?.try_into().ok()?))
+        })
+    })
+}
+
+fn size_of_first(bytes: &[u8]) -> Option<usize> {
+    let size = u32::from_be_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
+    (size > 0 && size <= bytes.len()).then_some(size)
+}
+
+/// Whether a topic is one of those that popped messages come again by.
+pub(crate) fn is_retry(topic: &str) -> bool {
+    topic.starts_with(names::RETRY_PREFIX)
+}

@@ -1,0 +1,540 @@
+//! Popped messages that are neither acknowledged nor noted in the log. Pure: told the time, does no I/O.
+//!
+//! Messages of one pop and queue are a batch; who holds which is in the queue's window. A batch is looked at once: when
+//! it has been here for so long that it is to be noted in the log, or when its time is up.
+//!
+//! Invariant: below a queue's floor, which is what is committed for the group, each message is acknowledged, does not
+//! match, or was let go after it was noted in the log or written to the retry topic.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use apogee_base::hash::QuickMap;
+
+/// Acknowledgements of messages of one queue that an earlier run of the broker gave out, and this one has not come to.
+const MOST_AHEAD: usize = 100_000;
+
+/// What is in flight, by group, topic and queue.
+#[derive(Default)]
+pub(crate) struct Flight {
+    lanes: QuickMap<u64, Lane>,
+    /// Lanes by group and topic.
+    names: QuickMap<Arc<str>, QuickMap<Arc<str>, Vec<(i32, u64)>>>,
+    batches: QuickMap<u64, Batch>,
+    /// When which batch is looked at.
+    looks: BTreeSet<(i64, u64)>,
+    next_id: u64,
+    messages: usize,
+}
+
+/// A queue as one group pops it.
+struct Lane {
+    group: Arc<str>,
+    topic: Arc<str>,
+    queue: i32,
+    /// When it came into being: what was given out before, an earlier run gave out.
+    since_ms: i64,
+    /// Where the next pop reads.
+    cursor: i64,
+    /// The floor that the caller was told to commit.
+    committed: i64,
+    /// Which batch a message is in, by its offset.
+    window: BTreeMap<i64, u64>,
+    /// Acknowledged, at or above the cursor.
+    ahead: BTreeSet<i64>,
+    is_read: bool,
+    is_wanted: bool,
+    /// Newest pop whose messages may be noted in the log.
+    noted_to: i64,
+}
+
+struct Batch {
+    lane: u64,
+    start: i64,
+    last: i64,
+    left: u32,
+    revive_queue: i32,
+    pop_time: i64,
+    invisible: i64,
+    look_at: i64,
+    suspend: bool,
+    /// It is being noted in the log or written to the retry topic.
+    leaves: Option<Way>,
+}
+
+impl Batch {
+    fn due(&self) -> i64 {
+        self.pop_time.saturating_add(self.invisible)
+    }
+}
+
+/// How a batch leaves memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Noted in the log.
+    Noted,
+    /// Written to the retry topic: its time is up.
+    Revived,
+}
+
+/// Times that decide when a batch leaves memory, in milliseconds, and how many may be in it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// After so long a batch is noted in the log.
+    pub stay_ms: i64,
+    /// Not if its time is up so soon.
+    pub soon_ms: i64,
+    /// Batches in memory.
+    pub batches: usize,
+}
+
+/// One delivery of a message. `topic` is the one that it is stored in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Delivery<'n> {
+    pub group: &'n str,
+    pub topic: &'n str,
+    pub queue: i32,
+    pub offset: i64,
+    /// When it was given out; with the offset that tells which delivery it is.
+    pub pop_time: i64,
+}
+
+/// What is to be committed for a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Floor {
+    pub group: Arc<str>,
+    pub topic: Arc<str>,
+    pub queue: i32,
+    pub offset: i64,
+}
+
+/// Whether a queue can be read for a pop.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Begin {
+    /// From this offset on, but for messages that are acknowledged already. Nobody else reads it until
+    /// [`Flight::took`].
+    From { lane: u64, offset: i64, but_for: Vec<i64> },
+    /// There is nothing to read.
+    Empty,
+    /// Somebody else reads it.
+    Busy,
+}
+
+/// How messages are given out.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pop {
+    pub now_ms: i64,
+    pub pop_time: i64,
+    pub invisible: i64,
+    pub revive_queue: i32,
+    /// Coming again does not count as a failed delivery.
+    pub suspend: bool,
+}
+
+/// How a group is with a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// Where the next pop reads.
+    pub cursor: i64,
+    /// Somebody reads it at this moment.
+    pub is_read: bool,
+}
+
+/// After messages were given out.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Taken {
+    pub floor: Option<Floor>,
+    /// Somebody else wanted to read meanwhile.
+    pub is_wanted: bool,
+}
+
+/// What became of an acknowledgement.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Acked {
+    /// The message is settled. `is_noted`: its batch is being noted in the log, so this must be, too.
+    Done { floor: Option<Floor>, is_noted: bool },
+    /// It was settled before.
+    Before,
+    /// It is not in memory. If it waits, then in the log.
+    Elsewhere,
+    /// Its time was up, and it is written to the retry topic.
+    Revived,
+    /// It was given out again since.
+    Again,
+    /// It was never given out.
+    Never,
+}
+
+/// What became of a change of a message's invisible time.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Changed {
+    /// From now on this names the delivery.
+    Done { pop_time: i64, revive_queue: i32 },
+    /// What else [`Acked`] tells.
+    Not(Acked),
+}
+
+/// A batch that leaves memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Leaving {
+    pub id: u64,
+    pub way: Way,
+    pub group: Arc<str>,
+    pub topic: Arc<str>,
+    pub queue: i32,
+    pub start: i64,
+    /// What is not acknowledged.
+    pub offsets: Vec<i64>,
+    pub pop_time: i64,
+    pub invisible: i64,
+    pub revive_queue: i32,
+    pub suspend: bool,
+}
+
+impl Flight {
+    /// Begins to read a queue that ends at `end`. `committed` is the offset that is committed for the group: where it is
+    /// not what this told to commit, somebody moved the group, and it goes on there.
+    pub fn begin(&mut self, group: &str, topic: &str, queue: i32, committed: i64, end: i64, now_ms: i64) -> Begin {
+        let id = self.lane_of(group, topic, queue, committed, now_ms);
+        let Some(lane) = self.lanes.get_mut(&id) else { return Begin::Empty };
+        if lane.is_read {
+            lane.is_wanted = true;
+            return Begin::Busy;
+        }
+        if lane.cursor >= end {
+            return Begin::Empty;
+        }
+        lane.is_read = true;
+        let but_for = lane.ahead.iter().copied().collect();
+        Begin::From { lane: id, offset: lane.cursor, but_for }
+    }
+
+    /// Ends a reading: `offsets`, in order, were given out, and what else is before `next` does not match.
+    pub fn took(&mut self, lane_id: u64, offsets: &[i64], next: i64, pop: Pop, limits: Limits) -> Taken {
+        let Some(lane) = self.lanes.get_mut(&lane_id) else { return Taken::default() };
+        (lane.is_read, lane.cursor) = (false, lane.cursor.max(next));
+        lane.ahead = lane.ahead.split_off(&lane.cursor);
+        let is_wanted = std::mem::take(&mut lane.is_wanted);
+        if let (Some(start), Some(last)) = (offsets.first(), offsets.last()) {
+            let batch = Batch {
+                lane: lane_id,
+                start: *start,
+                last: *last,
+                left: 0,
+                revive_queue: pop.revive_queue,
+                pop_time: pop.pop_time,
+                invisible: pop.invisible,
+                look_at: 0,
+                suspend: pop.suspend,
+                leaves: None,
+            };
+            self.put(batch, offsets, pop.now_ms, limits);
+        }
+        Taken { floor: self.floor(lane_id), is_wanted }
+    }
+
+    fn put(&mut self, mut batch: Batch, offsets: &[i64], now_ms: i64, limits: Limits) {
+        let id = self.next_id;
+        self.next_id += 1;
+        let Some(lane) = self.lanes.get_mut(&batch.lane) else { return };
+        for offset in offsets {
+            lane.window.insert(*offset, id);
+        }
+        batch.left = offsets.len() as u32;
+        batch.look_at = batch.due().min(now_ms.saturating_add(limits.stay_ms));
+        self.messages += offsets.len();
+        self.looks.insert((batch.look_at, id));
+        self.batches.insert(id, batch);
+    }
+
+    /// Settles a message.
+    pub fn ack(&mut self, delivery: Delivery<'_>, committed: Option<i64>, due: i64, now_ms: i64) -> Acked {
+        let (lane_id, id) = match self.find(delivery, committed, now_ms) {
+            Ok(found) => found,
+            Err(Acked::Never) => return self.ack_ahead(delivery, due, now_ms),
+            Err(other) => return other,
+        };
+        let is_noted = self.take_out(lane_id, id, delivery.offset) == Some(Way::Noted);
+        Acked::Done { floor: self.floor(lane_id), is_noted }
+    }
+
+    /// Settles a message that an earlier run of the broker gave out and this one has not come to.
+    fn ack_ahead(&mut self, delivery: Delivery<'_>, due: i64, now_ms: i64) -> Acked {
+        match self.take_ahead(delivery, due, now_ms) {
+            Some(_) => Acked::Done { floor: None, is_noted: false },
+            None => Acked::Never,
+        }
+    }
+
+    /// Passes over such a message when it is read. Returns its lane.
+    fn take_ahead(&mut self, delivery: Delivery<'_>, due: i64, now_ms: i64) -> Option<u64> {
+        let id = self.lane_id(delivery.group, delivery.topic, delivery.queue)?;
+        let lane = self.lanes.get_mut(&id)?;
+        let is_earlier = delivery.pop_time < lane.since_ms && due > now_ms && lane.ahead.len() < MOST_AHEAD;
+        // What is being read now is given out whatever is said here; and one that was said of is not said of again.
+        (is_earlier && !lane.is_read && lane.ahead.insert(delivery.offset)).then_some(id)
+    }
+
+    /// Gives a message another invisible time, from now on. It is a new delivery, which has a time of its own.
+    /// `due`: when the time of the old one is up.
+    pub fn change(
+        &mut self,
+        delivery: Delivery<'_>,
+        committed: Option<i64>,
+        due: i64,
+        pop: Pop,
+        limits: Limits,
+    ) -> Changed {
+        let (lane, revive_queue) = match self.find(delivery, committed, pop.now_ms) {
+            Ok((lane, id)) => match self.batches.get(&id) {
+                Some(Batch { leaves: None, revive_queue, .. }) => {
+                    let revive_queue = *revive_queue;
+                    self.take_out(lane, id, delivery.offset);
+                    (lane, revive_queue)
+                }
+                _ => return Changed::Not(Acked::Elsewhere),
+            },
+            Err(Acked::Never) => match self.take_ahead(delivery, due, pop.now_ms) {
+                Some(lane) => (lane, pop.revive_queue),
+                None => return Changed::Not(Acked::Never),
+            },
+            Err(other) => return Changed::Not(other),
+        };
+        // Two deliveries of a message never have the same time.
+        let pop_time = pop.now_ms.max(delivery.pop_time + 1);
+        let batch = Batch {
+            lane,
+            start: delivery.offset,
+            last: delivery.offset,
+            left: 0,
+            revive_queue,
+            pop_time,
+            invisible: pop.invisible,
+            look_at: 0,
+            suspend: pop.suspend,
+            leaves: None,
+        };
+        self.put(batch, &[delivery.offset], pop.now_ms, limits);
+        Changed::Done { pop_time, revive_queue }
+    }
+
+    /// Lane and batch of a delivery that is in memory.
+    fn find(&mut self, delivery: Delivery<'_>, committed: Option<i64>, now_ms: i64) -> Result<(u64, u64), Acked> {
+        let Delivery { group, topic, queue, offset, pop_time } = delivery;
+        // Nobody of the group ever popped where nothing is committed.
+        let committed = committed.ok_or(Acked::Never)?;
+        let lane_id = self.lane_of(group, topic, queue, committed, now_ms);
+        let lane = self.lanes.get(&lane_id).ok_or(Acked::Never)?;
+        match lane.window.get(&offset) {
+            Some(id) => {
+                let batch = self.batches.get(id).ok_or(Acked::Elsewhere)?;
+                match batch.pop_time {
+                    known if known != pop_time => Err(Acked::Again),
+                    _ if batch.leaves == Some(Way::Revived) => Err(Acked::Revived),
+                    _ => Ok((lane_id, *id)),
+                }
+            }
+            None if offset >= lane.cursor => Err(Acked::Never),
+            None if pop_time > lane.noted_to => Err(Acked::Before),
+            None => Err(Acked::Elsewhere),
+        }
+    }
+
+    /// Takes a message out of its batch. Returns how the batch leaves, if it does.
+    fn take_out(&mut self, lane_id: u64, id: u64, offset: i64) -> Option<Way> {
+        if let Some(lane) = self.lanes.get_mut(&lane_id)
+            && lane.window.remove(&offset).is_some()
+        {
+            self.messages -= 1;
+        }
+        let batch = self.batches.get_mut(&id)?;
+        batch.left -= 1;
+        let leaves = batch.leaves;
+        if batch.left == 0 && leaves.is_none() {
+            let look_at = batch.look_at;
+            self.batches.remove(&id);
+            self.looks.remove(&(look_at, id));
+        }
+        leaves
+    }
+
+    /// Batches that have been here for long enough, or whose time is up, `most` at a time; and the first ones while
+    /// there are too many. Each is told of by [`Flight::left`] or [`Flight::stays`].
+    pub fn leaving(&mut self, now_ms: i64, limits: Limits, most: usize) -> Vec<Leaving> {
+        let mut leaving = Vec::new();
+        while leaving.len() < most
+            && let Some(&(look_at, id)) = self.looks.first()
+        {
+            let is_full = self.looks.len() > limits.batches;
+            if look_at > now_ms && !is_full {
+                break;
+            }
+            self.looks.remove(&(look_at, id));
+            let Some(batch) = self.batches.get_mut(&id) else { continue };
+            let due = batch.due();
+            if due > now_ms && due - now_ms <= limits.soon_ms && !is_full {
+                batch.look_at = due;
+                self.looks.insert((due, id));
+                continue;
+            }
+            leaving.extend(self.leaves(id, if due <= now_ms { Way::Revived } else { Way::Noted }));
+        }
+        leaving
+    }
+
+    /// All batches, to be noted in the log: nothing stays in memory.
+    pub fn all_leave(&mut self) -> Vec<Leaving> {
+        let ids: Vec<u64> = std::mem::take(&mut self.looks).into_iter().map(|(_, id)| id).collect();
+        ids.into_iter().filter_map(|id| self.leaves(id, Way::Noted)).collect()
+    }
+
+    fn leaves(&mut self, id: u64, way: Way) -> Option<Leaving> {
+        let batch = self.batches.get_mut(&id)?;
+        let Some(lane) = self.lanes.get_mut(&batch.lane) else {
+            self.batches.remove(&id);
+            return None;
+        };
+        batch.leaves = Some(way);
+        if way == Way::Noted {
+            lane.noted_to = lane.noted_to.max(batch.pop_time);
+        }
+        let offsets = lane.window.range(batch.start..=batch.last);
+        let offsets = offsets.filter(|(_, of)| **of == id).map(|(offset, _)| *offset).collect();
+        Some(Leaving {
+            id,
+            way,
+            group: Arc::clone(&lane.group),
+            topic: Arc::clone(&lane.topic),
+            queue: lane.queue,
+            start: batch.start,
+            offsets,
+            pop_time: batch.pop_time,
+            invisible: batch.invisible,
+            revive_queue: batch.revive_queue,
+            suspend: batch.suspend,
+        })
+    }
+
+    /// A batch has left: what was in it is kept elsewhere.
+    pub fn left(&mut self, leaving: &Leaving) -> Option<Floor> {
+        let batch = self.batches.remove(&leaving.id)?;
+        let lane = self.lanes.get_mut(&batch.lane)?;
+        for offset in &leaving.offsets {
+            if lane.window.get(offset) == Some(&leaving.id) {
+                lane.window.remove(offset);
+                self.messages -= 1;
+            }
+        }
+        self.floor(batch.lane)
+    }
+
+    /// A batch could not leave: it is looked at again at some time.
+    pub fn stays(&mut self, leaving: &Leaving, look_at: i64) {
+        let Some(batch) = self.batches.get_mut(&leaving.id) else { return };
+        (batch.leaves, batch.look_at) = (None, look_at);
+        match batch.left {
+            0 => drop(self.batches.remove(&leaving.id)),
+            _ => drop(self.looks.insert((look_at, leaving.id))),
+        }
+    }
+
+    /// When a batch is to be looked at next.
+    pub fn next_look(&self) -> Option<i64> {
+        self.looks.first().map(|(look_at, _)| *look_at)
+    }
+
+    /// Messages in memory.
+    pub fn messages(&self) -> usize {
+        self.messages
+    }
+
+    /// Batches in memory.
+    pub fn batches(&self) -> usize {
+        self.batches.len()
+    }
+
+    /// How a group is with a queue; `None` when it never popped it.
+    pub fn progress(&self, group: &str, topic: &str, queue: i32) -> Option<Progress> {
+        let lane = self.lanes.get(&self.lane_id(group, topic, queue)?)?;
+        Some(Progress { cursor: lane.cursor, is_read: lane.is_read })
+    }
+
+    /// Forgets a topic, or a group.
+    pub fn forget(&mut self, of: impl Fn(&str, &str) -> bool) {
+        let gone = |lane: &Lane| of(&lane.group, &lane.topic);
+        for lane in self.lanes.values().filter(|lane| gone(lane)) {
+            if let Some(topics) = self.names.get_mut(&lane.group) {
+                topics.remove(&lane.topic);
+            }
+            self.messages -= lane.window.len();
+        }
+        self.names.retain(|_, topics| !topics.is_empty());
+        self.lanes.retain(|_, lane| !gone(lane));
+        let (lanes, looks) = (&self.lanes, &mut self.looks);
+        self.batches.retain(|id, batch| {
+            let stays = lanes.contains_key(&batch.lane);
+            if !stays {
+                looks.remove(&(batch.look_at, *id));
+            }
+            stays
+        });
+    }
+
+    fn lane_id(&self, group: &str, topic: &str, queue: i32) -> Option<u64> {
+        let lanes = self.names.get(group)?.get(topic)?;
+        lanes.iter().find(|(id, _)| *id == queue).map(|(_, lane)| *lane)
+    }
+
+    fn lane_of(&mut self, group: &str, topic: &str, queue: i32, committed: i64, now_ms: i64) -> u64 {
+        if let Some(id) = self.lane_id(group, topic, queue) {
+            if self.lanes.get(&id).is_some_and(|lane| lane.committed != committed && !lane.is_read) {
+                self.move_to(id, committed);
+            }
+            return id;
+        }
+        let id = self.next_id;
+        self.next_id += 1;
+        let group = self.names.get_key_value(group).map_or_else(|| group.into(), |(group, _)| Arc::clone(group));
+        let topics = self.names.entry(Arc::clone(&group)).or_default();
+        let topic = topics.get_key_value(topic).map_or_else(|| topic.into(), |(topic, _)| Arc::clone(topic));
+        topics.entry(Arc::clone(&topic)).or_default().push((queue, id));
+        let lane = Lane {
+            group,
+            topic,
+            queue,
+            since_ms: now_ms,
+            cursor: committed,
+            committed,
+            window: BTreeMap::new(),
+            ahead: BTreeSet::new(),
+            is_read: false,
+            is_wanted: false,
+            noted_to: now_ms - 1,
+        };
+        self.lanes.insert(id, lane);
+        id
+    }
+
+    /// The group goes on elsewhere: what is in flight counts for nothing.
+    fn move_to(&mut self, lane_id: u64, offset: i64) {
+        let Some(lane) = self.lanes.get_mut(&lane_id) else { return };
+        let window: Vec<(i64, u64)> = lane.window.iter().map(|(offset, id)| (*offset, *id)).collect();
+        (lane.cursor, lane.committed) = (offset, offset);
+        lane.ahead.clear();
+        for (offset, id) in window {
+            self.take_out(lane_id, id, offset);
+        }
+    }
+
+    /// What is to be committed, if that changed.
+    fn floor(&mut self, lane_id: u64) -> Option<Floor> {
+        let lane = self.lanes.get_mut(&lane_id)?;
+        let floor = lane.window.first_key_value().map_or(lane.cursor, |(first, _)| (*first).min(lane.cursor));
+        if floor == lane.committed {
+            return None;
+        }
+        lane.committed = floor;
+        let (group, topic) = (Arc::clone(&lane.group), Arc::clone(&lane.topic));
+        Some(Floor { group, topic, queue: lane.queue, offset: floor })
+    }
+}

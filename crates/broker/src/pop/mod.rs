@@ -1,0 +1,280 @@
+//! POP: the broker gives messages out, one at a time to one consumer of a group whatever the queue, and those that are not
+//! acknowledged in time to somebody else (upstream `PopMessageProcessor`, `PopBufferMergeService`, `PopReviveService`).
+//!
+//! Who holds what is in memory ([`flight`]) for some seconds: most is acknowledged by then. What is not is noted in the
+//! log ([`notes`]), as upstream notes it, and comes back from there ([`reader`]) when its time is up.
+//!
+//! Invariant: the committed offset of a group never passes a message that is neither acknowledged, nor noted in the log,
+//! nor written to the retry topic, durably.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use apogee_message::record::Draft;
+use apogee_wire::bodies::TopicConfig;
+use bytes::BytesMut;
+
+use self::again::Back;
+use self::flight::{Delivery, Flight, Floor, Leaving, Limits, Way};
+use self::notes::{Acks, Key};
+use self::reader::Reader;
+use self::waiting::Waiters;
+use crate::bell::Bell;
+use crate::broker::Broker;
+use crate::settings::BrokerSettings;
+use crate::settled::is_kept;
+use crate::topics::{Topic, perm};
+
+pub(crate) mod again;
+pub(crate) mod flight;
+#[cfg(test)]
+mod flight_tests;
+pub(crate) mod handle;
+pub(crate) mod notes;
+mod reader;
+pub(crate) mod waiting;
+
+/// Groups and topics share so many locks.
+const SHARDS: usize = 16;
+/// Batches that leave memory together: they share a write and a flush.
+const AT_ONCE: usize = 1_024;
+/// Acknowledgements that wait to be noted.
+const MOST_ACKS: usize = 1_000_000;
+/// Longest sleep: a clock that is put forward is noticed after it.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+/// Pause after a failure, in milliseconds.
+const PAUSE_MS: i64 = 1_000;
+
+/// See the module.
+pub(crate) struct Pop {
+    /// Rung when there is something to do sooner than thought.
+    pub bell: Bell,
+    pub waiters: Waiters,
+    pub revive_topic: Arc<str>,
+    shards: [Mutex<Flight>; SHARDS],
+    hash: RandomState,
+    /// Counts pops: spreads them over queues.
+    turn: AtomicU64,
+    acks: Mutex<Vec<Acks>>,
+    /// Held by the one who steps.
+    reader: Mutex<Reader>,
+}
+
+impl Pop {
+    pub fn new(cluster: &str) -> Self {
+        Self {
+            bell: Bell::default(),
+            waiters: Waiters::default(),
+            revive_topic: notes::revive_topic(cluster).into(),
+            shards: Default::default(),
+            hash: RandomState::new(),
+            turn: AtomicU64::new(0),
+            acks: Mutex::default(),
+            reader: Mutex::default(),
+        }
+    }
+
+    /// The number of a pop.
+    pub fn turn(&self) -> u64 {
+        self.turn.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// What is in flight of a group in a topic, and of others.
+    pub fn flight(&self, group: &str, topic: &str) -> MutexGuard<'_, Flight> {
+        let shard = self.hash.hash_one((group, topic)) as usize % SHARDS;
+        lock(&self.shards[shard])
+    }
+
+    /// Messages in memory that are out.
+    pub fn messages(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard).messages()).sum()
+    }
+
+    /// Batches in memory.
+    pub fn batches(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard).batches()).sum()
+    }
+
+    /// Forgets a topic, or a group: `of` is asked with group and topic.
+    pub fn forget(&self, of: impl Fn(&str, &str) -> bool) {
+        self.shards.iter().for_each(|shard| lock(shard).forget(&of));
+    }
+
+    /// An acknowledgement is to be noted in the log. False when too many wait for that.
+    pub fn note(&self, acks: Acks) -> bool {
+        {
+            let mut waiting = lock(&self.acks);
+            if waiting.len() >= MOST_ACKS {
+                return false;
+            }
+            waiting.push(acks);
+        }
+        self.bell.ring();
+        true
+    }
+
+    /// Notes what is to be noted and gives back what is due. Returns how long to sleep until there is more to do.
+    pub fn step(&self, broker: &Broker) -> Duration {
+        let (now, limits) = (broker.now(), limits(&broker.settings.load()));
+        let mut reader = lock(&self.reader);
+        self.note_acks(broker, &mut reader);
+        let mut next = now + LONGEST_SLEEP.as_millis() as i64;
+        for shard in &self.shards {
+            let leaving = lock(shard).leaving(now, limits, AT_ONCE);
+            if !leaving.is_empty() {
+                self.let_go(broker, shard, &leaving, now);
+            }
+            next = next.min(lock(shard).next_look().unwrap_or(next));
+        }
+        next = next.min(reader.step(broker, now));
+        Duration::from_millis((next - now).max(0) as u64)
+    }
+
+    /// Notes in the log all that is out: the broker stops.
+    pub fn close(&self, broker: &Broker) {
+        let mut reader = lock(&self.reader);
+        self.note_acks(broker, &mut reader);
+        for shard in &self.shards {
+            let leaving = lock(shard).all_leave();
+            for leaving in leaving.chunks(AT_ONCE) {
+                self.let_go(broker, shard, leaving, broker.now());
+            }
+        }
+    }
+
+    fn let_go(&self, broker: &Broker, shard: &Mutex<Flight>, leaving: &[Leaving], now: i64) {
+        let (mut drafts, mut counts, mut arena) = (Vec::new(), Vec::new(), BytesMut::new());
+        for batch in leaving {
+            let before = drafts.len();
+            match batch.way {
+                _ if batch.offsets.is_empty() => {}
+                Way::Noted => drafts.extend(broker.noted(batch)),
+                Way::Revived => drafts.extend(batch.offsets.iter().filter_map(|offset| {
+                    let Leaving { group, topic, queue, pop_time, suspend, .. } = batch;
+                    let (queue, offset, pop_time, suspend) = (*queue, *offset, *pop_time, *suspend);
+                    let back = Back { group, topic, queue, offset, pop_time, suspend };
+                    broker.given_back(back, &mut arena)
+                })),
+            }
+            counts.push(drafts.len() - before);
+        }
+        let mut written = write(broker, drafts).into_iter();
+        {
+            let mut shard = lock(shard);
+            for (batch, count) in leaving.iter().zip(counts) {
+                let is_whole = written.by_ref().take(count).fold(true, |whole, one| whole && one);
+                if is_whole {
+                    broker.commit(shard.left(batch));
+                } else {
+                    shard.stays(batch, now + PAUSE_MS);
+                }
+            }
+        }
+        keep_offsets(broker);
+    }
+
+    /// Notes acknowledgements of messages that the log knows as popped.
+    fn note_acks(&self, broker: &Broker, reader: &mut Reader) {
+        let acks = std::mem::take(&mut *lock(&self.acks));
+        if acks.is_empty() {
+            return;
+        }
+        let mut by_pop: HashMap<Key, Acks> = HashMap::new();
+        for acks in acks {
+            reader.acked(&acks.key, &acks.offsets);
+            let all = by_pop.entry(acks.key.clone()).or_insert_with(|| Acks { offsets: Vec::new(), ..acks.clone() });
+            all.offsets.extend(acks.offsets);
+        }
+        let acks: Vec<Acks> = by_pop.into_values().collect();
+        let drafts = acks.iter().filter_map(|acks| notes::acked(broker, acks).ok());
+        let written = write(broker, drafts.collect());
+        if written.contains(&false) {
+            tracing::warn!("acknowledgements of popped messages cannot be noted: those messages may come again");
+        }
+    }
+}
+
+/// Writes records; says of each whether it is there to stay.
+fn write(broker: &Broker, drafts: Vec<Draft>) -> Vec<bool> {
+    if drafts.is_empty() {
+        return Vec::new();
+    }
+    broker.ensure_revive_topic();
+    let outcomes = broker.store.append_each(drafts);
+    if let Some(error) = outcomes.iter().find_map(|outcome| outcome.as_ref().err()) {
+        tracing::warn!(%error, "popped messages cannot be noted or given back now; trying again");
+    }
+    let is_kept = is_kept(&broker.store, broker.store.log_max_offset());
+    outcomes.into_iter().map(|outcome| is_kept && outcome.is_ok()).collect()
+}
+
+/// What is noted or given back was read: a start after a crash does not read it once more.
+fn keep_offsets(broker: &Broker) {
+    if let Err(error) = broker.offsets.save(broker.now()) {
+        tracing::error!(%error, "consumer offsets cannot be saved; trying again: see whether the disk is full or failed");
+    }
+}
+
+/// Notes messages that are out in the log; says whether that is there to stay. On threads that may wait.
+pub(crate) fn write_note(broker: &Broker, batch: &Leaving) -> bool {
+    let drafts: Vec<Draft> = broker.noted(batch).into_iter().collect();
+    !drafts.is_empty() && write(broker, drafts) == [true]
+}
+
+/// What is set about messages that are out.
+pub(crate) fn limits(settings: &BrokerSettings) -> Limits {
+    Limits {
+        stay_ms: settings.pop_ck_stay_buffer_time,
+        soon_ms: settings.pop_ck_stay_buffer_time_out,
+        batches: settings.pop_ck_max_buffer_size / SHARDS,
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Broker {
+    /// The name that handles and notes have of this broker.
+    pub(crate) fn name(&self) -> String {
+        self.settings.load().broker_name.clone()
+    }
+
+    /// The topic of notes, with as many queues as are set at least: after a crash it may have come back with fewer.
+    fn ensure_revive_topic(&self) -> Arc<Topic> {
+        let queues = self.settings.load().revive_queue_num;
+        let topic = self.ensure_topic(&self.pop.revive_topic, queues, perm::READ | perm::WRITE);
+        if topic.config.read_queue_nums >= queues {
+            return topic;
+        }
+        let config = TopicConfig { read_queue_nums: queues, write_queue_nums: queues, ..topic.config.clone() };
+        self.topics.update([config], self.now());
+        self.topics_changed();
+        self.topics.get(&self.pop.revive_topic).unwrap_or(topic)
+    }
+
+    /// Commits what a group's pops came to. Under the lock of what is in flight, so that the newest comes last.
+    pub(crate) fn commit(&self, floor: Option<Floor>) {
+        if let Some(Floor { group, topic, queue, offset }) = floor {
+            // One that an administrator moved is told so by its next pop.
+            let _ = self.offsets.commit(&group, &topic, queue, offset);
+        }
+    }
+
+    /// Where a group is in a queue, by what is committed or where an administrator wants it. Under the lock of what is
+    /// in flight.
+    pub(crate) fn popped_to(&self, delivery: Delivery<'_>) -> Option<i64> {
+        let Delivery { group, topic, queue, .. } = delivery;
+        // A pop needs no more telling than that.
+        let moved = self.offsets.take_reset(group, topic, queue);
+        moved.or_else(|| self.offsets.query(group, topic, queue))
+    }
+
+    fn noted(&self, batch: &Leaving) -> Option<Draft> {
+        let note = notes::popped(self, batch);
+        note.inspect_err(|error| tracing::error!(topic = &*batch.topic, %error, "popped messages cannot be noted")).ok()
+    }
+}

@@ -1,0 +1,189 @@
+//! What the log knows of popped messages: notes in the revive topic, as upstream writes and reads them.
+//!
+//! Each is a message with a time of its own: the timer delivers it to the revive topic when the time of the popped
+//! messages is nearly up (what was popped), or up (what was acknowledged).
+
+use std::sync::Arc;
+
+use apogee_message::names::property;
+use apogee_message::properties;
+use apogee_message::record::{Draft, DraftError, NewMessage, Record};
+use apogee_wire::bodies::{AckMsg, BatchAckMsg, Body, PopCheckPoint};
+use bytes::BytesMut;
+
+use super::flight::Leaving;
+use crate::broker::Broker;
+
+/// A note of popped messages comes so many milliseconds before those of acknowledgements.
+pub(crate) const EARLIER: i64 = 1_000;
+/// Messages that one note speaks of.
+pub(crate) const MOST: usize = 32;
+
+const POPPED: &str = "ck";
+const ACKED: &str = "ack";
+const ACKED_BATCH: &str = "bAck";
+
+/// Which pop of a queue a note speaks of.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    pub group: String,
+    pub topic: String,
+    pub queue: i32,
+    pub start: i64,
+    pub pop_time: i64,
+    pub broker: String,
+}
+
+/// Acknowledgements of messages of one pop, to be noted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Acks {
+    pub key: Key,
+    pub offsets: Vec<i64>,
+    /// When the time of the messages is up.
+    pub due: i64,
+    pub revive_queue: i32,
+}
+
+/// What a record of the revive topic says.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Note {
+    Popped(Key, PopCheckPoint),
+    Acked(Key, Vec<i64>),
+}
+
+/// The name of the revive topic of a cluster.
+pub(crate) fn revive_topic(cluster: &str) -> String {
+    format!("rmq_sys_REVIVE_LOG_{cluster}")
+}
+
+/// The note of a pop's messages that are not acknowledged.
+pub(crate) fn popped(broker: &Broker, leaving: &Leaving) -> Result<Draft, DraftError> {
+    let Leaving { group, topic, queue, start, offsets, pop_time, invisible, suspend, .. } = leaving;
+    let name = broker.name();
+    let body = PopCheckPoint {
+        bit_map: 0,
+        broker_name: Some(name.clone()),
+        consumer_group: Some(group.to_string()),
+        // A batch spans no more than one read looks at.
+        queue_offset_diff: Some(offsets.iter().map(|offset| (offset - start) as i32).collect()),
+        invisible_time: *invisible,
+        num: offsets.len() as i8,
+        pop_time: *pop_time,
+        queue_id: *queue,
+        revive_offset: 0,
+        re_put_times: None,
+        start_offset: *start,
+        suspend: *suspend,
+        topic: Some(topic.to_string()),
+    };
+    let key = format!("{topic}@{queue}@{start}@{group}@{pop_time}@{name}@ck");
+    let due = pop_time.saturating_add(*invisible).saturating_sub(EARLIER);
+    draft(broker, POPPED, &key, body.encode(), due, leaving.revive_queue)
+}
+
+/// The note of acknowledgements.
+pub(crate) fn acked(broker: &Broker, acks: &Acks) -> Result<Draft, DraftError> {
+    let Key { group, topic, queue, start, pop_time, broker: name } = &acks.key;
+    let (broker_name, consumer_group, of) = (Some(name.clone()), Some(group.clone()), Some(topic.clone()));
+    if let [offset] = *acks.offsets {
+        let body = AckMsg {
+            ack_offset: offset,
+            broker_name,
+            consumer_group,
+            pop_time: *pop_time,
+            queue_id: *queue,
+            start_offset: *start,
+            topic: of,
+        };
+        let key = format!("{topic}@{queue}@{offset}@{group}@{pop_time}@{name}@ack");
+        return draft(broker, ACKED, &key, body.encode(), acks.due, acks.revive_queue);
+    }
+    let body = BatchAckMsg {
+        ack_offset: 0,
+        ack_offset_list: acks.offsets.clone(),
+        broker_name,
+        consumer_group,
+        pop_time: *pop_time,
+        queue_id: *queue,
+        start_offset: *start,
+        topic: of,
+    };
+    let key = format!("{topic}@{queue}@{:?}@{group}@{pop_time}@bAck", acks.offsets);
+    draft(broker, ACKED_BATCH, &key, body.encode(), acks.due, acks.revive_queue)
+}
+
+fn draft(broker: &Broker, tag: &str, key: &str, body: Vec<u8>, due: i64, queue: i32) -> Result<Draft, DraftError> {
+    let mut text = BytesMut::new();
+    let due = due.to_string();
+    for (name, value) in [
+        (property::TAGS, tag),
+        (property::UNIQ_KEY, key),
+        (property::TIMER_DELIVER_MS, &*due),
+        (property::TIMER_OUT_MS, &*due),
+        (property::REAL_TOPIC, &*broker.pop.revive_topic),
+        (property::REAL_QUEUE_ID, &*queue.to_string()),
+    ] {
+        properties::push(&mut text, name, value);
+    }
+    let message = NewMessage {
+        topic: Arc::clone(&broker.wheel_topic),
+        queue_id: 0,
+        flag: 0,
+        sys_flag: 0,
+        born_timestamp: broker.now(),
+        born_host: broker.store_host,
+        store_host: broker.store_host,
+        reconsume_times: 0,
+        prepared_transaction_offset: 0,
+        body: body.into(),
+        properties: text.freeze(),
+    };
+    Draft::new(&message, &mut BytesMut::new())
+}
+
+/// Reads a record of the revive topic. `None` for one that says nothing.
+pub(crate) fn read(record: &Record<'_>) -> Option<Note> {
+    let key = |group: Option<String>, topic: Option<String>, broker: Option<String>, queue, start, pop_time| {
+        Some(Key { group: group?, topic: topic?, broker: broker.unwrap_or_default(), queue, start, pop_time })
+    };
+    match record.property(property::TAGS)? {
+        POPPED => {
+            let note = PopCheckPoint::decode(record.body).ok()?;
+            let PopCheckPoint { consumer_group, topic, broker_name, queue_id, start_offset, pop_time, .. } =
+                note.clone();
+            Some(Note::Popped(key(consumer_group, topic, broker_name, queue_id, start_offset, pop_time)?, note))
+        }
+        ACKED => {
+            let note = AckMsg::decode(record.body).ok()?;
+            let AckMsg { consumer_group, topic, broker_name, queue_id, start_offset, pop_time, ack_offset } = note;
+            let key = key(consumer_group, topic, broker_name, queue_id, start_offset, pop_time)?;
+            Some(Note::Acked(key, vec![ack_offset]))
+        }
+        ACKED_BATCH => {
+            let note = BatchAckMsg::decode(record.body).ok()?;
+            let key = key(
+                note.consumer_group,
+                note.topic,
+                note.broker_name,
+                note.queue_id,
+                note.start_offset,
+                note.pop_time,
+            )?;
+            Some(Note::Acked(key, note.ack_offset_list))
+        }
+        _ => None,
+    }
+}
+
+/// The messages that a note of a pop speaks of, but for those that it has as acknowledged.
+pub(crate) fn offsets(note: &PopCheckPoint) -> Vec<i64> {
+    let count = usize::try_from(note.num).unwrap_or_default().min(MOST);
+    let all: Vec<i64> = match &note.queue_offset_diff {
+        Some(diffs) if !diffs.is_empty() => {
+            diffs.iter().take(count).map(|diff| note.start_offset + i64::from(*diff)).collect()
+        }
+        _ => (note.start_offset..).take(count).collect(),
+    };
+    let is_open = |place: usize| note.bit_map & 1 << place == 0;
+    all.into_iter().enumerate().filter(|(place, _)| is_open(*place)).map(|(_, offset)| offset).collect()
+}
