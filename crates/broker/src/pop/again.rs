@@ -27,6 +27,10 @@ pub(crate) struct Back<'n> {
     pub suspend: bool,
 }
 
+/// A message that cannot be read yet.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NotYet;
+
 impl Broker {
     /// The retry topic of messages that a group popped of a topic, made if need be.
     pub(crate) fn ensure_pop_retry_topic(&self, group: &str, topic: &str) -> Arc<Topic> {
@@ -35,30 +39,40 @@ impl Broker {
     }
 
     /// What is written to the retry topic for a message. `None` when it is no longer in the log, or nobody wants it.
-    pub(crate) fn given_back(&self, back: Back<'_>, arena: &mut BytesMut) -> Option<Draft> {
-        let Back { group, topic, queue, offset, pop_time, suspend } = back;
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read yet.
+    pub(crate) fn given_back(&self, back: Back<'_>, arena: &mut BytesMut) -> Result<Option<Draft>, NotYet> {
+        let Back { group, topic, queue, offset, .. } = back;
         if self.topics.get(topic).is_none() {
-            return None;
+            return Ok(None);
         }
         // A group that came shortly before a crash is not in the table, but has offsets.
         if self.groups.get(group).is_none()
             && self.settings.load().pop_revive_skip_if_group_absent
             && self.offsets.queues(group, topic).is_empty()
         {
-            return None;
+            return Ok(None);
         }
-        let unit = self.store.unit(topic, queue, offset).filter(|unit| !unit.is_blank())?;
-        let Some(bytes) = self.store.record_at(unit.physical_offset) else {
-            tracing::warn!(
-                group,
-                topic,
-                queue,
-                offset,
-                "a popped message that is to come again is no longer in the log"
-            );
-            return None;
+        let unit = self.store.unit(topic, queue, offset).filter(|unit| !unit.is_blank());
+        let bytes = unit.and_then(|unit| self.store.record_at(unit.physical_offset));
+        let Some(bytes) = bytes else {
+            let (_, end) = self.store.queue_range(topic, queue).unwrap_or_default();
+            // A queue may be behind the log, and the log not confirmed.
+            if offset >= end || unit.is_some_and(|unit| unit.end_offset() > self.store.confirmed_offset()) {
+                return Err(NotYet);
+            }
+            let what = "a popped message that is to come again is no longer in the log, or damaged";
+            tracing::warn!(group, topic, queue, offset, "{what}");
+            return Ok(None);
         };
-        let record = Record::read(&bytes).ok()?;
+        Ok(self.draft_of(back, &bytes, arena))
+    }
+
+    fn draft_of(&self, back: Back<'_>, bytes: &Bytes, arena: &mut BytesMut) -> Option<Draft> {
+        let Back { group, topic, queue, offset, pop_time, suspend } = back;
+        let record = Record::read(bytes).ok()?;
         properties::copy_without(arena, record.properties, &[property::ORIGIN_GROUP]);
         if record.property(property::FIRST_POP_TIME).is_none() {
             properties::push(arena, property::FIRST_POP_TIME, &pop_time.to_string());

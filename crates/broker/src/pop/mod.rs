@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use apogee_message::record::Draft;
 use apogee_wire::bodies::TopicConfig;
 use bytes::BytesMut;
 
-use self::again::Back;
+use self::again::{Back, NotYet};
 use self::flight::{Delivery, Flight, Floor, Leaving, Limits, Way};
 use self::notes::{Acks, Key};
 use self::reader::Reader;
@@ -58,6 +58,8 @@ pub(crate) struct Pop {
     hash: RandomState,
     /// Counts pops: spreads them over queues.
     turn: AtomicU64,
+    /// The topic of notes is there.
+    is_begun: AtomicBool,
     acks: Mutex<Vec<Acks>>,
     /// Held by the one who steps.
     reader: Mutex<Reader>,
@@ -72,6 +74,7 @@ impl Pop {
             shards: Default::default(),
             hash: RandomState::new(),
             turn: AtomicU64::new(0),
+            is_begun: AtomicBool::new(false),
             acks: Mutex::default(),
             reader: Mutex::default(),
         }
@@ -122,8 +125,16 @@ impl Pop {
         let mut reader = lock(&self.reader);
         self.note_acks(broker, &mut reader);
         let mut next = now + LONGEST_SLEEP.as_millis() as i64;
+        let all = self.batches();
+        let too_many = all.saturating_sub(limits.batches);
         for shard in &self.shards {
-            let leaving = lock(shard).leaving(now, limits, AT_ONCE);
+            let leaving = {
+                let mut flight = lock(shard);
+                let own = flight.batches();
+                // Each shard has its part of what is too many.
+                let batches = if too_many == 0 { own } else { own - (own * too_many).div_ceil(all).min(own) };
+                flight.leaving(now, Limits { batches, ..limits }, AT_ONCE)
+            };
             if !leaving.is_empty() {
                 self.let_go(broker, shard, &leaving, now);
             }
@@ -152,21 +163,28 @@ impl Pop {
             match batch.way {
                 _ if batch.offsets.is_empty() => {}
                 Way::Noted => drafts.extend(broker.noted(batch)),
-                Way::Revived => drafts.extend(batch.offsets.iter().filter_map(|offset| {
+                Way::Revived => {
                     let Leaving { group, topic, queue, pop_time, suspend, .. } = batch;
-                    let (queue, offset, pop_time, suspend) = (*queue, *offset, *pop_time, *suspend);
-                    let back = Back { group, topic, queue, offset, pop_time, suspend };
-                    broker.given_back(back, &mut arena)
-                })),
+                    let (queue, pop_time, suspend) = (*queue, *pop_time, *suspend);
+                    let back = |offset: &i64| Back { group, topic, queue, offset: *offset, pop_time, suspend };
+                    let given = batch.offsets.iter().map(|offset| broker.given_back(back(offset), &mut arena));
+                    match given.collect::<Result<Vec<_>, _>>() {
+                        Ok(given) => drafts.extend(given.into_iter().flatten()),
+                        Err(NotYet) => {
+                            counts.push(None);
+                            continue;
+                        }
+                    }
+                }
             }
-            counts.push(drafts.len() - before);
+            counts.push(Some(drafts.len() - before));
         }
         let mut written = write(broker, drafts).into_iter();
         {
             let mut shard = lock(shard);
             for (batch, count) in leaving.iter().zip(counts) {
-                let is_whole = written.by_ref().take(count).fold(true, |whole, one| whole && one);
-                if is_whole {
+                let is_whole = |count| written.by_ref().take(count).fold(true, |whole, one| whole && one);
+                if count.is_some_and(is_whole) {
                     broker.commit(shard.left(batch));
                 } else {
                     shard.stays(batch, now + PAUSE_MS);
@@ -229,7 +247,7 @@ pub(crate) fn limits(settings: &BrokerSettings) -> Limits {
     Limits {
         stay_ms: settings.pop_ck_stay_buffer_time,
         soon_ms: settings.pop_ck_stay_buffer_time_out,
-        batches: settings.pop_ck_max_buffer_size / SHARDS,
+        batches: settings.pop_ck_max_buffer_size,
     }
 }
 
@@ -254,6 +272,13 @@ impl Broker {
         self.topics.update([config], self.now());
         self.topics_changed();
         self.topics.get(&self.pop.revive_topic).unwrap_or(topic)
+    }
+
+    /// Something is popped: slaves shall know that there will be notes before any offset rests on one.
+    pub(crate) fn begin_to_pop(&self) {
+        if !self.pop.is_begun.swap(true, Ordering::Relaxed) {
+            self.ensure_revive_topic();
+        }
     }
 
     /// Commits what a group's pops came to. Under the lock of what is in flight, so that the newest comes last.

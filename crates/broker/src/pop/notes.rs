@@ -19,6 +19,9 @@ pub(crate) const EARLIER: i64 = 1_000;
 /// Messages that one note speaks of.
 pub(crate) const MOST: usize = 32;
 
+/// Stands where one offset would, in a note of several.
+const NONE: i64 = -1;
+
 const POPPED: &str = "ck";
 const ACKED: &str = "ack";
 const ACKED_BATCH: &str = "bAck";
@@ -99,7 +102,7 @@ pub(crate) fn acked(broker: &Broker, acks: &Acks) -> Result<Draft, DraftError> {
         return draft(broker, ACKED, &key, body.encode(), acks.due, acks.revive_queue);
     }
     let body = BatchAckMsg {
-        ack_offset: 0,
+        ack_offset: NONE,
         ack_offset_list: acks.offsets.clone(),
         broker_name,
         consumer_group,
@@ -108,7 +111,7 @@ pub(crate) fn acked(broker: &Broker, acks: &Acks) -> Result<Draft, DraftError> {
         start_offset: *start,
         topic: of,
     };
-    let key = format!("{topic}@{queue}@{:?}@{group}@{pop_time}@bAck", acks.offsets);
+    let key = format!("{topic}@{queue}@{NONE}@{group}@{pop_time}@{name}@ack");
     draft(broker, ACKED_BATCH, &key, body.encode(), acks.due, acks.revive_queue)
 }
 
@@ -186,4 +189,103 @@ pub(crate) fn offsets(note: &PopCheckPoint) -> Vec<i64> {
     };
     let is_open = |place: usize| note.bit_map & 1 << place == 0;
     all.into_iter().enumerate().filter(|(place, _)| is_open(*place)).map(|(_, offset)| offset).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pop::flight::Way;
+    use crate::testing::Running;
+
+    fn read_as(tag: &str, body: &str) -> Option<Note> {
+        let message = NewMessage {
+            topic: "R".into(),
+            queue_id: 0,
+            flag: 0,
+            sys_flag: 0,
+            born_timestamp: 1,
+            born_host: ([127, 0, 0, 1], 1).into(),
+            store_host: ([127, 0, 0, 1], 2).into(),
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            body: body.as_bytes().to_vec().into(),
+            properties: format!("TAGS\u{1}{tag}\u{2}").into(),
+        };
+        let bytes = Draft::new(&message, &mut BytesMut::new()).unwrap().to_vec();
+        read(&Record::read(&bytes).unwrap())
+    }
+
+    /// What Apache's broker noted of a pop of `broker-w`, and of acknowledgements of it.
+    const POPPED_THERE: &str = r#"{"bm":0,"bn":"broker-w","c":"C_pop","d":[0,1],"it":20000,"n":2,"pt":1795230127890,"q":0,"reviveTime":1795230147890,"ro":0,"so":1,"sp":false,"t":"T_raw"}"#;
+    const ACKED_THERE: &str = r#"{"ao":0,"bn":"broker-w","c":"C_pop","pt":1795230126910,"q":1,"so":0,"t":"T_raw"}"#;
+    const BATCH_THERE: &str =
+        r#"{"ao":-1,"aol":[1,2],"bn":"broker-w","c":"C_pop","pt":1795230127890,"q":0,"so":1,"t":"T_raw"}"#;
+
+    fn key() -> Key {
+        Key {
+            group: "C_pop".into(),
+            topic: "T_raw".into(),
+            queue: 0,
+            start: 1,
+            pop_time: 1_795_230_127_890,
+            broker: "broker-w".into(),
+        }
+    }
+
+    #[test]
+    fn notes_of_apaches_broker_are_read() {
+        let Some(Note::Popped(of, note)) = read_as("ck", POPPED_THERE) else { panic!("no note") };
+        assert_eq!((of, offsets(&note), note.suspend), (key(), vec![1, 2], false));
+        assert_eq!(note.pop_time + note.invisible_time, 1_795_230_147_890);
+        assert_eq!(read_as("bAck", BATCH_THERE), Some(Note::Acked(key(), vec![1, 2])));
+        let one = Key { queue: 1, start: 0, pop_time: 1_795_230_126_910, ..key() };
+        assert_eq!(read_as("ack", ACKED_THERE), Some(Note::Acked(one, vec![0])));
+        // Of one offset after the other, with bits; and what says nothing.
+        let bits = PopCheckPoint { bit_map: 0b101, num: 4, start_offset: 7, ..PopCheckPoint::default() };
+        assert_eq!(offsets(&bits), [8, 10]);
+        for (tag, body) in [("ck", "{"), ("ck", "{}"), ("ack", "[]"), ("other", ACKED_THERE)] {
+            assert_eq!(read_as(tag, body), None, "{tag} {body}");
+        }
+        assert_eq!(offsets(&PopCheckPoint { num: -1, ..PopCheckPoint::default() }), [0; 0]);
+    }
+
+    #[tokio::test]
+    async fn notes_are_what_apaches_broker_writes() {
+        let running = Running::start(1 << 30, |settings| {
+            settings.broker_name = "broker-w".into();
+            settings.broker_cluster_name = "WireCluster".into();
+        })
+        .await;
+        let leaving = Leaving {
+            id: 0,
+            way: Way::Noted,
+            group: "C_pop".into(),
+            topic: "T_raw".into(),
+            queue: 0,
+            start: 1,
+            offsets: vec![1, 2],
+            pop_time: 1_795_230_127_890,
+            invisible: 20_000,
+            revive_queue: 1,
+            suspend: false,
+        };
+        let is = |draft: Draft, body: &str, properties: [(&str, &str); 6]| {
+            let bytes = draft.to_vec();
+            let record = Record::read(&bytes).unwrap();
+            // They leave out what is never read.
+            let body = body.replace(r#""reviveTime":1795230147890,"#, "");
+            assert_eq!((record.topic, std::str::from_utf8(record.body).unwrap()), ("rmq_sys_wheel_timer", &*body));
+            properties.into_iter().for_each(|(name, value)| assert_eq!(record.property(name), Some(value), "{name}"));
+        };
+        let common = [("REAL_TOPIC", "rmq_sys_REVIVE_LOG_WireCluster"), ("REAL_QID", "1")];
+        let of = |tag, key, due| {
+            [common[0], common[1], ("TAGS", tag), ("UNIQ_KEY", key), ("TIMER_DELIVER_MS", due), ("TIMER_OUT_MS", due)]
+        };
+        let popped = popped(&running.broker, &leaving).unwrap();
+        is(popped, POPPED_THERE, of("ck", "T_raw@0@1@C_pop@1795230127890@broker-w@ck", "1795230146890"));
+        let acks = Acks { key: key(), offsets: vec![1, 2], due: 1_795_230_147_890, revive_queue: 1 };
+        let several = acked(&running.broker, &acks).unwrap();
+        is(several, BATCH_THERE, of("bAck", "T_raw@0@-1@C_pop@1795230127890@broker-w@ack", "1795230147890"));
+        running.stop().await;
+    }
 }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use apogee_message::record::Record;
 use bytes::BytesMut;
 
-use super::again::Back;
+use super::again::{Back, NotYet};
 use super::notes::{self, Key, Note};
 use super::{keep_offsets, write};
 use crate::broker::Broker;
@@ -144,15 +144,22 @@ impl Reader {
                     let suspend = popped.suspend;
                     Back { group, topic, queue: *queue, offset: *offset, pop_time: *pop_time, suspend }
                 };
-                let back = popped.offsets.iter().filter_map(|offset| broker.given_back(back(offset), &mut arena));
-                drafts.extend(back);
+                let given = popped.offsets.iter().map(|offset| broker.given_back(back(offset), &mut arena));
+                match given.collect::<Result<Vec<_>, _>>() {
+                    Ok(given) => drafts.extend(given.into_iter().flatten()),
+                    Err(NotYet) => {
+                        counts.push(None);
+                        continue;
+                    }
+                }
             }
-            counts.push(drafts.len() - begin);
+            counts.push(Some(drafts.len() - begin));
         }
         let mut written = write(broker, drafts).into_iter();
         let mut is_refused = false;
         for ((at, key), count) in due.iter().zip(counts) {
-            if !written.by_ref().take(count).fold(true, |whole, one| whole && one) {
+            let is_whole = |count| written.by_ref().take(count).fold(true, |whole, one| whole && one);
+            if !count.is_some_and(is_whole) {
                 is_refused = true;
                 continue;
             }

@@ -9,7 +9,8 @@
 //!
 //! Tables of names count at once. How far the master has come with delayed messages and transactions may speak of
 //! deliveries that this slave has not copied yet: that is taken once the log is as long as the master's was when it
-//! answered, so that a slave that becomes master takes nothing for delivered that it does not have.
+//! answered, so that a slave that becomes master takes nothing for delivered that it does not have. Offsets of groups wait
+//! for the same where messages are popped, since they pass messages that are noted in the log.
 
 mod ask;
 mod give_back;
@@ -150,10 +151,21 @@ impl Link {
         let waiting = master.waiting().await?;
         let mut offsets = master.offsets().await?;
         give_back::give_back(broker, master, &mut offsets).await?;
-        let progress = Progress::new(waiting, &offsets, master.log_end().await?);
+        let mut progress = Progress::new(waiting, &offsets, master.log_end().await?);
+        // Where messages are popped, offsets rest on notes in the log.
+        let offsets = match broker.topics.get(&broker.pop.revive_topic) {
+            Some(_) => {
+                progress.offsets = Some(offsets);
+                None
+            }
+            None => Some(offsets),
+        };
         // What has begun to wait for the log comes first: the log may never be as long as a busy master's.
         self.progress.get_or_insert(progress);
-        blocking(broker, move |broker| take::offsets(broker, offsets)).await
+        match offsets {
+            Some(offsets) => blocking(broker, move |broker| take::offsets(broker, offsets)).await,
+            None => Ok(()),
+        }
     }
 
     /// Takes over what waits for the log, once that is long enough.

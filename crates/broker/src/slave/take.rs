@@ -90,6 +90,8 @@ pub(super) struct Progress {
     waiting: Waiting,
     /// Of the half queue and of the op queue.
     transactions: [Option<i64>; 2],
+    /// Offsets of groups, where they rest on what is in the log.
+    pub offsets: Option<ConsumerOffsetSerializeWrapper>,
     log_end: i64,
 }
 
@@ -100,7 +102,7 @@ impl Progress {
             let queues = offsets.offset_table.get(&format!("{topic}@{}", transactions::GROUP))?;
             queues.get(&0).copied()
         });
-        Self { waiting, transactions, log_end }
+        Self { waiting, transactions, offsets: None, log_end }
     }
 
     /// Whether all that it speaks of is here, and stays.
@@ -111,10 +113,13 @@ impl Progress {
 
 /// Progress that the log covers.
 pub(super) fn progress(broker: &Broker, progress: Progress) -> Result<(), String> {
-    let Progress { waiting, transactions: [half, op], log_end } = progress;
+    let Progress { waiting, transactions: [half, op], offsets: of_groups, log_end } = progress;
     let (store, settled) = (&broker.store, &broker.settled);
     if !is_kept(store, log_end) {
         return Err("what was copied of the log is not on disk yet".into());
+    }
+    if let Some(of_groups) = of_groups {
+        offsets(broker, of_groups)?;
     }
     let half = half.unwrap_or(0);
     let first_half = || store.unit(names::TRANS_HALF_TOPIC, 0, half).map(|unit| unit.physical_offset);

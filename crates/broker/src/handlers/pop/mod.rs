@@ -214,6 +214,7 @@ impl<'r> Wanted<'r> {
             let error = BrokerError::new(response::SYSTEM_BUSY, remark);
             return reply(broker, conn, &error.response_to(request).with_header(&NOTHING), self.begun);
         }
+        broker.begin_to_pop();
         let found = self.collect(broker, may_wait);
         if found.messages > 0 || found.is_wanted {
             // Whoever came meanwhile, or waits, may find more.
