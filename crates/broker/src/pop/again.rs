@@ -60,7 +60,7 @@ impl Broker {
         let Some(bytes) = bytes else {
             let (_, end) = self.store.queue_range(topic, queue).unwrap_or_default();
             // A queue may be behind the log, and the log not confirmed.
-            if offset >= end || unit.is_some_and(|unit| unit.end_offset() > self.store.confirmed_offset()) {
+            if offset >= end || unit.is_some_and(|unit| unit.physical_offset >= self.store.confirmed_offset()) {
                 return Err(NotYet);
             }
             let what = "a popped message that is to come again is no longer in the log, or damaged";

@@ -157,7 +157,7 @@ impl World {
 
 #[test]
 fn no_message_is_lost_or_stuck() {
-    for seed in 0..400 {
+    for seed in 0..200 {
         let mut rng = Rng::new(seed);
         let mut world = World { now: 1_000, ends: (0..QUEUES).map(|queue| (queue, 0)).collect(), ..World::default() };
         for _ in 0..400 {
@@ -219,7 +219,7 @@ fn who_is_moved_goes_on_there() {
     assert_eq!(take(&mut flight, 5, 10, pop(1_010, 60)), (5..10).collect::<Vec<_>>());
     assert_eq!(flight.messages(), 5);
     assert_eq!(flight.ack(delivery(7, 1_000), Some(5), 1_060, 1_020), Acked::Again);
-    assert_eq!(flight.ack(delivery(3, 1_000), Some(5), 1_060, 1_020), Acked::Elsewhere);
+    assert_eq!(flight.ack(delivery(3, 1_000), Some(5), 1_060, 1_020), Acked::Before);
     assert_eq!(flight.ack(delivery(12, 1_010), Some(5), 1_070, 1_020), Acked::Never);
 }
 
