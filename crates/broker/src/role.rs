@@ -35,15 +35,21 @@ impl BrokerRole {
         !self.is_slave()
     }
 
-    /// Refuses what a slave leaves to its master. `reads`: whether it serves pulls.
-    pub(crate) fn check(self, request: &Command, reads: bool) -> Result<(), BrokerError> {
+    /// Refuses what a slave leaves to its master. `unread`: why it serves no pulls, if so.
+    pub(crate) fn check(self, request: &Command, unread: Option<&str>) -> Result<(), BrokerError> {
         if !self.is_slave() {
             return Ok(());
         }
-        match request.code {
-            code::PULL_MESSAGE | code::LITE_PULL_MESSAGE if !reads => {
-                Err(BrokerError::new(response::SYSTEM_BUSY, busy("slaveReadEnable=false on this slave")))
+        match (request.code, unread) {
+            (code::PULL_MESSAGE | code::LITE_PULL_MESSAGE, Some(why)) => {
+                Err(BrokerError::new(response::SYSTEM_BUSY, busy(why)))
             }
+            (code, _) => Self::check_change(code, request),
+        }
+    }
+
+    fn check_change(code: i32, request: &Command) -> Result<(), BrokerError> {
+        match code {
             code::POP_MESSAGE
             | code::ACK_MESSAGE
             | code::BATCH_ACK_MESSAGE
@@ -158,7 +164,7 @@ mod tests {
     #[test]
     fn a_slave_leaves_to_its_master_what_changes_something() {
         let refused =
-            |role: BrokerRole, number| role.check(&Command::request(number), true).err().map(|error| error.code);
+            |role: BrokerRole, number| role.check(&Command::request(number), None).err().map(|error| error.code);
         for (number, refusal) in [
             (code::SEND_MESSAGE_V2, Some(response::SYSTEM_BUSY)),
             (code::CONSUMER_SEND_MSG_BACK, Some(response::SYSTEM_BUSY)),
@@ -173,15 +179,15 @@ mod tests {
             assert_eq!(refused(BrokerRole::SyncMaster, number), None, "{number}");
         }
         let pull = Command::request(code::PULL_MESSAGE);
-        assert_eq!(BrokerRole::Slave.check(&pull, false).unwrap_err().code, response::SYSTEM_BUSY);
+        assert_eq!(BrokerRole::Slave.check(&pull, Some("why")).unwrap_err().code, response::SYSTEM_BUSY);
     }
 
     #[test]
     fn who_reads_what_a_group_may_is_answered_and_who_changes_it_is_not() {
         let mut request = Command::request(code::UPDATE_AND_GET_GROUP_FORBIDDEN);
-        assert!(BrokerRole::Slave.check(&request, true).is_ok());
+        assert!(BrokerRole::Slave.check(&request, None).is_ok());
         request.fields.set_str("readable", "false");
-        assert!(BrokerRole::Slave.check(&request, true).is_err());
+        assert!(BrokerRole::Slave.check(&request, None).is_err());
     }
 
     #[test]

@@ -284,7 +284,7 @@ impl Service for Requests {
     fn request(&self, conn: &Arc<Conn>, request: &Command) {
         let begun = Begun::now(request.code);
         if self.broker.role.is_slave()
-            && let Err(error) = self.broker.role.check(request, self.broker.settings.load().slave_read_enable)
+            && let Err(error) = self.broker.role.check(request, self.broker.unread())
         {
             return answer(&self.broker, conn, request, begun, Err(error));
         }

@@ -8,7 +8,7 @@ use apogee_base::disk::SimDisk;
 use apogee_net::{Conn, Limits, Tcp, Unasked, connect};
 use apogee_wire::Command;
 use apogee_wire::codes::{request, response};
-use apogee_wire::headers::{RpcFields, SendMessageRequestHeader, SendMessageResponseHeader};
+use apogee_wire::headers::{PullMessageRequestHeader, RpcFields, SendMessageRequestHeader, SendMessageResponseHeader};
 use bytes::Bytes;
 
 use crate::broker::{Broker, RunningBroker};
@@ -100,6 +100,29 @@ pub(crate) fn send_request(topic: &str, body: &[u8], properties: &str) -> Comman
     };
     header.encode_v2(&mut request.fields);
     request
+}
+
+/// A pull that is answered at once.
+pub(crate) fn pull_header(topic: &str, offset: i64) -> PullMessageRequestHeader<'_> {
+    PullMessageRequestHeader {
+        consumer_group: "G",
+        topic,
+        lite_topic: None,
+        queue_id: 0,
+        queue_offset: offset,
+        max_msg_nums: 32,
+        // It brings its subscription.
+        sys_flag: 4,
+        commit_offset: 0,
+        suspend_timeout_millis: 0,
+        subscription: Some("*"),
+        sub_version: 0,
+        expression_type: Some("TAG"),
+        max_msg_bytes: None,
+        request_source: None,
+        proxy_froward_client_id: None,
+        rpc: RpcFields::default(),
+    }
 }
 
 /// Sends a message; returns its queue offset.

@@ -13,6 +13,7 @@
 //! | what can be seen of it | `status.rs` |
 
 use std::path::Path;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use apogee_base::disk::Disk;
@@ -59,6 +60,9 @@ pub(crate) struct Replication {
     epochs: Option<KeptEpochs>,
     /// What a slave knows of its copy.
     copying: Mutex<Copying>,
+    /// Of what stands in the log before this a controller's slave is not sure that it stays: it was there at the start,
+    /// and may be what another master cuts off. 0: sure of all that it shows.
+    unsure_to: AtomicI64,
     news: Arc<News>,
 }
 
@@ -118,7 +122,20 @@ impl Replication {
         let news = Arc::new(News::default());
         store.watch(Arc::clone(&news) as _);
         let (master, copying) = (watch::channel(place).0, Mutex::default());
-        Ok(Self { role, events, master, leader, epochs, copying, news })
+        let unsure_to = AtomicI64::new(if matches!(role, Role::Slave(_)) { end } else { 0 });
+        Ok(Self { role, events, master, leader, epochs, copying, unsure_to, news })
+    }
+
+    /// Whether all that is shown stays. A reader of what is cut off would pass over what comes in its place.
+    pub fn is_sure(&self) -> bool {
+        self.unsure_to.load(Ordering::Relaxed) == 0
+    }
+
+    /// A slave's log up to here is confirmed.
+    fn confirmed_to(&self, end: i64) {
+        if end >= self.unsure_to.load(Ordering::Relaxed) {
+            self.unsure_to.store(0, Ordering::Relaxed);
+        }
     }
 
     /// Where the master is; none known when this broker is one.

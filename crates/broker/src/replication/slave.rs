@@ -273,6 +273,7 @@ impl Link<'_> {
         }
         if replication.epochs.is_some() {
             broker.store.show_to(self.follower.confirmed());
+            replication.confirmed_to(self.follower.confirmed());
         }
         Ok(())
     }

@@ -44,6 +44,15 @@ impl Copying {
 }
 
 impl Broker {
+    /// Why a slave serves no pulls, if so.
+    pub(crate) fn unread(&self) -> Option<&'static str> {
+        if !self.settings.load().slave_read_enable {
+            return Some("slaveReadEnable=false on this slave");
+        }
+        let why = "this slave has just started, and its master has not confirmed yet what is in its log";
+        (!self.replication.is_sure()).then_some(why)
+    }
+
     /// A master's slaves, and how far they are; none on a slave.
     pub(crate) fn slaves(&self) -> Vec<SlaveStatus> {
         let Some(mut leader) = self.replication.leader() else { return Vec::new() };

@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use apogee_base::disk::SimDisk;
-use apogee_wire::codes::response;
+use apogee_wire::Command;
+use apogee_wire::codes::{request, response};
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::testing::{PATIENCE, Running, call, send, send_request};
+use crate::testing::{PATIENCE, Running, call, pull_header, send, send_request};
 
 const MEMORY: u64 = 1 << 30;
 
@@ -78,6 +79,13 @@ impl Up {
         }
     }
 
+    /// The code of the answer to a pull.
+    async fn pull(&self, topic: &str, offset: i64) -> i32 {
+        let pull = Command::request(request::PULL_MESSAGE).with_header(&pull_header(topic, offset));
+        let conn = self.running.connect().await;
+        call(&conn, pull).await.code
+    }
+
     /// Sends one, and returns the code of the answer.
     async fn code(&self) -> i32 {
         let conn = self.running.connect().await;
@@ -119,10 +127,16 @@ async fn a_deposed_master_cuts_what_nobody_was_promised_and_follows() {
     assert_eq!(second.end(), agreed);
     second.send("T", 10).await;
     let mut first = one.follow(&second, None);
+    // A reader of what is cut off would pass over what comes in its place.
+    assert_eq!(first.pull("T", 110).await, response::SYSTEM_BUSY);
     assert_eq!(first.event().await, ReplicationEvent::CutTo(agreed));
+    assert_eq!(first.pull("T", 110).await, response::SYSTEM_BUSY);
     first.running.stop().await;
     let first = one.follow(&second, Some(agreed));
     until("the deposed one has the log", || first.end() == second.end()).await;
+    // The controller does not say that it is in sync: nothing new is confirmed, and what it began with is.
+    until("it is sure of its log", || first.running.broker.replication.is_sure()).await;
+    assert_eq!(first.pull("T", 109).await, response::SUCCESS);
     assert_eq!(first.log(), second.log());
     assert_eq!(first.running.broker.replication.epochs(), second.running.broker.replication.epochs());
     let epochs = second.running.broker.replication.epochs().unwrap();

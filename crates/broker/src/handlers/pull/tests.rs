@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use apogee_wire::codes::request;
 use apogee_wire::frame;
-use apogee_wire::headers::RpcFields;
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 use crate::serve::MOST_COLD_READS;
-use crate::testing::{Running, call, send};
+use crate::testing::{Running, call, pull_header, send};
 
 /// So little memory that all but the last few bytes of the log are cold.
 const SMALL: u64 = 1_000;
@@ -21,22 +20,10 @@ const BRIEF: Duration = Duration::from_millis(200);
 fn pull_at(offset: i64, suspend: i64, commit: Option<i64>) -> Command {
     let flag = if suspend > 0 { SUSPEND } else { 0 } | if commit.is_some() { COMMIT_OFFSET } else { 0 };
     Command::request(request::PULL_MESSAGE).with_header(&PullMessageRequestHeader {
-        consumer_group: "G",
-        topic: "T",
-        lite_topic: None,
-        queue_id: 0,
-        queue_offset: offset,
-        max_msg_nums: 32,
         sys_flag: flag | SUBSCRIPTION,
         commit_offset: commit.unwrap_or_default(),
         suspend_timeout_millis: suspend,
-        subscription: Some("*"),
-        sub_version: 0,
-        expression_type: Some("TAG"),
-        max_msg_bytes: None,
-        request_source: None,
-        proxy_froward_client_id: None,
-        rpc: RpcFields::default(),
+        ..pull_header("T", offset)
     })
 }
 
