@@ -197,7 +197,8 @@ async fn what_a_slave_of_apaches_did_is_taken_over() {
     send(&conn, "T", b"of a level", "DELAY\u{1}18\u{2}").await;
     let waiting = || master.broker.store.queue_range("SCHEDULE_TOPIC_XXXX", 17).is_some_and(|(_, end)| end == 1);
     until("it waits", waiting).await;
-    (master.broker.offsets.commit("G", "T", 0, 10), master.broker.offsets.commit("G", "T", 1, 5));
+    master.broker.offsets.commit("G", "T", 0, 10);
+    master.broker.offsets.commit("G", "T", 1, 5);
     super::take_back(&master.broker, &server.local_addr().to_string()).await.unwrap();
     let query = |group, queue| master.broker.offsets.query(group, "T", queue);
     assert_eq!((query("G", 0), query("G", 1), query("Unknown", 0)), (Some(25), Some(5), None), "no offset goes back");
