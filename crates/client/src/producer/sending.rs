@@ -108,9 +108,8 @@ impl Sending {
                 self.choice.failed(broker);
             }
             if Instant::now() >= deadline {
-                if is_of_one_broker {
-                    self.shared.doubt(&message.topic);
-                }
+                // Whoever was silent: the name server that was being asked, or the broker that was being called.
+                self.shared.doubt(&message.topic);
                 return Err(Error::Timeout(self.settings.timeout, last.unwrap_or(error).to_string()));
             }
             if !is_of_one_broker || self.shared.is_closed() {
