@@ -11,6 +11,8 @@ use std::sync::Arc;
 
 use apogee_base::hash::QuickMap;
 
+pub(crate) use super::told::*;
+
 /// Acknowledgements of messages of one queue that an earlier run of the broker gave out, and this one has not come to.
 const MOST_AHEAD: usize = 100_000;
 
@@ -19,13 +21,16 @@ const MOST_AHEAD: usize = 100_000;
 pub(crate) struct Flight {
     lanes: QuickMap<u64, Lane>,
     /// Lanes by group and topic.
-    names: QuickMap<Arc<str>, QuickMap<Arc<str>, Vec<(i32, u64)>>>,
+    names: QuickMap<Arc<str>, QuickMap<Arc<str>, Queues>>,
     batches: QuickMap<u64, Batch>,
     /// When which batch is looked at.
     looks: BTreeSet<(i64, u64)>,
     next_id: u64,
     messages: usize,
 }
+
+/// Queues of a topic, with their lanes.
+type Queues = Vec<(i32, u64)>;
 
 /// A queue as one group pops it.
 struct Lane {
@@ -58,6 +63,8 @@ struct Batch {
     invisible: i64,
     look_at: i64,
     suspend: bool,
+    /// There may be a note of it in the log: what becomes of its messages is to be noted, too.
+    may_be_noted: bool,
     /// It is being noted in the log or written to the retry topic.
     leaves: Option<Way>,
 }
@@ -66,129 +73,6 @@ impl Batch {
     fn due(&self) -> i64 {
         self.pop_time.saturating_add(self.invisible)
     }
-}
-
-/// How a batch leaves memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Way {
-    /// Noted in the log.
-    Noted,
-    /// Written to the retry topic: its time is up.
-    Revived,
-}
-
-/// Times that decide when a batch leaves memory, in milliseconds, and how many may be in it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
-    /// After so long a batch is noted in the log.
-    pub stay_ms: i64,
-    /// Not if its time is up so soon.
-    pub soon_ms: i64,
-    /// Batches in memory.
-    pub batches: usize,
-}
-
-/// One delivery of a message. `topic` is the one that it is stored in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Delivery<'n> {
-    pub group: &'n str,
-    pub topic: &'n str,
-    pub queue: i32,
-    pub offset: i64,
-    /// When it was given out; with the offset that tells which delivery it is.
-    pub pop_time: i64,
-}
-
-/// What is to be committed for a group.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Floor {
-    pub group: Arc<str>,
-    pub topic: Arc<str>,
-    pub queue: i32,
-    pub offset: i64,
-}
-
-/// Whether a queue can be read for a pop.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Begin {
-    /// From this offset on, but for messages that are acknowledged already. Nobody else reads it until
-    /// [`Flight::took`].
-    From { lane: u64, offset: i64, but_for: Vec<i64> },
-    /// There is nothing to read.
-    Empty,
-    /// Somebody else reads it.
-    Busy,
-}
-
-/// How messages are given out.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Pop {
-    pub now_ms: i64,
-    pub pop_time: i64,
-    pub invisible: i64,
-    pub revive_queue: i32,
-    /// Coming again does not count as a failed delivery.
-    pub suspend: bool,
-}
-
-/// How a group is with a queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Progress {
-    /// Where the next pop reads.
-    pub cursor: i64,
-    /// Somebody reads it at this moment.
-    pub is_read: bool,
-}
-
-/// After messages were given out.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Taken {
-    pub floor: Option<Floor>,
-    /// Somebody else wanted to read meanwhile.
-    pub is_wanted: bool,
-}
-
-/// What became of an acknowledgement.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Acked {
-    /// The message is settled. `is_noted`: its batch is being noted in the log, so this must be, too.
-    Done { floor: Option<Floor>, is_noted: bool },
-    /// It was settled before.
-    Before,
-    /// It is not in memory. If it waits, then in the log.
-    Elsewhere,
-    /// Its time was up, and it is written to the retry topic.
-    Revived,
-    /// It was given out again since.
-    Again,
-    /// It was never given out.
-    Never,
-}
-
-/// What became of a change of a message's invisible time.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Changed {
-    /// From now on this names the delivery.
-    Done { pop_time: i64, revive_queue: i32 },
-    /// What else [`Acked`] tells.
-    Not(Acked),
-}
-
-/// A batch that leaves memory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Leaving {
-    pub id: u64,
-    pub way: Way,
-    pub group: Arc<str>,
-    pub topic: Arc<str>,
-    pub queue: i32,
-    pub start: i64,
-    /// What is not acknowledged.
-    pub offsets: Vec<i64>,
-    pub pop_time: i64,
-    pub invisible: i64,
-    pub revive_queue: i32,
-    pub suspend: bool,
 }
 
 impl Flight {
@@ -226,6 +110,7 @@ impl Flight {
                 invisible: pop.invisible,
                 look_at: 0,
                 suspend: pop.suspend,
+                may_be_noted: false,
                 leaves: None,
             };
             self.put(batch, offsets, pop.now_ms, limits);
@@ -254,7 +139,7 @@ impl Flight {
             Err(Acked::Never) => return self.ack_ahead(delivery, due, now_ms),
             Err(other) => return other,
         };
-        let is_noted = self.take_out(lane_id, id, delivery.offset) == Some(Way::Noted);
+        let is_noted = self.take_out(lane_id, id, delivery.offset);
         Acked::Done { floor: self.floor(lane_id), is_noted }
     }
 
@@ -285,17 +170,16 @@ impl Flight {
         pop: Pop,
         limits: Limits,
     ) -> Changed {
-        let (lane, revive_queue) = match self.find(delivery, committed, pop.now_ms) {
+        let (lane, revive_queue, is_noted) = match self.find(delivery, committed, pop.now_ms) {
             Ok((lane, id)) => match self.batches.get(&id) {
                 Some(Batch { leaves: None, revive_queue, .. }) => {
                     let revive_queue = *revive_queue;
-                    self.take_out(lane, id, delivery.offset);
-                    (lane, revive_queue)
+                    (lane, revive_queue, self.take_out(lane, id, delivery.offset))
                 }
                 _ => return Changed::Not(Acked::Elsewhere),
             },
             Err(Acked::Never) => match self.take_ahead(delivery, due, pop.now_ms) {
-                Some(lane) => (lane, pop.revive_queue),
+                Some(lane) => (lane, pop.revive_queue, false),
                 None => return Changed::Not(Acked::Never),
             },
             Err(other) => return Changed::Not(other),
@@ -312,10 +196,11 @@ impl Flight {
             invisible: pop.invisible,
             look_at: 0,
             suspend: pop.suspend,
+            may_be_noted: false,
             leaves: None,
         };
         self.put(batch, &[delivery.offset], pop.now_ms, limits);
-        Changed::Done { pop_time, revive_queue }
+        Changed::Done { pop_time, revive_queue, is_noted }
     }
 
     /// Lane and batch of a delivery that is in memory.
@@ -340,22 +225,22 @@ impl Flight {
         }
     }
 
-    /// Takes a message out of its batch. Returns how the batch leaves, if it does.
-    fn take_out(&mut self, lane_id: u64, id: u64, offset: i64) -> Option<Way> {
+    /// Takes a message out of its batch. Says whether there may be a note of it in the log.
+    fn take_out(&mut self, lane_id: u64, id: u64, offset: i64) -> bool {
         if let Some(lane) = self.lanes.get_mut(&lane_id)
             && lane.window.remove(&offset).is_some()
         {
             self.messages -= 1;
         }
-        let batch = self.batches.get_mut(&id)?;
+        let Some(batch) = self.batches.get_mut(&id) else { return false };
         batch.left -= 1;
-        let leaves = batch.leaves;
-        if batch.left == 0 && leaves.is_none() {
+        let may_be_noted = batch.may_be_noted;
+        if batch.left == 0 && batch.leaves.is_none() {
             let look_at = batch.look_at;
             self.batches.remove(&id);
             self.looks.remove(&(look_at, id));
         }
-        leaves
+        may_be_noted
     }
 
     /// Batches that have been here for long enough, or whose time is up, `most` at a time; and the first ones while
@@ -396,6 +281,7 @@ impl Flight {
         };
         batch.leaves = Some(way);
         if way == Way::Noted {
+            batch.may_be_noted = true;
             lane.noted_to = lane.noted_to.max(batch.pop_time);
         }
         let offsets = lane.window.range(batch.start..=batch.last);

@@ -35,6 +35,7 @@ mod flight_tests;
 pub(crate) mod handle;
 pub(crate) mod notes;
 mod reader;
+mod told;
 pub(crate) mod waiting;
 
 /// Groups and topics share so many locks.
@@ -183,8 +184,7 @@ impl Pop {
         {
             let mut shard = lock(shard);
             for (batch, count) in leaving.iter().zip(counts) {
-                let is_whole = |count| written.by_ref().take(count).fold(true, |whole, one| whole && one);
-                if count.is_some_and(is_whole) {
+                if count.is_some_and(|count| is_whole(&mut written, count)) {
                     broker.commit(shard.left(batch));
                 } else {
                     shard.stays(batch, now + PAUSE_MS);
@@ -227,6 +227,11 @@ fn write(broker: &Broker, drafts: Vec<Draft>) -> Vec<bool> {
     }
     let is_kept = is_kept(&broker.store, broker.store.log_max_offset());
     outcomes.into_iter().map(|outcome| is_kept && outcome.is_ok()).collect()
+}
+
+/// Whether the next so many were written. Takes all of them.
+fn is_whole(written: &mut impl Iterator<Item = bool>, count: usize) -> bool {
+    written.take(count).filter(|is_written| !is_written).count() == 0
 }
 
 /// What is noted or given back was read: a start after a crash does not read it once more.

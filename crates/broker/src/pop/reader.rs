@@ -11,7 +11,7 @@ use bytes::BytesMut;
 
 use super::again::{Back, NotYet};
 use super::notes::{self, Key, Note};
-use super::{keep_offsets, write};
+use super::{is_whole, keep_offsets, write};
 use crate::broker::Broker;
 
 /// The group whose offsets tell how far the revive topic is read.
@@ -158,8 +158,7 @@ impl Reader {
         let mut written = write(broker, drafts).into_iter();
         let mut is_refused = false;
         for ((at, key), count) in due.iter().zip(counts) {
-            let is_whole = |count| written.by_ref().take(count).fold(true, |whole, one| whole && one);
-            if !count.is_some_and(is_whole) {
+            if !count.is_some_and(|count| is_whole(&mut written, count)) {
                 is_refused = true;
                 continue;
             }

@@ -59,7 +59,10 @@ pub(crate) fn change(broker: &Broker, _: &Arc<Conn>, request: &Command) -> Answe
         flight.change(delivery, committed, named.handle.due(), pop, limits)
     };
     match changed {
-        Changed::Done { pop_time, revive_queue } => {
+        Changed::Done { pop_time, revive_queue, is_noted } => {
+            if is_noted {
+                named.note(broker)?;
+            }
             if change.invisible < super::SOON_MS {
                 broker.pop.bell.ring();
             }
