@@ -109,6 +109,13 @@ impl Peers {
     }
 }
 
+/// Left open, connections would last until the other side has enough of their silence.
+impl Drop for Peers {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
 impl Link {
     /// A place for a message that waits for its answer; `None` when there is none in time.
     pub async fn place(&self, deadline: Instant) -> Option<SemaphorePermit<'_>> {

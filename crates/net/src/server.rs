@@ -157,7 +157,9 @@ async fn accept(listener: TcpListener, opening: Opening, limits: Limits, mut sto
         };
         let opened = accepted.and_then(|(stream, _)| opening.open(stream, &limits));
         match opened {
-            Ok(()) => {}
+            // Whoever stops the server may have looked at what is open before.
+            Ok(conn) if *stop.borrow() => conn.close("the server stops"),
+            Ok(_) => {}
             Err(error) if is_of_one_connection(&error) => {
                 tracing::debug!(%error, "a connection was gone before it was accepted");
             }
@@ -175,14 +177,14 @@ async fn accept(listener: TcpListener, opening: Opening, limits: Limits, mut sto
 }
 
 impl Opening {
-    fn open(&self, stream: TcpStream, limits: &Limits) -> io::Result<()> {
+    fn open(&self, stream: TcpStream, limits: &Limits) -> io::Result<Arc<Conn>> {
         stream.set_nodelay(true)?;
         let conn = Conn::new(stream.peer_addr()?, stream.local_addr()?, limits.clone());
-        let service = Arc::clone(&self.service);
+        let (service, opened) = (Arc::clone(&self.service), Arc::clone(&conn));
         let Some(seat) = self.workers.as_ref().and_then(Workers::seat) else {
             self.shared.lock().insert(conn.id(), Arc::clone(&conn));
             tokio::spawn(driver::run(stream, conn, service));
-            return Ok(());
+            return Ok(opened);
         };
         let stream = stream.into_std()?;
         self.shared.lock().insert(conn.id(), Arc::clone(&conn));
@@ -196,7 +198,7 @@ impl Opening {
             }
             drop(seat);
         });
-        Ok(())
+        Ok(opened)
     }
 }
 

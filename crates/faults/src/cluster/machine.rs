@@ -15,6 +15,9 @@ use crate::body;
 use crate::error::Failure;
 use crate::peer::Peer;
 
+/// How often it is looked whether more is shown.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// Reads all queues of a broker, once it shows as much as was promised, or does not in time.
 pub fn read(broker: SocketAddr, sends: &[Sending], patience: Duration) -> Result<Log, Failure> {
     let deadline = Instant::now() + patience;
@@ -26,16 +29,16 @@ pub fn read(broker: SocketAddr, sends: &[Sending], patience: Duration) -> Result
             let promised = sends.iter().filter(|sending| sending.place.as_ref() == Some(&place));
             let end = promised.filter_map(Sending::acknowledged).max().map_or(0, |last| last + 1);
             while peer.max_offset(topic, queue)? < end && Instant::now() < deadline {
-                std::thread::sleep(Duration::from_millis(20));
+                std::thread::sleep(LOOK);
             }
-            let found = read_queue(&mut peer, topic, queue)?;
+            let found = read_queue(&mut peer, topic, queue, deadline)?;
             log.insert(place, found);
         }
     }
     Ok(log)
 }
 
-fn read_queue(peer: &mut Peer, topic: &str, queue: i32) -> Result<Vec<Found>, Failure> {
+fn read_queue(peer: &mut Peer, topic: &str, queue: i32, deadline: Instant) -> Result<Vec<Found>, Failure> {
     let (mut found, mut at) = (Vec::new(), peer.min_offset(topic, queue)?);
     let end = peer.max_offset(topic, queue)?;
     while at < end {
@@ -46,11 +49,12 @@ fn read_queue(peer: &mut Peer, topic: &str, queue: i32) -> Result<Vec<Found>, Fa
         }
         let last = found[before..].last().map_or(at, |(offset, _)| offset + 1);
         let next = pulled.next.max(last);
-        if next <= at {
-            // What is not shown counts as missing.
-            break;
+        // A slave may not know yet that its log is confirmed. What is not shown in time counts as missing.
+        match next <= at {
+            false => at = next,
+            true if Instant::now() < deadline => std::thread::sleep(LOOK),
+            true => break,
         }
-        at = next;
     }
     Ok(found)
 }
