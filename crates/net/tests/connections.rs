@@ -245,6 +245,29 @@ async fn a_connection_ends_with_its_owner() {
     eventually("the server hears of the end", || echo.closed.load(Ordering::SeqCst) == 1).await;
 }
 
+/// Stops a server some microseconds after clients began to come.
+async fn stop_amid_arrivals(after_us: u64) {
+    let (server, echo) = start(Limits::default());
+    let service = Arc::downgrade(&echo);
+    drop(echo);
+    let address = server.local_addr();
+    let coming: Vec<_> = (0..4).map(|_| tokio::spawn(TcpStream::connect(address))).collect();
+    tokio::time::sleep(Duration::from_micros(after_us)).await;
+    server.stop(SECOND).await;
+    eventually("the service is let go of", || service.strong_count() == 0).await;
+    drop(coming);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_while_a_server_stops_does_not_keep_its_service() {
+    for round in 0..5 {
+        let stops: Vec<_> = (0..20).map(|stop| tokio::spawn(stop_amid_arrivals(round * 100 + stop * 5))).collect();
+        for stop in stops {
+            stop.await.expect("stopped");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_taken_port_is_explained() {
     let (server, _) = start(Limits::default());

@@ -305,7 +305,8 @@ impl Broker {
             broker_addr: &self.address,
             broker_name: &self.name,
             broker_id: Some(self.id),
-            epoch: Some(1),
+            // Its log is new: it knows of none.
+            epoch: Some(0),
             max_offset: Some(max_offset),
             confirm_offset: Some(max_offset),
             heartbeat_timeout_mills: Some(10_000),
