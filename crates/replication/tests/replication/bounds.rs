@@ -163,8 +163,8 @@ fn a_place_that_no_log_has_is_no_frame() {
     let told = slave.received(&mut BytesMut::from(&[&plain::head(far, 3)[..], b"abc"].concat()[..]));
     assert_eq!(told, Err(Refusal::Frame(FrameError::Offset(far))));
     let piece = |offset, number, start| {
-        let mut slave = follower(&[], 0);
-        slave.received(&mut reply(900, &[(1, 0)])).unwrap();
+        let (mut slave, mut agreed) = (follower(&[], 0), reply(900, &[(1, 0)]));
+        while slave.received(&mut agreed).unwrap().is_some() {}
         let head = Head { offset, epoch: Epoch { number, start }, confirmed: 0 };
         slave.received(&mut BytesMut::from(&[&switch::head(3, &head)[..], b"abc"].concat()[..]))
     };

@@ -119,7 +119,8 @@ impl Controllers {
             broker_addr: address,
             broker_name: name,
             broker_id: Some(id),
-            epoch: Some(1),
+            // Its log is new: it knows of none.
+            epoch: Some(0),
             max_offset: Some(100),
             confirm_offset: Some(100),
             heartbeat_timeout_mills: Some(10_000),
