@@ -274,7 +274,7 @@ impl Check<'_> {
     }
 }
 
-/// No consumer offset has gone back behind one that was acknowledged `saved_within` before the end.
+/// No consumer offset has gone back behind the end of its queue and one that was acknowledged `saved_within` before the end.
 fn commits(
     peer: &mut Peer,
     ledger: &mut Ledger,
@@ -288,7 +288,10 @@ fn commits(
             let counts = |at: &Instant| scope.ended.is_none_or(|ended| *at + age <= ended);
             acknowledged.iter().filter(|(at, _)| counts(at)).map(|(_, offset)| *offset).max().unwrap_or(0)
         };
-        let saved = latest(&commit.acknowledged, saved_within).max(commit.floor);
+        // A group that had consumed what is lost goes on with what comes in its place; whether it may be lost is
+        // looked at elsewhere.
+        let end = peer.max_offset(&place.0, place.1)?;
+        let saved = latest(&commit.acknowledged, saved_within).max(commit.floor).min(end);
         if found < saved || found > commit.asked {
             let asked = commit.asked;
             let text = format!("the group's offset is {found}; {saved} was acknowledged, {asked} asked for");
