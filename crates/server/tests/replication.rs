@@ -9,15 +9,19 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Process, Stdio};
 use std::time::{Duration, Instant};
 
+use apogee_message::ids::OffsetId;
 use apogee_wire::Command;
-use apogee_wire::bodies::{Body, HARuntimeInfo};
+use apogee_wire::bodies::{Body, ClusterInfo, HARuntimeInfo};
 use apogee_wire::codes::{request, response};
-use apogee_wire::headers::SendMessageResponseHeader;
+use apogee_wire::headers::{EndTransactionRequestHeader, RpcFields, SendMessageResponseHeader};
 use common::{PATIENCE, Peer, binary};
 use tempfile::TempDir;
 
 /// Small files: that a copy goes from one to the next is tested, too.
 const FILES: &str = "mappedFileSizeCommitLog=65536";
+
+/// A decision on a transaction.
+const ROLLBACK: i32 = 12;
 
 /// A broker without a name server; killed when dropped.
 struct Broker {
@@ -255,4 +259,60 @@ fn a_slave_that_has_more_than_its_master_is_refused_with_a_reason_on_both_sides_
     slave.logged("the master refuses this slave");
     master.logged("the slave is refused");
     assert_eq!(slave.bytes(), before);
+}
+
+#[test]
+fn a_master_that_is_stopped_waits_for_no_copies_of_its_own_notes() {
+    let (_folder, at_master, at_slave) = folders();
+    let ha = free_port();
+    let mut master = Broker::master(&at_master, ha, &["brokerRole=SYNC_MASTER", "inSyncReplicas=2"]);
+    let slave = Broker::slave(&at_slave, ha, &[]);
+    assert_same(&master, &slave);
+    let mut peer = master.connect();
+    let answer = peer.send("T", 0, b"half", "TRAN_MSG\u{1}true\u{2}PGROUP\u{1}P\u{2}");
+    let half: SendMessageResponseHeader<'_> = answer.header().expect("a header");
+    let id: OffsetId = half.msg_id.parse().expect("an offset id");
+    assert_same(&master, &slave);
+    // It counts as in sync for some time still.
+    slave.signal("-STOP");
+    peer.request(Command::request(request::END_TRANSACTION).with_header(&EndTransactionRequestHeader {
+        topic: None,
+        producer_group: "P",
+        tran_state_table_offset: half.queue_offset,
+        commit_log_offset: id.offset,
+        commit_or_rollback: ROLLBACK,
+        from_transaction_check: Some(false),
+        msg_id: "id",
+        transaction_id: None,
+        rpc: RpcFields::default(),
+    }));
+    // Answered or still waiting: it has been read.
+    let _ = peer.read_within(Duration::from_secs(1));
+    master.signal("-TERM");
+    assert!(common::wait(&mut master.child).success());
+}
+
+#[test]
+fn of_two_brokers_with_one_id_the_second_is_refused_while_the_first_is_there() {
+    let (_folder, at_first, at_second) = folders();
+    let names = common::Server::start(&[]);
+    let namesrv = format!("namesrvAddr={}", names.namesrv);
+    let twin = |folder: &Path| Broker::start(folder, &["brokerName=twins", "autoCreateTopicEnable=true", &namesrv]);
+    let registered = || {
+        let answer = names.connect_namesrv().call(Command::request(request::GET_BROKER_CLUSTER_INFO));
+        let info = ClusterInfo::decode(&answer.body).expect("a cluster");
+        info.broker_addr_table.get("twins").and_then(|twins| twins.broker_addrs.get(&0).cloned())
+    };
+    let first = twin(&at_first);
+    until("the first is known", || registered() == Some(first.address.to_string()));
+    let second = twin(&at_second);
+    until("the second takes its place", || registered() == Some(second.address.to_string()));
+    // A new topic is told at once.
+    send_some(&first, 1);
+    until("the first is back", || registered() == Some(first.address.to_string()));
+    send_some(&second, 1);
+    second.logged(&format!("broker twins with id 0 is registered from {}, and that one is still there", first.address));
+    assert_eq!(registered(), Some(first.address.to_string()));
+    drop(first);
+    until("the second is known when the first is gone", || registered() == Some(second.address.to_string()));
 }

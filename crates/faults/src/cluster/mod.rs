@@ -12,6 +12,7 @@ mod run;
 mod scenarios;
 mod shape;
 mod step;
+mod taker;
 mod verdict;
 
 use std::path::PathBuf;

@@ -40,6 +40,17 @@ pub(super) struct Member {
     /// Size of the registration applied last: tells the whole of a version from a part of it.
     /// 0: the next one is to be applied whatever it says.
     pub applied_len: usize,
+    /// Another process of the same name and id, whose place this one took.
+    pub rival: Option<Rival>,
+}
+
+/// A process that has, or had, the name and id of another one.
+#[derive(Debug, Clone)]
+pub(super) struct Rival {
+    /// Its address.
+    pub addr: Box<str>,
+    /// It had taken the place of one that is still there, and is kept out while that one lives.
+    pub refused: bool,
 }
 
 impl Broker {

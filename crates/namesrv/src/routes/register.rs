@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use apogee_wire::bodies::{DataVersion, TopicQueueMappingInfo};
 
-use super::brokers::{Broker, MASTER, Member};
+use super::brokers::{Broker, MASTER, Member, Rival};
 use super::topics::{Queues, Slot};
 use super::{BROKER_TIMEOUT_MS, BrokerId, MinIdChange, RouteTable, State};
 
@@ -97,6 +97,11 @@ pub enum Refused {
          have the same brokerName and brokerId, or a former master came back"
     )]
     NewerState { name: String, id: i64, addr: String, newer: i64 },
+    #[error(
+        "broker {name} with id {id} is registered from {addr}, and that one is still there: give one of the two \
+         another brokerName or brokerId, or stop it"
+    )]
+    StillThere { name: String, id: i64, addr: String },
     #[error("{what} `{shown}...` is longer than {MAX_NAME} bytes")]
     TooLong { what: &'static str, shown: String },
     #[error("{what} is empty")]
@@ -218,6 +223,7 @@ impl State {
         // A broker makes itself known with all its topics; one that has a single topic to tell, as
         // brokers do of a new topic, leaves the others to come: they must not count as known.
         let partial = first && content.topics.len() == 1;
+        let rival = former.and_then(|was| was.rival_after(registration));
         let member = Member {
             addr: registration.broker.addr.into(),
             ha_addr: registration.ha_addr.into(),
@@ -232,6 +238,7 @@ impl State {
                 registration.version
             },
             applied_len: if partial { 0 } else { registration.len },
+            rival,
         };
         broker.members.insert(id, member);
 
@@ -267,6 +274,11 @@ impl State {
             if newer > registration.version.state_version {
                 let (name, addr) = (name.to_owned(), former.addr.to_string());
                 return Err(Refused::NewerState { name, id: registration.id, addr, newer });
+            }
+            let is_refused = former.rival.as_ref().is_some_and(|rival| rival.refused && *rival.addr == *addr);
+            if is_refused && newer == registration.version.state_version {
+                let (name, addr) = (name.to_owned(), former.addr.to_string());
+                return Err(Refused::StillThere { name, id: registration.id, addr });
             }
             tracing::warn!(
                 broker = name, id = registration.id, was = %former.addr, now = addr,
@@ -349,6 +361,19 @@ impl Broker {
             self.members.iter().filter(|(id, _)| Some(**id) != except).map(|(_, member)| member.link).collect();
         let (min_addr, offline_addr) = (min.addr.to_string(), offline_addr.map(Into::into));
         (!links.is_empty()).then_some(MinIdChange { links, min_id, min_addr, offline_addr, ha_addr: None })
+    }
+}
+
+impl Member {
+    /// Who else is known to have its name and id once a process with them registers.
+    fn rival_after(&self, registration: &Registration<'_>) -> Option<Rival> {
+        if *self.addr == *registration.broker.addr {
+            return self.rival.clone();
+        }
+        // A process may have been given another address. One whose place was taken and that registers again is
+        // another process: the place is its, and the newcomer's no more.
+        let refused = self.rival.as_ref().is_some_and(|rival| *rival.addr == *registration.broker.addr);
+        (self.link != registration.link).then(|| Rival { addr: self.addr.clone(), refused })
     }
 }
 

@@ -318,6 +318,29 @@ fn conflicting_brokers_are_refused_or_replaced() {
 }
 
 #[test]
+fn of_two_with_one_id_the_first_one_stays_once_both_are_known_to_run() {
+    let table = RouteTable::default();
+    let at = |addr, link, counter| {
+        let version = DataVersion { state_version: 0, counter, timestamp: 0 };
+        table.register(0, &Registration { link, version, ..broker(1, addr) }, &content(&["t"]), false)
+    };
+    at("s:1", 1, 1).expect("the first");
+    // It may be the first one at another address.
+    at("s:2", 2, 1).expect("in its place");
+    assert_eq!(addrs(&table), [(1, "s:2".into())]);
+    at("s:1", 1, 2).expect("it is still there");
+    for counter in 1..4 {
+        let error = at("s:2", 2, counter).expect_err("both run").to_string();
+        assert!(error.contains("broker a with id 1 is registered from s:1, and that one is still there"), "{error}");
+        at("s:1", 1, 3).expect("at home");
+        assert_eq!(addrs(&table), [(1, "s:1".into())]);
+    }
+    table.link_closed(1);
+    at("s:2", 2, 4).expect("the first one is gone");
+    assert_eq!(addrs(&table), [(1, "s:2".into())]);
+}
+
+#[test]
 fn names_have_a_bound() {
     let table = RouteTable::default();
     let long = "x".repeat(256);
