@@ -225,9 +225,11 @@ final class SendScenarios {
             Env.sent(producer.send(message));
         }
         for (MessageExt message : received.expect(List.of("level1", "level2"))) {
-            long due = Env.body(message).equals("level1") ? 1_000 : 5_000;
+            boolean isFirst = Env.body(message).equals("level1");
+            // The next level's delay is too long; how late a machine that is busy may be is nobody's promise.
+            long due = isFirst ? 1_000 : 5_000, wrong = isFirst ? 5_000 : 10_000;
             long took = received.arrivedAt(message) - Long.parseLong(message.getUserProperty("sent"));
-            Env.check(took >= due - 20 && took < due + 1_000, Env.body(message) + " came after " + took + " ms");
+            Env.check(took >= due - 20 && took < wrong, Env.body(message) + " came after " + took + " ms");
             Env.equal("topic", topic, message.getTopic());
         }
         producer.shutdown();
