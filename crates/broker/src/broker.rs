@@ -35,6 +35,7 @@ use crate::pop::Pop;
 use crate::replication::{Replication, Role};
 use crate::retention::Retention;
 use crate::role::BrokerRole;
+use crate::routes::Routes;
 use crate::schedule::Schedule;
 use crate::settings::BrokerSettings;
 use crate::settled::Settled;
@@ -73,6 +74,8 @@ pub struct Broker {
     pub(crate) access: Access,
     /// How groups ask for messages, where an administrator said so.
     pub(crate) request_modes: DurableTable<MessageRequestModeSerializeWrapper>,
+    /// Where other brokers have topics.
+    pub(crate) routes: Arc<Routes>,
     pub(crate) consumers: Consumers,
     pub(crate) producers: Producers,
     pub(crate) locks: QueueLocks,

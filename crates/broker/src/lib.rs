@@ -36,6 +36,7 @@ mod required_codecs;
 mod retention;
 mod retry;
 pub mod role;
+mod routes;
 mod schedule;
 mod serve;
 pub mod settings;

@@ -45,6 +45,8 @@ enum Lane {
     Commit,
     /// Here if it is about what is in memory, else on a thread that may wait for the disk.
     Change,
+    /// Which queues a member reads: a name server may have to be asked.
+    Assigned,
     /// Passed on to a consumer, whose answer is waited for.
     Relayed,
     /// Passed on to a producer that asked for it; its answer and the store's are waited for.
@@ -53,7 +55,7 @@ enum Lane {
 
 /// The lane of each code.
 fn lane(code: i32) -> Option<Lane> {
-    use Lane::{Blocking, Change, Commit, Here, Pop, Pull, Relayed, Reply, Send};
+    use Lane::{Assigned, Blocking, Change, Commit, Here, Pop, Pull, Relayed, Reply, Send};
     Some(match code {
         code::SEND_MESSAGE | code::SEND_MESSAGE_V2 | code::SEND_BATCH_MESSAGE => Send,
         code::SEND_REPLY_MESSAGE | code::SEND_REPLY_MESSAGE_V2 => Reply,
@@ -130,6 +132,7 @@ fn lane(code: i32) -> Option<Lane> {
         code::GET_PARENT_TOPIC_INFO | code::GET_LITE_TOPIC_INFO => Here(lite::of_topic),
         code::GET_LITE_CLIENT_INFO => Here(lite::of_client),
         code::GET_LITE_GROUP_INFO | code::TRIGGER_LITE_DISPATCH => Here(lite::of_group),
+        code::QUERY_ASSIGNMENT => Assigned,
         code::SET_MESSAGE_REQUEST_MODE => Blocking(assignment::set_mode),
         code::GET_ALL_MESSAGE_REQUEST_MODE => Blocking(assignment::modes),
         code::UPDATE_COLD_DATA_FLOW_CTR_CONFIG => Blocking(cold::limit),
@@ -322,6 +325,15 @@ impl Service for Requests {
                 Ok(None) => spawn(&self.broker, conn, request, pop::change_noted),
                 done => answer(&self.broker, conn, request, begun, done),
             },
+            Some(Lane::Assigned) => {
+                let Some(place) = place(&self.broker, conn, request) else { return };
+                let (broker, conn, request) = (Arc::clone(&self.broker), Arc::clone(conn), request.clone());
+                tokio::spawn(async move {
+                    let assigned = assignment::query(&broker, &request).await;
+                    answer(&broker, &conn, &request, begun, assigned.map(Some));
+                    drop(place);
+                });
+            }
             Some(Lane::Relayed) => {
                 let (broker, conn, request) = (Arc::clone(&self.broker), Arc::clone(conn), request.clone());
                 let origin = Arc::clone(&broker);

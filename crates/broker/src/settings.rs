@@ -18,6 +18,16 @@ words! {
 }
 
 words! {
+    /// How a group asks for messages.
+    pub enum RequestMode {
+        /// Its members share the queues, and pull those of their own.
+        Pull = "PULL",
+        /// Its members pop any queue; see `pop/`.
+        Pop = "POP",
+    }
+}
+
+words! {
     /// How metrics leave the broker.
     pub enum MetricsExporterType {
         /// They don't.
@@ -189,6 +199,15 @@ settings! {
         notify_consumer_ids_changed_enable: bool = "notifyConsumerIdsChangedEnable", true, Live;
         /// Milliseconds after its last heartbeat that a client counts as gone.
         channel_expired_timeout: u64 = "channelExpiredTimeout", 120_000, Live, 1_000..=3_600_000;
+        /// How a group asks for messages that no administrator set a mode for, where it asks the broker which queues to read.
+        default_message_request_mode: RequestMode = "defaultMessageRequestMode", RequestMode::Pull, Live;
+        /// With `defaultMessageRequestMode=POP`: the queues of how many other members a member pops beside its own; 0 and
+        /// less: all.
+        default_pop_share_queue_num: i32 = "defaultPopShareQueueNum", -1, Live, -1..=1_000_000;
+        /// Share the queues among the members of groups that ask the broker which to read. Without, each gets all of them.
+        server_load_balancer_enable: bool = "serverLoadBalancerEnable", true, Live;
+        /// Milliseconds for which it is remembered where other brokers have a topic that is shared so.
+        load_balance_poll_name_server_interval: u64 = "loadBalancePollNameServerInterval", 30_000, Live, 100..=600_000;
         /// Region noted in messages and told to producers.
         region_id: String = "regionId", "DefaultRegion".into(), Restart;
         /// Tell producers that traces are wanted.

@@ -4,9 +4,11 @@
 //! - [`command`] is one request or response, [`fields`] its ext fields;
 //! - [`bodies`] are the typed JSON bodies;
 //! - [`json`] is the dialect of bodies and config files;
+//! - [`allocation`] shares the queues of a topic among the members of a group;
 //! - [`version`] names versions of the protocol;
 //! - [`codes`] and [`headers`] are the tables: each request, response and field once.
 
+pub mod allocation;
 pub mod bodies;
 pub mod codes;
 pub mod command;

@@ -92,5 +92,5 @@ async fn begin(broker: &Arc<Broker>) -> Result<Duty, String> {
     let waiting = tokio::task::spawn_blocking(move || Waiting::begin(&at)).await;
     let waiting = waiting.unwrap_or_else(|error| Err(format!("a bug of its own: {error}")))?;
     tracing::warn!("this slave delivers what comes due through other brokers, until its master is back");
-    Ok(Duty { waiting, elsewhere: Elsewhere::new(&broker.settings.load()), delivered: 0 })
+    Ok(Duty { waiting, elsewhere: Elsewhere::new(&broker.settings.load(), Arc::clone(&broker.routes)), delivered: 0 })
 }

@@ -1,6 +1,6 @@
 //! Sending messages to other brokers that have a master of their topic (upstream `EscapeBridge`).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,21 +9,21 @@ use apogee_message::record::NewMessage;
 use apogee_message::{properties, sysflag};
 use apogee_net::{Conn, OwnedConn, Tcp, Unasked};
 use apogee_wire::Command;
-use apogee_wire::bodies::{Body, TopicRouteData};
+use apogee_wire::bodies::TopicRouteData;
 use apogee_wire::codes::{request, response};
-use apogee_wire::headers::{GetRouteInfoRequestHeader, RpcFields, SendMessageRequestHeader};
+use apogee_wire::headers::{RpcFields, SendMessageRequestHeader};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 
+use crate::routes::Routes;
 use crate::settings::BrokerSettings;
 use crate::topics::perm;
 
 /// How long an answer may take, as upstream waits for it.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// How long a route counts, and that there is none.
+/// How old a route may be, and that there is none.
 const ROUTE_AGE: Duration = Duration::from_secs(3);
-/// Routes that are remembered.
-const MOST_ROUTES: usize = 1_024;
+/// Topics that nobody else has and that were complained of; of more nothing is said.
+const MOST_NOWHERE: usize = 1_024;
 /// Id of a master.
 const MASTER: i64 = 0;
 
@@ -37,7 +37,6 @@ struct Queue {
 
 /// What is set about the broker that sends.
 struct Own {
-    name_servers: String,
     broker_name: String,
     /// Group of what is sent, where a message has none of its own.
     group: String,
@@ -49,19 +48,19 @@ struct Own {
 pub(super) struct Elsewhere {
     own: Arc<Own>,
     conns: HashMap<String, OwnedConn>,
-    routes: HashMap<Arc<str>, (Instant, Arc<[Queue]>)>,
+    routes: Arc<Routes>,
+    nowhere: HashSet<Arc<str>>,
 }
 
 impl Elsewhere {
-    /// Of a broker with these settings.
-    pub fn new(settings: &BrokerSettings) -> Self {
+    /// Of a broker with these settings, to where the routes say.
+    pub fn new(settings: &BrokerSettings, routes: Arc<Routes>) -> Self {
         let own = Own {
-            name_servers: settings.namesrv_addr.clone(),
             broker_name: settings.broker_name.clone(),
             group: format!("InnerProducerGroup_{}_{}", settings.broker_name, settings.broker_id),
             topic_queues: settings.default_topic_queue_nums,
         };
-        Self { own: Arc::new(own), conns: HashMap::new(), routes: HashMap::new() }
+        Self { own: Arc::new(own), conns: HashMap::new(), routes, nowhere: HashSet::new() }
     }
 
     /// Sends messages; those for one queue in order. Says which were taken: none after the first of a queue that was not,
@@ -72,10 +71,14 @@ impl Elsewhere {
         goes_on: impl Fn() -> bool + Clone + Send + 'static,
     ) -> Vec<bool> {
         let mut by_queue: HashMap<Queue, Vec<(usize, NewMessage)>> = HashMap::new();
+        let mut routes: HashMap<Arc<str>, Vec<Queue>> = HashMap::new();
         let mut count = 0;
         for (place, message) in messages.enumerate() {
             count += 1;
-            let queues = self.queues(&message.topic).await;
+            if !routes.contains_key(&message.topic) {
+                routes.insert(Arc::clone(&message.topic), self.queues(&message.topic).await);
+            }
+            let queues = routes.get(&message.topic).map(Vec::as_slice).unwrap_or_default();
             // Messages of one queue stay together.
             let queue = message.queue_id.unsigned_abs() as usize % queues.len().max(1);
             if let Some(queue) = queues.get(queue) {
@@ -86,7 +89,7 @@ impl Elsewhere {
         for (queue, messages) in by_queue {
             let Some(conn) = self.conn(&queue.address).await else {
                 // It may not be the topic's master any more.
-                self.routes.remove(&queue.topic);
+                self.routes.forget(&queue.topic);
                 continue;
             };
             let (own, goes_on) = (Arc::clone(&self.own), goes_on.clone());
@@ -98,7 +101,7 @@ impl Elsewhere {
             let Ok((places, failed)) = sent else { continue };
             places.into_iter().for_each(|place: usize| taken[place] = true);
             if let Some(Queue { address, topic, .. }) = failed {
-                self.routes.remove(&topic);
+                self.routes.forget(&topic);
                 // A message was not taken: the next one goes over another connection.
                 self.conns.remove(&address);
             }
@@ -106,45 +109,19 @@ impl Elsewhere {
         taken
     }
 
-    async fn queues(&mut self, topic: &Arc<str>) -> Arc<[Queue]> {
-        if let Some((at, queues)) = self.routes.get(topic)
-            && at.elapsed() < ROUTE_AGE
-        {
-            return Arc::clone(queues);
-        }
-        let was_known = self.routes.contains_key(topic);
-        let queues: Arc<[Queue]> = match self.route(topic).await {
-            Some(route) => writable(route, &self.own.broker_name, topic).into(),
-            None => Arc::from([]),
-        };
-        if queues.is_empty() && !was_known {
+    /// The queues of a topic that others take messages in.
+    async fn queues(&mut self, topic: &Arc<str>) -> Vec<Queue> {
+        let route = self.routes.of(topic, ROUTE_AGE).await;
+        let queues = route.map(|route| writable(&route, &self.own.broker_name, topic)).unwrap_or_default();
+        if !queues.is_empty() {
+            self.nowhere.remove(topic);
+        } else if self.nowhere.len() < MOST_NOWHERE && self.nowhere.insert(Arc::clone(topic)) {
             tracing::warn!(
                 %topic,
                 "messages are due whose master is away, and no other broker has their topic; they wait for the master: create the topic at another broker, too, or start the master again"
             );
         }
-        if self.routes.len() >= MOST_ROUTES {
-            self.routes.clear();
-        }
-        self.routes.insert(Arc::clone(topic), (Instant::now(), Arc::clone(&queues)));
         queues
-    }
-
-    /// Where a topic is, by the first name server that answers.
-    async fn route(&mut self, topic: &str) -> Option<TopicRouteData> {
-        let rpc = RpcFields::default();
-        let header = GetRouteInfoRequestHeader { topic, accept_standard_json_only: Some(true), rpc };
-        let own = Arc::clone(&self.own);
-        for address in own.name_servers.split(';').map(str::trim).filter(|address| !address.is_empty()) {
-            let Some(conn) = self.conn(address).await else { continue };
-            let question = Command::request(request::GET_ROUTEINFO_BY_TOPIC).with_header(&header);
-            match conn.call(question, PATIENCE).await {
-                Ok(answer) if answer.code == response::SUCCESS => return TopicRouteData::decode(&answer.body).ok(),
-                Ok(_) => {}
-                Err(error) => tracing::debug!(name_server = address, %error, "a name server does not tell a route"),
-            }
-        }
-        None
     }
 
     async fn conn(&mut self, address: &str) -> Option<Arc<Conn>> {
@@ -160,9 +137,9 @@ impl Elsewhere {
 }
 
 /// The queues of a topic at other brokers that take messages.
-fn writable(route: TopicRouteData, own: &str, topic: &Arc<str>) -> Vec<Queue> {
-    let datas = route.broker_datas.into_iter().map(|data| (data.broker_name, data.broker_addrs));
-    let masters: BTreeMap<String, _> = datas.collect();
+fn writable(route: &TopicRouteData, own: &str, topic: &Arc<str>) -> Vec<Queue> {
+    let datas = route.broker_datas.iter().map(|data| (&data.broker_name, &data.broker_addrs));
+    let masters: BTreeMap<_, _> = datas.collect();
     let mut queues = Vec::new();
     for data in route.queue_datas.iter().filter(|data| data.broker_name != own && data.perm & perm::WRITE != 0) {
         if let Some(address) = masters.get(&data.broker_name).and_then(|addresses| addresses.get(&MASTER)) {
@@ -261,7 +238,7 @@ mod tests {
             ..TopicRouteData::default()
         };
         let topic: Arc<str> = "T".into();
-        let places = writable(route, "own", &topic).into_iter().map(|queue| (queue.address, queue.id));
+        let places = writable(&route, "own", &topic).into_iter().map(|queue| (queue.address, queue.id));
         assert_eq!(places.collect::<Vec<_>>(), [("a:0".to_owned(), 0), ("a:0".to_owned(), 1)]);
     }
 }

@@ -33,6 +33,7 @@ use crate::pop::Pop;
 use crate::replication::{MasterPlace, Placement, Replication, Role};
 use crate::retention::Retention;
 use crate::role::{self, BrokerRole};
+use crate::routes::Routes;
 use crate::schedule::{self, Schedule, parse_delays};
 use crate::serve::MOST_COLD_READS;
 use crate::settings::{BrokerSettings, FlushDiskType};
@@ -162,6 +163,7 @@ impl Broker {
             pop: Pop::new(&settings.broker_cluster_name),
             region: settings.region_id.clone(),
             acting: Acting::new(&settings, is_online),
+            routes: Arc::new(Routes::new(&settings.namesrv_addr)),
             ledger,
             settings: Config::new(Arc::clone(&disk), kept, settings, now),
             role,

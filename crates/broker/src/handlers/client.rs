@@ -154,6 +154,11 @@ impl<C: Channel> ClientDesk<'_, C> {
         self.locks.expire(self.now_ms);
     }
 
+    /// What each member of a group reads, and how, may be another from now on.
+    pub fn shares_anew(&self, group: &str) {
+        self.notify(&Change { group: group.into(), notify: self.consumers.channels(group) });
+    }
+
     /// Tells the members of a group that they must share the queues anew (code 40).
     fn notify(&self, change: &Change<C>) {
         let wanted_by_group =

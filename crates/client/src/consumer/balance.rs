@@ -1,11 +1,11 @@
 //! How the queues of a topic are shared among the members of a group. All members must share them alike: each
 //! takes its part without asking the others.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use md5::{Digest, Md5};
+use apogee_wire::allocation::{Allocation, Shared};
 
 use crate::Queue;
 
@@ -47,9 +47,6 @@ pub enum Balance {
 /// of a topic. Both are in order.
 pub type Allocate = dyn Fn(&str, &[String], &[Queue]) -> Vec<Queue> + Send + Sync;
 
-/// Places of a member on the ring.
-const PLACES: usize = 10;
-
 impl Balance {
     /// By a function of one's own: see [`Allocate`]. It must not block. What it returns must be nobody
     /// else's; queues that the topic has not are passed over.
@@ -82,16 +79,9 @@ impl Balance {
     pub fn part_of(&self, member: &str, members: &[String], queues: &[Queue]) -> Vec<Queue> {
         let Some(place) = members.iter().position(|other| other == member) else { return Vec::new() };
         match self {
-            Self::Average => {
-                let (each, more) = (queues.len() / members.len(), queues.len() % members.len());
-                let start = place * each + place.min(more);
-                queues[start..start + each + usize::from(place < more)].to_vec()
-            }
-            Self::Circle => queues.iter().skip(place).step_by(members.len()).cloned().collect(),
-            Self::ConsistentHash => {
-                let ring = ring(members);
-                queues.iter().filter(|queue| owner(&ring, queue) == Some(member)).cloned().collect()
-            }
+            Self::Average => Allocation::Average.part_of(member, members, queues),
+            Self::Circle => Allocation::Circle.part_of(member, members, queues),
+            Self::ConsistentHash => Allocation::ConsistentHash.part_of(member, members, queues),
             Self::MachineRooms(rooms) => {
                 let is_near = |queue: &&Queue| {
                     let mut parts = queue.broker.split('@');
@@ -115,22 +105,10 @@ impl Balance {
     }
 }
 
-/// Members by their places. The hashes are those of the Java client.
-fn ring(members: &[String]) -> BTreeMap<u32, &str> {
-    let places = |member| (0..PLACES).map(move |place| (hash(&format!("{member}-{place}")), member));
-    members.iter().map(|member| &**member).flat_map(places).collect()
-}
-
-/// Whose place comes next on the ring.
-fn owner<'m>(ring: &BTreeMap<u32, &'m str>, queue: &Queue) -> Option<&'m str> {
-    let Queue { topic, broker, id } = queue;
-    let place = hash(&format!("MessageQueue [topic={topic}, brokerName={broker}, queueId={id}]"));
-    ring.range(place..).chain(ring).next().map(|(_, member)| *member)
-}
-
-fn hash(text: &str) -> u32 {
-    let [first, second, third, fourth, ..] = <[u8; 16]>::from(Md5::digest(text));
-    u32::from_be_bytes([first, second, third, fourth])
+impl Shared for Queue {
+    fn place(&self) -> (&str, &str, i32) {
+        (&self.topic, &self.broker, self.id)
+    }
 }
 
 impl fmt::Debug for Balance {

@@ -10,6 +10,7 @@ public final class Main {
         PullScenarios.add(suite);
         FilterScenarios.add(suite);
         RetryScenarios.add(suite);
+        PopScenarios.add(suite);
         OrderScenarios.add(suite);
         TimerScenarios.add(suite);
         RebalanceScenarios.add(suite);
