@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use apogee_base::hash::QuickMap;
-use apogee_message::names;
+use apogee_message::{light, names};
 use apogee_wire::bodies::{DataVersion, SubscriptionGroupConfig, SubscriptionGroupWrapper};
 use apogee_wire::codes::response;
 
@@ -30,6 +30,8 @@ const SYSTEM_GROUPS: [&str; 8] = [
 /// All groups, and the file `subscriptionGroup.json`.
 pub struct GroupTable {
     file: TableFile,
+    /// Whether there are groups of light queues, which are in no file.
+    has_light: bool,
     inner: RwLock<Inner>,
 }
 
@@ -64,12 +66,23 @@ impl GroupTable {
             }
             inner.put_all(put);
         }
-        Ok(Self { file, inner: RwLock::new(inner) })
+        Ok(Self { file, has_light: false, inner: RwLock::new(inner) })
     }
 
-    /// A group.
+    /// The same with groups of light queues.
+    pub(crate) fn with_light(self, has_light: bool) -> Self {
+        Self { has_light, ..self }
+    }
+
+    /// A group. Every name of a group of light queues is one, with default settings.
     pub fn get(&self, group: &str) -> Option<Arc<SubscriptionGroupConfig>> {
-        self.read().groups.get(group).cloned()
+        let known = self.read().groups.get(group).cloned();
+        known.or_else(|| self.is_light(group).then(|| SubscriptionGroupConfig::new(group).into()))
+    }
+
+    /// Whether a group is one of light queues.
+    pub fn is_light(&self, group: &str) -> bool {
+        self.has_light && light::is_name(group)
     }
 
     /// A group, created with defaults when it isn't there and that is allowed.

@@ -242,6 +242,7 @@ fn remove(
     }
     if removed > 0 {
         store.trim()?;
+        broker.remove_expired_light()?;
     }
     Ok(removed)
 }

@@ -168,6 +168,16 @@ settings! {
         long_polling_enable: bool = "longPollingEnable", true, Live;
         /// Milliseconds that a pull waits when long polling is off.
         short_polling_time_mills: u64 = "shortPollingTimeMills", 1_000, Live, 1..=60_000;
+        /// Have light queues, `%LMQ%name`: each is a topic of one queue without settings of its own.
+        enable_lmq: bool = "enableLmq", false, Restart;
+        /// Put messages into the light queues that they name, too. Needs enableLmq; a slave needs what its master has.
+        enable_multi_dispatch: bool = "enableMultiDispatch", false, Restart;
+        /// Refuse messages for new light queues when there are maxLmqConsumeQueueNum.
+        enable_lmq_quota: bool = "enableLmqQuota", false, Live;
+        /// Light queues that there may be, with enableLmqQuota.
+        max_lmq_consume_queue_num: usize = "maxLmqConsumeQueueNum", 20_000, Live, 1..=100_000_000;
+        /// Count messages of light queues by their names, as those of topics.
+        enable_lmq_stats: bool = "enableLmqStats", false, Live;
         /// Pops of one group and topic that may wait for messages.
         pop_polling_size: usize = "popPollingSize", 1_024, Live, 1..=100_000;
         /// Pops that may wait for messages altogether.
@@ -389,8 +399,6 @@ settings! {
         "storeType" = "default",
         "enableDLegerCommitLog" = "false",
         "enableConsumeQueueExt" = "false",
-        "enableLmq" = "false",
-        "enableMultiDispatch" = "false",
         "authenticationEnabled" = "false",
         "authorizationEnabled" = "false",
         "useTLS" = "false",

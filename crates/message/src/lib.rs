@@ -4,6 +4,7 @@
 //! - [`properties`] is the text of names and values that travels with a message;
 //! - [`names`] are reserved properties and topics, and the rules for names;
 //! - [`codecs`] tells what a body went through;
+//! - [`light`] tells of messages that are in many queues;
 //! - [`ids`], [`tag`], [`sysflag`], [`batch`], [`handle`] and [`compression`] are what their names say.
 
 pub mod batch;
@@ -11,6 +12,7 @@ pub mod codecs;
 pub mod compression;
 pub mod handle;
 pub mod ids;
+pub mod light;
 pub mod names;
 pub mod properties;
 pub mod record;

@@ -83,6 +83,10 @@ pub mod property {
     pub const TIMER_ROLL_TIMES: &str = "TIMER_ROLL_TIMES";
     /// Key of a message that is not to be delivered at the time of this one.
     pub const TIMER_DEL_UNIQKEY: &str = "TIMER_DEL_UNIQKEY";
+    /// Light queues that a message goes to beside its topic's: see [`crate::light`].
+    pub const INNER_MULTI_DISPATCH: &str = "INNER_MULTI_DISPATCH";
+    /// Its offsets there.
+    pub const INNER_MULTI_QUEUE_OFFSET: &str = "INNER_MULTI_QUEUE_OFFSET";
     /// Delay level of a message that went through the timer.
     pub const TIMER_DELAY_LEVEL: &str = "TIMER_DELAY_LEVEL";
 }

@@ -17,6 +17,7 @@ use crc32fast::Hasher;
 use crate::ids::OffsetId;
 use crate::{crc31, properties, sysflag};
 
+mod light;
 mod sum;
 
 pub use sum::LENGTH as SUM_LENGTH;

@@ -10,7 +10,9 @@ use apogee_message::record::Record;
 use apogee_message::{properties, sysflag, tag};
 use smallvec::SmallVec;
 
+use crate::deleted::Deleted;
 use crate::index::Index;
+use crate::light::{self, Places};
 use crate::queue::{QueueTable, SharedQueue, Unit, is_folder_name};
 
 /// Hears of messages that can be read from now on.
@@ -22,9 +24,10 @@ pub trait ArrivalListener: Send + Sync {
 /// A confirmed record, as far as dispatching needs it.
 #[derive(Clone)]
 pub(crate) struct Dispatch {
-    pub topic: Arc<str>,
     /// `None` for a record without a place in a queue.
     pub queue: Option<SharedQueue>,
+    /// Its light queues; few records have any.
+    pub light: Option<Places>,
     pub physical_offset: i64,
     pub size: u32,
     pub tag_code: i64,
@@ -38,15 +41,15 @@ pub(crate) struct Dispatch {
 pub(crate) type Keys = SmallVec<[i32; 4]>;
 
 impl Dispatch {
-    /// Reads what a record causes, `in_queue` if it has a place in a queue. An error when its
-    /// queue's files cannot be read.
+    /// Reads what a record causes. An error when its queue's files cannot be read.
     pub fn of_record(
         record: &Record<'_>,
-        mut in_queue: bool,
         queues: &QueueTable,
         tagger: &Tagger,
+        deleted: &Deleted,
     ) -> io::Result<Self> {
         let topic: Arc<str> = record.topic.into();
+        let mut in_queue = has_queue(record.sys_flag) && !deleted.covers(&topic, record.physical_offset);
         if in_queue && !is_folder_name(&topic) {
             tracing::error!(offset = record.physical_offset, %topic, "a record's topic is damaged: it is in no queue");
             in_queue = false;
@@ -54,9 +57,9 @@ impl Dispatch {
         let queue = in_queue.then(|| queues.get_or_create(&topic, record.queue_id)).transpose()?;
         Ok(Self {
             queue,
+            light: light::places(record, queues, deleted)?,
             tag_code: tagger.tag_code(&topic, record.properties, record.store_timestamp),
             keys: keys(&topic, record.sys_flag, properties::pick(record.properties, KEYS)),
-            topic,
             physical_offset: record.physical_offset,
             size: record.size,
             queue_offset: record.queue_offset,
@@ -155,17 +158,18 @@ impl Dispatcher {
 
     /// Dispatches one record. In order of the log, one caller at a time.
     pub fn dispatch(&self, record: &Dispatch) {
-        if let Some(queue) = &record.queue {
-            let unit = Unit { physical_offset: record.physical_offset, size: record.size, tag_code: record.tag_code };
-            self.queues.push(queue, record.queue_offset, unit);
-        }
+        let unit = Unit { physical_offset: record.physical_offset, size: record.size, tag_code: record.tag_code };
+        let own = record.queue.iter().map(|queue| (queue, record.queue_offset));
+        let light = record.light.iter().flatten().map(|(queue, offset)| (queue, *offset));
+        let places = own.chain(light);
+        places.clone().for_each(|(queue, offset)| self.queues.push(queue, offset, unit));
         if let Some(index) = self.index.as_ref().filter(|_| !record.keys.is_empty()) {
             index.submit(record);
         }
         self.timestamp.store(record.store_timestamp, Ordering::Relaxed);
         self.end.store(record.end(), Ordering::Release);
-        if let (Some(listener), Some(queue)) = (self.listener.get(), &record.queue) {
-            listener.arrived(&record.topic, queue.id, record.queue_offset, record.tag_code);
+        if let Some(listener) = self.listener.get() {
+            places.for_each(|(queue, offset)| listener.arrived(&queue.topic, queue.id, offset, record.tag_code));
         }
     }
 

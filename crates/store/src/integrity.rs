@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
-use apogee_message::names::LMQ_PREFIX;
+use apogee_message::light;
 use apogee_message::record::Record;
 use bytes::Bytes;
 
@@ -197,7 +197,8 @@ impl Store {
 
 /// Whether a record is the one of a place in a queue.
 fn is_of(record: &Record<'_>, queue: &Queue, offset: i64) -> bool {
-    // A light queue is named among the properties of its records, not by their topic.
-    let is_light = || queue.topic.starts_with(LMQ_PREFIX);
-    (record.queue_offset == offset && record.queue_id == queue.id && record.topic == &*queue.topic) || is_light()
+    if light::is_light(&queue.topic) {
+        return light::offset_in(record, &queue.topic) == Some(offset);
+    }
+    record.queue_offset == offset && record.queue_id == queue.id && record.topic == &*queue.topic
 }

@@ -11,6 +11,7 @@
 //! | what a record causes: queue unit, index entries, an arrival; live and in recovery | `dispatch.rs` |
 //! | consume queues: memory, files | `queue/` |
 //! | counting what matches a filter | `matching.rs` |
+//! | one message in many light queues | `light.rs` |
 //! | index by key | `index/` |
 //! | reading from a queue | `reader.rs` |
 //! | a store that no broker has: checking it, showing it | `offline.rs` |
@@ -34,6 +35,7 @@ mod dispatch;
 mod error;
 mod index;
 mod integrity;
+mod light;
 mod log;
 mod mark;
 mod matching;

@@ -98,7 +98,7 @@ impl<'o> Opening<'o> {
         let folder = root.join("consumequeue");
         let files = QueueFiles::new(Arc::clone(&disk), folder.clone(), options.queue_file_size);
         let queues =
-            files.and_then(|files| QueueTable::open(files, options.hot_bytes)).context("cannot open", &folder)?;
+            files.and_then(|files| QueueTable::open(files, options.hot_bytes, options.light_queues)).context("cannot open", &folder)?;
         let tagger = Tagger::new(&options.delays);
         let deleted = Deleted::open(&*disk, &root, log.min_offset());
         let deleted = Arc::new(deleted.context("cannot use the file `deleted` in", &root)?);

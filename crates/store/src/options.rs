@@ -43,6 +43,8 @@ pub struct StoreOptions {
     pub kept_units: usize,
     /// Bytes written since the last checkpoint that make the next one due.
     pub checkpoint_bytes: u64,
+    /// Put messages into the light queues that they name, too (upstream `enableLmq` and `enableMultiDispatch`).
+    pub light_queues: bool,
     /// What copies on other machines are waited for; `None`: none.
     pub copies: Option<CopyOptions>,
     /// Whether the log is a copy of another one, see [`crate::Store::append_copy`]: nothing else is appended.
@@ -76,6 +78,7 @@ impl Default for StoreOptions {
             read_ahead: false,
             kept_units: 4 << 20,
             checkpoint_bytes: 512 << 20,
+            light_queues: false,
             copies: None,
             follows: false,
             cut_at: None,

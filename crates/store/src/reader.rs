@@ -2,6 +2,7 @@
 
 use std::io;
 
+use apogee_message::light;
 use apogee_message::record::Record;
 use bytes::Bytes;
 
@@ -171,6 +172,10 @@ impl Store {
             _ if max == 0 => return ended(ReadStatus::NoMessageInQueue, 0, min, max),
             _ if offset < min => return ended(ReadStatus::OffsetTooSmall, min, min, max),
             _ if offset == max => return ended(ReadStatus::OffsetOverflowOne, offset, min, max),
+            // An expired light queue was removed, and began anew: who read it before has read none of this.
+            _ if offset > max && light::is_light(topic) => {
+                return ended(ReadStatus::OffsetOverflowBadly, min, min, max);
+            }
             _ if offset > max => return ended(ReadStatus::OffsetOverflowBadly, max, min, max),
             _ => {}
         }

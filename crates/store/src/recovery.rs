@@ -67,8 +67,7 @@ impl Recovery<'_> {
         let (end, damaged) = self.scan(dispatched_to, &mut |record, _| {
             records += 1;
             self.log.publish(record.physical_offset + i64::from(record.size));
-            let in_queue = has_queue(record.sys_flag) && !self.deleted.covers(record.topic, record.physical_offset);
-            let dispatch = Dispatch::of_record(record, in_queue, self.queues, self.tagger);
+            let dispatch = Dispatch::of_record(record, self.queues, self.tagger, self.deleted);
             self.dispatcher.dispatch(&dispatch.context("cannot read the queues of the log in", self.log.folder())?);
             if self.queues.units_in_memory() >= most_units {
                 // All of the log that is there was flushed above.

@@ -5,6 +5,7 @@
 //! its beginning is then removed from queues and index. Where a queue begins is found from where the
 //! log begins, at any start: a crash between two removals leaves nothing but work for the next round.
 
+use apogee_message::light;
 use apogee_message::record::Record;
 
 use crate::checkpoint::Checkpoint;
@@ -99,7 +100,7 @@ impl Store {
     }
 
     /// Removes from queues and index what lies before the beginning of the log. Returns how many files
-    /// were removed.
+    /// were removed. Light queues stay, see [`Store::remove_expired_light`].
     pub fn trim(&self) -> Result<usize, StoreError> {
         let start = self.log.min_offset();
         let mut removed = 0;
@@ -123,6 +124,39 @@ impl Store {
             removed += index.remove_before(start).context("cannot remove old files of the index in", self.root())?;
         }
         Ok(removed)
+    }
+}
+
+/// Light queues that are removed while others who write queues wait.
+const LIGHT_AT_A_TIME: usize = 64;
+
+impl Store {
+    /// Removes light queues all of whose messages were removed with the log's beginning, unless somebody is about to use
+    /// one; the next message of such a queue has offset 0 again. `removed` is told each: offsets of groups in it mean
+    /// nothing any more. After [`Store::trim`].
+    pub fn remove_expired_light(&self, removed: &mut dyn FnMut(&str)) -> Result<(), StoreError> {
+        let start = self.log.min_offset();
+        let context = |done: std::io::Result<bool>| done.context("cannot remove queues in", self.root());
+        let light: Vec<_> = self.queues.ids().into_iter().filter(|(topic, _)| light::is_light(topic)).collect();
+        for some in light.chunks(LIGHT_AT_A_TIME) {
+            let mut checkpoint = self.lock_checkpoint();
+            // The next start shall not look for the folders that are gone.
+            let queues = (checkpoint.queues - some.len() as i64).max(0);
+            let mut is_noted = false;
+            for (topic, _) in some {
+                if !context(self.queues.may_be_expired(topic, start))? {
+                    continue;
+                }
+                if !is_noted {
+                    self.expect(Checkpoint { queues, ..*checkpoint }, &mut checkpoint)?;
+                    is_noted = true;
+                }
+                if context(self.queues.remove_expired(topic))? {
+                    removed(topic);
+                }
+            }
+        }
+        Ok(())
     }
 }
 

@@ -234,6 +234,16 @@ impl Store {
         self.queues.delete_topic(topic).context("cannot remove the queues in", &self.root)
     }
 
+    /// Number of light queues.
+    pub fn light_queues(&self) -> usize {
+        self.queues.light()
+    }
+
+    /// Whether a topic has queues.
+    pub fn has_queues(&self, topic: &str) -> bool {
+        self.queues.has(topic)
+    }
+
     /// Whether the system may read the log ahead of what is asked for.
     pub fn set_read_ahead(&self, on: bool) {
         self.log.set_read_ahead(on);

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicU32;
 
 use apogee_base::clock::Clock;
 use apogee_base::disk::Disk;
-use apogee_message::names;
+use apogee_message::{light, names};
 use apogee_net::BindError;
 use apogee_store::{CopyOptions, Store, StoreError, StoreOptions};
 use arc_swap::ArcSwap;
@@ -27,7 +27,7 @@ use crate::life::Life;
 use crate::locks::QueueLocks;
 use crate::longpoll::LongPolling;
 use crate::metrics::Counters;
-use crate::offsets::OffsetTable;
+use crate::offsets;
 use crate::persist::{JsonFile, PersistError};
 use crate::pop::Pop;
 use crate::replication::{MasterPlace, Placement, Replication, Role};
@@ -123,9 +123,12 @@ impl Broker {
             recover_topics(&topics, &store, now);
         }
         deduplication::recall(&store, &topics.all(), now);
-        let groups = GroupTable::open(table("subscriptionGroup.json"), now)?;
-        let offsets = OffsetTable::open(table("consumerOffset.json"), now)?;
+        let groups = GroupTable::open(table("subscriptionGroup.json"), now)?.with_light(settings.enable_lmq);
+        let offsets = offsets::open(&table, settings.enable_lmq, now)?;
         if !role.is_slave() {
+            if settings.enable_lmq {
+                offsets.forget_topics(|topic| light::is_light(topic) && !store.has_queues(topic));
+            }
             offsets.end_with(|topic, queue_id| store.queue_range(topic, queue_id).map_or(0, |(_, end)| end));
         }
         let statics = StaticTopics::open(file("topicQueueMapping.json"), &settings.broker_name, now)?;
@@ -214,8 +217,8 @@ impl Broker {
 /// Puts topics back that have messages but were created too shortly before a crash to be saved.
 fn recover_topics(topics: &TopicTable, store: &Store, now_ms: i64) {
     for (name, queues) in store.topics() {
-        // Light queues, as upstream's broker may have left them, are queues without a topic.
-        if topics.get(&name).is_none() && !name.starts_with(names::LMQ_PREFIX) {
+        // Light queues are queues without a topic.
+        if !light::is_light(&name) && topics.get(&name).is_none() {
             put_topic_back(topics, &name, queues.iter().max().map_or(1, |id| id + 1), now_ms);
         }
     }
@@ -242,6 +245,7 @@ fn options(settings: &BrokerSettings, role: &Role, delays: &[i64], memory: u64) 
         delays: delays.to_vec(),
         hot_bytes: memory / 100 * settings.access_message_in_memory_max_ratio,
         read_ahead: settings.data_read_ahead_enable,
+        light_queues: settings.enable_lmq && settings.enable_multi_dispatch,
         copies: copies.then_some(CopyOptions { timeout_ms: settings.slave_timeout, hides }),
         follows: settings.broker_role.is_slave(),
         ..StoreOptions::default()

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use apogee_base::clock::Clock;
 use apogee_base::disk::Disk;
-use apogee_message::names;
+use apogee_message::{light, names};
 use apogee_net::{Limits, Server, Workers};
 use apogee_store::{ArrivalListener, StoreError};
 use tokio::task::JoinHandle;
@@ -262,8 +262,8 @@ impl ArrivalListener for Arrivals {
             // Created too shortly before a crash to be saved, by a message that waited since then.
             _ if queue_offset == 0
                 && !broker.role.is_slave()
-                && broker.topics.get(topic).is_none()
-                && !topic.starts_with(names::LMQ_PREFIX) =>
+                && !light::is_light(topic)
+                && broker.topics.get(topic).is_none() =>
             {
                 broker.put_topic_back(topic, queue_id + 1);
             }

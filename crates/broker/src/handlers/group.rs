@@ -35,6 +35,8 @@ pub(crate) fn update_list(broker: &Broker, conn: &Arc<Conn>, request: &Command) 
 fn put(broker: &Broker, conn: &Conn, request: &Command, configs: Vec<SubscriptionGroupConfig>) -> Answer {
     let checked = configs.into_iter().map(|config| check(&broker.groups, config));
     let mut changed = checked.collect::<Result<Vec<_>, _>>()?;
+    // A group of light queues is what it is.
+    changed.retain(|config| !broker.groups.is_light(&config.group_name));
     changed.retain(|config| broker.groups.get(&config.group_name).is_none_or(|group| *group != *config));
     if !changed.is_empty() {
         for config in &changed {

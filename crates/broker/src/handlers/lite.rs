@@ -17,6 +17,8 @@ use crate::error::BrokerError;
 pub(crate) fn of_broker(broker: &Broker, _: &Arc<Conn>, request: &Command) -> Answer {
     let count = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
     let body = GetBrokerLiteInfoResponseBody {
+        max_lmq_num: count(broker.settings.load().max_lmq_consume_queue_num),
+        current_lmq_num: count(broker.store.light_queues()),
         cq_table_size: count(broker.store.topics().len()),
         offset_table_size: count(broker.offsets.len()),
         store_type: Some("default".to_owned()),

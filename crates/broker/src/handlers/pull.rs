@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use apogee_base::settings::Current;
+use apogee_message::light;
 use apogee_net::Conn;
 use apogee_store::{ReadLimits, ReadResult, ReadStatus};
 use apogee_wire::Command;
@@ -401,6 +402,10 @@ impl Broker {
         thread_local! {
             /// The counter's key, made without an allocation of its own.
             static KEY: std::cell::RefCell<String> = const { std::cell::RefCell::new(String::new()) };
+        }
+        let is_light = light::is_light(topic) || light::is_light(group);
+        if is_light && !self.settings.load().enable_lmq_stats {
+            return self.stats.add(Kind::BrokerGetNums, &self.cluster, messages);
         }
         KEY.with_borrow_mut(|key| {
             key.clear();

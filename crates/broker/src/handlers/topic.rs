@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use apogee_message::names;
+use apogee_message::{light, names};
 use apogee_net::Conn;
+use apogee_store::StoreError;
 use apogee_wire::Command;
 use apogee_wire::bodies::{
     Body, CreateTopicListRequestBody, MessageQueue, TopicConfig, TopicConfigAndMappingSerializeWrapper,
@@ -72,6 +73,8 @@ fn put(broker: &Broker, conn: &Conn, request: &Command, configs: Vec<TopicConfig
     let settings = broker.settings.load();
     let checked = configs.into_iter().map(|config| check(&broker.topics, &settings, config));
     let mut changed = checked.collect::<Result<Vec<_>, _>>()?;
+    // A light queue is what it is.
+    changed.retain(|config| !broker.topics.is_light(&config.topic_name));
     changed.retain(|config| broker.topics.get(&config.topic_name).is_none_or(|topic| topic.config != *config));
     if !changed.is_empty() {
         for config in &changed {
@@ -221,10 +224,37 @@ pub(crate) fn system(broker: &Broker, _: &Arc<Conn>, request: &Command) -> Answe
     answer::body(request, &TopicList { broker_addr: None, topic_list })
 }
 
+impl Broker {
+    /// Removes light queues whose messages are gone, with what groups had read of them.
+    pub(crate) fn remove_expired_light(&self) -> Result<(), StoreError> {
+        if !self.settings.load().enable_lmq {
+            return Ok(());
+        }
+        let mut count = 0_u64;
+        self.store.remove_expired_light(&mut |queue| {
+            self.forget_light(queue);
+            count += 1;
+        })?;
+        if count > 0 {
+            tracing::info!(count, "light queues are removed, as all of their messages had expired");
+        }
+        Ok(())
+    }
+
+    /// A light queue was removed: the next one of its name is another one.
+    pub(crate) fn forget_light(&self, queue: &str) {
+        self.offsets.remove_topic(queue);
+        self.pop.forget(|_, of| of == queue);
+        self.stats.forget(|name| name == queue);
+        self.counters.events.forget(|name| name == queue);
+    }
+}
+
 /// `CLEAN_UNUSED_TOPIC`: removes queues whose topic is gone.
 pub(crate) fn clean_unused(broker: &Broker, conn: &Arc<Conn>, request: &Command) -> Answer {
     for (topic, _) in broker.store.topics() {
-        if broker.topics.get(&topic).is_none() && !names::is_system_topic(&topic) {
+        // Light queues are no topics where the setting is off, and their messages count still.
+        if !light::is_light(&topic) && broker.topics.get(&topic).is_none() && !names::is_system_topic(&topic) {
             broker.store.delete_topic(&topic)?;
             tracing::info!(peer = %conn.peer(), %topic, "queues of a topic that is gone are removed by remote request");
         }
@@ -241,9 +271,10 @@ pub(crate) fn delete_expired_log(broker: &Broker, conn: &Arc<Conn>, request: &Co
 }
 
 /// `CLEAN_EXPIRED_CONSUMEQUEUE`: removes files of queues and index whose messages are gone. A queue
-/// without messages keeps its last file, as its offsets must go on where they are.
+/// without messages keeps its last file, as its offsets must go on where they are, unless it is a light one.
 pub(crate) fn clean_expired_queues(broker: &Broker, conn: &Arc<Conn>, request: &Command) -> Answer {
     let removed = broker.store.trim()?;
+    broker.remove_expired_light()?;
     tracing::info!(peer = %conn.peer(), removed, "old files of queues and index are removed by remote request");
     answer::done(request)
 }

@@ -1,4 +1,4 @@
-//! How far consumer groups have come in each queue (upstream `ConsumerOffsetManager`).
+//! How far consumer groups have come in each queue (upstream `ConsumerOffsetManager`, `LmqConsumerOffsetManager`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -9,16 +9,21 @@ use crate::persist::PersistError;
 use crate::table_file::{Change, TableFile};
 
 mod of_master;
+mod opening;
 mod queues;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use opening::open;
 use queues::{AT, Groups, NONE, Progress, Queues, known, lock, put_all, take};
 
-/// Offsets by group, topic and queue, and the file `consumerOffset.json`. Committing and querying
+/// Offsets by group, topic and queue, and the file `consumerOffset.json`, or with light queues `lmqConsumerOffset.json`.
+/// Committing and querying
 /// allocate nothing once a group is known, and groups don't wait for each other.
 pub struct OffsetTable {
     file: TableFile,
+    /// Whether groups of light queues have a table of their own in the file.
+    has_light: bool,
     groups: RwLock<Groups>,
     version: Mutex<DataVersion>,
     /// Groups and topics with offsets that changed since they were saved.
@@ -26,18 +31,25 @@ pub struct OffsetTable {
 }
 
 impl OffsetTable {
-    /// Reads the file.
+    /// Reads the file of a broker without light queues.
     pub fn open(file: TableFile, now_ms: i64) -> Result<Self, PersistError> {
+        Self::load(file, false, now_ms).map(|(table, _)| table)
+    }
+
+    /// Reads a file; says whether it was there.
+    fn load(file: TableFile, has_light: bool, now_ms: i64) -> Result<(Self, bool), PersistError> {
         let loaded = file.load::<ConsumerOffsetSerializeWrapper>()?;
+        let is_there = loaded.table.is_some();
         let kept = loaded.table.unwrap_or_default();
         let mut version = kept.data_version.unwrap_or_else(|| DataVersion::new(now_ms));
         let mut groups = Groups::new();
         put_all(&mut groups, kept);
-        for Change { removed, mut put } in loaded.changes {
+        for Change { removed, put } in loaded.changes {
             version = put.data_version.unwrap_or(version);
             // What comes replaces what was there.
-            let pulled = put.pull_offset_table.get_or_insert_default().keys();
-            for key in removed.iter().chain(put.offset_table.keys()).chain(pulled) {
+            let pulled = put.pull_offset_table.iter().flat_map(|table| table.keys());
+            let light = put.lmq_offset_table.iter().flat_map(|table| table.keys());
+            for key in removed.iter().chain(put.offset_table.keys()).chain(pulled).chain(light) {
                 if let Some((topic, group)) = key.split_once(AT)
                     && let Some(topics) = groups.get_mut(group)
                 {
@@ -48,7 +60,7 @@ impl OffsetTable {
         }
         groups.retain(|_, topics| !topics.is_empty());
         let (groups, version) = (RwLock::new(groups), Mutex::new(version));
-        Ok(Self { file, groups, version, unsaved: Mutex::default() })
+        Ok((Self { file, has_light, groups, version, unsaved: Mutex::default() }, is_there))
     }
 
     /// Notes the next offset a group will consume; the caller has checked that the queue exists.
@@ -174,13 +186,28 @@ impl OffsetTable {
         });
     }
 
+    /// Forgets topics.
+    pub(crate) fn forget_topics(&self, go: impl Fn(&str) -> bool) {
+        let mut groups = self.write();
+        groups.retain(|group, topics| {
+            topics.retain(|topic, _| {
+                let goes = go(topic);
+                if goes {
+                    self.unsaved().push((Arc::clone(group), Arc::clone(topic)));
+                }
+                !goes
+            });
+            !topics.is_empty()
+        });
+    }
+
     /// The table as peers and the file have it.
     pub fn snapshot(&self) -> ConsumerOffsetSerializeWrapper {
         let mut all = ConsumerOffsetSerializeWrapper { data_version: Some(self.version()), ..Default::default() };
         let mut by_group = BTreeMap::new();
         for (group, topics) in self.read().iter() {
             for (topic, queues) in topics {
-                if take(&mut all, group, topic, &lock(queues)) {
+                if take(&mut all, group, topic, &lock(queues), self.has_light) {
                     let topics: &mut BTreeSet<String> = by_group.entry(group.to_string()).or_default();
                     topics.insert(topic.to_string());
                 }
@@ -188,6 +215,9 @@ impl OffsetTable {
         }
         all.group_topic_map = Some(by_group);
         all.pull_offset_table.get_or_insert_default();
+        if self.has_light {
+            all.lmq_offset_table.get_or_insert_default();
+        }
         all
     }
 
@@ -230,7 +260,7 @@ impl OffsetTable {
                 Some(queues) => {
                     let mut queues = lock(queues);
                     queues.is_unsaved = false;
-                    take(&mut change.put, &group, &topic, &queues);
+                    take(&mut change.put, &group, &topic, &queues, self.has_light);
                 }
                 None => change.removed.push(format!("{topic}{AT}{group}")),
             }

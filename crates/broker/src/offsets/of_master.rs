@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use apogee_message::light;
 use apogee_wire::bodies::ConsumerOffsetSerializeWrapper;
 
 use super::OffsetTable;
@@ -49,10 +50,13 @@ impl OffsetTable {
                 if queues.all.iter().all(|progress| !progress.is_own) {
                     continue;
                 }
-                let known = theirs.offset_table.get(&format!("{topic}{AT}{group}"));
+                let name = format!("{topic}{AT}{group}");
+                let (known, of_light) = (theirs.offset_table.get(&name), theirs.lmq_offset_table.as_ref());
+                let of_light = of_light.and_then(|table| table.get(&name)).filter(|_| light::is_light(group));
                 for progress in queues.all.iter().filter(|progress| progress.is_own) {
                     let (queue_id, offset) = (progress.queue_id, progress.committed);
-                    if known.and_then(|known| known.get(&queue_id)).is_none_or(|known| *known < offset) {
+                    let known = known.and_then(|known| known.get(&queue_id)).or(of_light);
+                    if known.is_none_or(|known| *known < offset) {
                         ahead.push(Ahead { group: Arc::clone(group), topic: Arc::clone(topic), queue_id, offset });
                     }
                 }

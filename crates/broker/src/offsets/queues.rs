@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use apogee_message::light;
 use apogee_wire::bodies::ConsumerOffsetSerializeWrapper;
 
 /// Separates topic and group in the file's keys; names never contain it.
@@ -71,7 +72,9 @@ impl Queues {
 
 /// Puts all offsets of a table of the file's shape.
 pub(super) fn put_all(groups: &mut Groups, table: ConsumerOffsetSerializeWrapper) {
-    let committed = table.offset_table.into_iter().map(|entry| (entry, true));
+    let of_light = table.lmq_offset_table.into_iter().flatten();
+    let of_light = of_light.map(|(key, offset)| (key, BTreeMap::from([(light::QUEUE, offset)])));
+    let committed = table.offset_table.into_iter().chain(of_light).map(|entry| (entry, true));
     let pulled = table.pull_offset_table.into_iter().flatten().map(|entry| (entry, false));
     // Names are shared: there may be many groups in a topic, and many topics of a group.
     let mut names = HashMap::<String, Arc<str>>::new();
@@ -93,10 +96,25 @@ pub(super) fn put_all(groups: &mut Groups, table: ConsumerOffsetSerializeWrapper
     }
 }
 
-/// Puts the offsets of some queues into a table of the file's shape; says whether any is committed.
-pub(super) fn take(table: &mut ConsumerOffsetSerializeWrapper, group: &str, topic: &str, queues: &Queues) -> bool {
+/// Puts the offsets of some queues into a table of the file's shape; says whether any is committed in a topic. `has_light`:
+/// the table has a part for groups of light queues, which knows one queue of each topic.
+pub(super) fn take(
+    table: &mut ConsumerOffsetSerializeWrapper,
+    group: &str,
+    topic: &str,
+    queues: &Queues,
+    has_light: bool,
+) -> bool {
     let committed = queues.table(|progress| progress.committed);
     let pulled = queues.table(|progress| progress.pulled);
+    if has_light
+        && light::is_light(group)
+        && committed.len() == 1
+        && let Some(offset) = committed.get(&light::QUEUE)
+    {
+        table.lmq_offset_table.get_or_insert_default().insert(format!("{topic}{AT}{group}"), *offset);
+        return false;
+    }
     let is_committed = !committed.is_empty();
     if is_committed {
         table.offset_table.insert(format!("{topic}{AT}{group}"), committed);

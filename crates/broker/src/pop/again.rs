@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use apogee_message::names::{self, property};
-use apogee_message::properties;
-use apogee_message::record::{Draft, NewMessage, Record};
+use apogee_message::record::{self, Draft, NewMessage, Record};
+use apogee_message::{light, properties};
 use bytes::{Bytes, BytesMut};
 
 use super::handle::{Handle, Source};
@@ -145,6 +145,12 @@ pub(crate) fn offsets(slices: &[Bytes]) -> impl Iterator<Item = i64> + '_ {
             Some(i64::from_be_bytes(record.get(AT..AT + 8)?.try_into().ok()?))
         })
     })
+}
+
+/// The same in a light queue.
+pub(crate) fn light_offsets<'s>(slices: &'s [Bytes], queue: &'s str) -> impl Iterator<Item = i64> + 's {
+    let all = slices.iter().flat_map(|slice| record::iter(slice)).map_while(Result::ok);
+    all.filter_map(move |record| light::offset_in(&record, queue))
 }
 
 fn size_of_first(bytes: &[u8]) -> Option<usize> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use apogee_base::disk;
-use apogee_message::names;
+use apogee_message::{light, names};
 use apogee_wire::bodies::{
     ConsumerOffsetSerializeWrapper, MessageRequestModeSerializeWrapper, SubscriptionGroupWrapper,
     TopicConfigAndMappingSerializeWrapper,
@@ -48,7 +48,7 @@ pub(super) fn tables(
 pub(super) fn strangers(broker: &Broker) -> Vec<Arc<str>> {
     let topics = broker.store.topics().into_iter().map(|(topic, _)| topic);
     let stays = |topic: &str| {
-        broker.topics.get(topic).is_some() || names::is_system_topic(topic) || topic.starts_with(names::LMQ_PREFIX)
+        light::is_light(topic) || broker.topics.get(topic).is_some() || names::is_system_topic(topic)
     };
     topics.filter(|topic| !stays(topic)).collect()
 }
@@ -71,15 +71,16 @@ pub(super) fn offsets(broker: &Broker, theirs: ConsumerOffsetSerializeWrapper) -
 
 /// Offsets that are ahead of those here, on a master: its slave served consumers meanwhile.
 pub(super) fn offsets_ahead(broker: &Broker, theirs: &ConsumerOffsetSerializeWrapper) -> Result<(), String> {
-    for (name, queues) in &theirs.offset_table {
+    let of_topics = theirs.offset_table.iter();
+    let of_topics = of_topics.flat_map(|(name, queues)| queues.iter().map(move |(queue, offset)| (name, *queue, *offset)));
+    let of_light = theirs.lmq_offset_table.iter().flatten().map(|(name, offset)| (name, light::QUEUE, *offset));
+    for (name, queue_id, offset) in of_topics.chain(of_light) {
         let Some((topic, group)) = name.split_once('@') else { continue };
         if group == transactions::GROUP || broker.groups.get(group).is_none() {
             continue;
         }
-        for (queue_id, offset) in queues {
-            if broker.offsets.query(group, topic, *queue_id).is_none_or(|known| known < *offset) {
-                broker.offsets.commit(group, topic, *queue_id, *offset);
-            }
+        if broker.offsets.query(group, topic, queue_id).is_none_or(|known| known < offset) {
+            broker.offsets.commit(group, topic, queue_id, offset);
         }
     }
     broker.offsets.save(broker.now()).map_err(text)

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use apogee_base::hash::QuickMap;
-use apogee_message::names;
+use apogee_message::{light, names};
 use apogee_wire::bodies::{DataVersion, TopicConfig, TopicConfigSerializeWrapper};
 use apogee_wire::codes::response;
 use serde::{Serialize, Serializer};
@@ -57,6 +57,8 @@ impl Topic {
 /// All topics, and the file `topics.json`.
 pub struct TopicTable {
     file: TableFile,
+    /// Whether there are light queues, each of which is a topic that is in no file.
+    has_light: bool,
     inner: RwLock<Entries>,
 }
 
@@ -103,12 +105,21 @@ impl TopicTable {
                 inner.unsaved.insert(Arc::clone(&topic.name));
             }
         }
-        Ok(Self { file, inner: RwLock::new(inner) })
+        Ok(Self { file, has_light: settings.enable_lmq, inner: RwLock::new(inner) })
     }
 
-    /// A topic.
+    /// A topic. Every light queue is one, whether it is there or not.
     pub fn get(&self, topic: &str) -> Option<Arc<Topic>> {
-        self.read().topics.get(topic).cloned()
+        let known = self.read().topics.get(topic).cloned();
+        known.or_else(|| {
+            let config = || TopicConfig::new(topic, 1);
+            self.is_light(topic).then(|| Arc::new(Topic { name: topic.into(), config: config(), window: None }))
+        })
+    }
+
+    /// Whether a topic is a light queue.
+    pub fn is_light(&self, topic: &str) -> bool {
+        self.has_light && light::is_name(topic)
     }
 
     /// All topics, by name.

@@ -17,6 +17,7 @@ use super::confirm::{Confirmer, NEVER, Written};
 use super::{Log, Segment};
 use crate::dispatch::{Dispatch, KEYS, Tagger, has_queue, keys};
 use crate::error::AppendError;
+use crate::light::Light;
 use crate::queue::{QueueTable, SharedQueue};
 
 /// Most records of one write.
@@ -144,9 +145,15 @@ pub(crate) struct Limits {
     pub follows: bool,
 }
 
+/// A message that waits to be written.
+struct Waiting {
+    entry: Append,
+    light: Option<Box<Light>>,
+}
+
 #[derive(Default)]
 struct Inbox {
-    waiting: Vec<Append>,
+    waiting: Vec<Waiting>,
     /// For the next who writes, so that no batch allocates.
     spare: Room,
     bytes: usize,
@@ -158,7 +165,7 @@ struct Inbox {
 /// What a writer needs.
 #[derive(Default)]
 struct Room {
-    batch: Vec<Append>,
+    batch: Vec<Waiting>,
     placed: Vec<Placed>,
 }
 
@@ -208,7 +215,7 @@ impl Appender {
                     refused.push((entry, AppendError::Slow { stalled_ms, limit_ms: limits.stall_ms }));
                 } else {
                     inbox.bytes += entry.draft.size();
-                    inbox.waiting.push(entry);
+                    inbox.waiting.push(Waiting { entry, light: None });
                 }
             }
             !inbox.waiting.is_empty() && !std::mem::replace(&mut inbox.writing, true)
@@ -247,8 +254,30 @@ impl Appender {
                 std::mem::swap(&mut inbox.waiting, &mut room.batch);
                 inbox.bytes = 0;
             }
+            if self.queues.has_light() {
+                self.find_light(&mut room.batch);
+            }
             while !room.batch.is_empty() {
                 self.write_some(&mut room);
+            }
+        }
+    }
+
+    /// Finds the light queues of messages; answers those whose queues cannot be opened with an error.
+    fn find_light(&self, batch: &mut Vec<Waiting>) {
+        let mut at = 0;
+        while at < batch.len() {
+            let draft = &batch[at].entry.draft;
+            match Light::of(draft, &self.queues) {
+                Ok(light) => {
+                    batch[at].light = light;
+                    at += 1;
+                }
+                Err(error) => {
+                    let (topic, queue_id) = (Arc::clone(draft.topic()), draft.queue_id());
+                    let reason = format!("a light queue of the message cannot be opened: {error}");
+                    refuse(batch.drain(at..=at), &AppendError::Queue { topic, queue_id, reason });
+                }
             }
         }
     }
@@ -256,7 +285,7 @@ impl Appender {
     /// Writes the first of the batch that fit together, or answers the first with an error.
     fn write_some(&self, Room { batch, placed }: &mut Room) {
         placed.clear();
-        let first = batch[0].draft.size();
+        let first = batch[0].size();
         if first as u64 + BLANK_LENGTH as u64 > self.log.segment_size {
             let error = AppendError::TooLarge { size: first, limit: self.log.segment_size };
             return refuse(batch.drain(..1), &error);
@@ -275,7 +304,8 @@ impl Appender {
 
         let mut end = start;
         for entry in batch.iter_mut().take(BATCH) {
-            let size = entry.draft.size();
+            let size = entry.size();
+            let entry = &mut entry.entry;
             if end + (size + BLANK_LENGTH) as i64 > end_of_segment {
                 break;
             }
@@ -293,7 +323,7 @@ impl Appender {
         }
         let count = placed.len();
         let mut pieces: SmallVec<[IoSlice<'_>; 3 * INLINE]> = SmallVec::with_capacity(count * 3);
-        for entry in &batch[..count] {
+        for Waiting { entry, .. } in &batch[..count] {
             pieces.extend(entry.draft.pieces().map(IoSlice::new));
         }
         self.writing_since.store(now, Ordering::Relaxed);
@@ -356,16 +386,16 @@ impl Appender {
         })
     }
 
-    fn written(&self, entry: Append, placed: Placed, moment: u64) -> Written {
+    fn written(&self, Waiting { entry, light }: Waiting, placed: Placed, moment: u64) -> Written {
         let Placed { queue, appended } = placed;
         let (draft, store_timestamp) = (&entry.draft, appended.store_timestamp);
-        let (topic, properties) = (Arc::clone(draft.topic()), draft.properties());
+        let (topic, properties) = (draft.topic(), draft.properties());
         let [unique, own, tag, wait] = properties::pick(properties, [KEYS[0], KEYS[1], KEYS[2], property::WAIT]);
         let dispatch = Dispatch {
-            tag_code: self.tagger.code_of(&topic, properties, tag, store_timestamp),
-            keys: keys(&topic, draft.sys_flag(), [unique, own, tag]),
-            topic,
+            tag_code: self.tagger.code_of(topic, properties, tag, store_timestamp),
+            keys: keys(topic, draft.sys_flag(), [unique, own, tag]),
             queue,
+            light: light.map(|light| light.places()),
             physical_offset: appended.physical_offset,
             size: appended.size,
             queue_offset: appended.queue_offset,
@@ -439,8 +469,22 @@ impl Placed {
     }
 }
 
-fn refuse(entries: impl Iterator<Item = Append>, error: &AppendError) {
-    for entry in entries {
+impl Waiting {
+    /// Bytes of the record, with its offsets in light queues, which it gets here.
+    fn size(&mut self) -> usize {
+        if let Some(light) = &mut self.light {
+            light.assign(&mut self.entry.draft);
+        }
+        self.entry.draft.size()
+    }
+}
+
+/// Nothing after these was given an offset.
+fn refuse(entries: impl Iterator<Item = Waiting>, error: &AppendError) {
+    for Waiting { entry, light } in entries {
+        if let Some(mut light) = light {
+            light.take_back();
+        }
         entry.done.done(entry.token, &Err(error.clone()));
     }
 }

@@ -11,7 +11,7 @@ use super::append::{AppendDone, Appended, Health, is_full};
 use super::confirm::{Confirmer, Written};
 use super::{Log, Segment};
 use crate::deleted::Deleted;
-use crate::dispatch::{Dispatch, Tagger, has_queue};
+use crate::dispatch::{Dispatch, Tagger};
 use crate::error::AppendError;
 use crate::queue::QueueTable;
 use crate::scan::{Checks, Damaged, Found, Scan};
@@ -193,8 +193,7 @@ impl Follower {
 
     fn written(&self, bytes: &Bytes, moment: u64, now_ms: i64) -> Option<Written> {
         let record = Record::read(bytes).ok()?;
-        let in_queue = has_queue(record.sys_flag) && !self.deleted.covers(record.topic, record.physical_offset);
-        let dispatch = match Dispatch::of_record(&record, in_queue, &self.queues, &self.tagger) {
+        let dispatch = match Dispatch::of_record(&record, &self.queues, &self.tagger, &self.deleted) {
             Ok(dispatch) => dispatch,
             Err(error) => {
                 self.health.fail(format!("cannot read the queues of topic {}: {error}", record.topic));

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use apogee_base::disk::{Disk, DiskFile};
-use apogee_message::names::LMQ_PREFIX;
+use apogee_message::light;
 use apogee_message::record::{HEAD_LENGTH, PHYSICAL_OFFSET_AT, QUEUE_ID_AT, QUEUE_OFFSET_AT};
 use bytes::{Buf, Bytes};
 
@@ -348,7 +348,7 @@ impl Log {
     pub fn leads_to(&self, unit: &Unit, topic: &str, id: i32, offset: i64) -> Option<bool> {
         let head = self.slice_unpublished(unit.physical_offset, HEAD_LENGTH)?;
         // A light queue is named among the properties of its records: their heads tell of another one.
-        let place = topic.starts_with(LMQ_PREFIX)
+        let place = light::is_light(topic)
             || ((&head[QUEUE_ID_AT..]).get_i32() == id && (&head[QUEUE_OFFSET_AT..]).get_i64() == offset);
         let own = (&head[..]).get_u32() == unit.size && (&head[PHYSICAL_OFFSET_AT..]).get_i64() == unit.physical_offset;
         Some(own && place)

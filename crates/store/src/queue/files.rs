@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use apogee_base::disk::{Disk, DiskFile};
 
-use apogee_message::names::LMQ_PREFIX;
 
 use super::mend::{Gap, Kind, Source};
 use super::{Queue, Run, UNIT, Unit};
@@ -111,7 +110,7 @@ impl QueueFiles {
         if let Some(pair) = bases.windows(2).find(|pair| (pair[1] - pair[0]) % self.size as i64 != 0) {
             return Err(self.wrong_size(&folder, (pair[1] - pair[0]) as u64));
         }
-        let may_mend = !wipe && self.source.get().is_some() && !topic.starts_with(LMQ_PREFIX);
+        let may_mend = !wipe && self.source.get().is_some();
         let all_of_it = || Gap { kind: Kind::End, offsets: 0..i64::MAX, log: start..end };
         let (Some(&first), per_file) = (bases.first(), self.per_file()) else {
             // Its folder is there, so its files were.

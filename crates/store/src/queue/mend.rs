@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use apogee_base::disk;
+use apogee_message::light;
 use apogee_message::record::Record;
 
 use super::files::QueueFiles;
@@ -77,14 +78,15 @@ impl QueueFiles {
             for found in scan {
                 let Found::Record(bytes) = found else { continue };
                 let Ok(record) = Record::read(&bytes) else { continue };
-                let is_its = record.queue_id == id
-                    && record.topic == topic
-                    && has_queue(record.sys_flag)
-                    && !source.deleted.covers(topic, record.physical_offset);
-                if is_its && gap.offsets.contains(&record.queue_offset) {
-                    let tag_code = source.tagger.tag_code(topic, record.properties, record.store_timestamp);
+                let offset = match light::is_light(topic) {
+                    true => light::offset_in(&record, topic),
+                    false => (record.queue_id == id && record.topic == topic).then_some(record.queue_offset),
+                };
+                let Some(offset) = offset.filter(|offset| gap.offsets.contains(offset)) else { continue };
+                if has_queue(record.sys_flag) && !source.deleted.covers(topic, record.physical_offset) {
+                    let tag_code = source.tagger.tag_code(record.topic, record.properties, record.store_timestamp);
                     let unit = Unit { physical_offset: record.physical_offset, size: record.size, tag_code };
-                    patch.put(record.queue_offset, unit)?;
+                    patch.put(offset, unit)?;
                 }
             }
             let (messages, lost) = patch.finish()?;

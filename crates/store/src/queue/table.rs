@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use apogee_base::hash::QuickMap;
+use apogee_message::light;
 
 use super::mend::{Gap, Source};
 use super::{Batch, Contents, KeptUnits, MARKS, Pushed, Queue, QueueFiles, Run, Runs, SharedQueue, Unit, first_kept};
@@ -37,6 +38,10 @@ pub(crate) struct QueueTable {
     next_key: AtomicU32,
     /// Topics that were made.
     made: AtomicU64,
+    /// Whether messages are put into light queues.
+    has_light: bool,
+    /// Light queues.
+    light: AtomicUsize,
     /// Held by the one who makes files of queues anew.
     mending: Mutex<()>,
     /// How far the marks of a queue are from each other in the log.
@@ -63,12 +68,13 @@ impl Topic {
 impl QueueTable {
     /// Knows all queues that have files; none is opened yet. The last `hot_bytes` of the log are
     /// expected to be in memory.
-    pub fn open(files: QueueFiles, hot_bytes: u64) -> io::Result<Self> {
+    pub fn open(files: QueueFiles, hot_bytes: u64, has_light: bool) -> io::Result<Self> {
         let mut topics = QuickMap::default();
         for (name, ids) in files.topics()? {
             let queues = ids.into_iter().map(|id| (id, None)).collect();
             topics.insert(Arc::from(name), Topic { made: 0, queues });
         }
+        let light = topics.keys().filter(|name: &&Arc<str>| light::is_light(name)).count();
         Ok(Self {
             files,
             topics: RwLock::new(topics),
@@ -79,6 +85,8 @@ impl QueueTable {
             in_memory: AtomicUsize::new(0),
             next_key: AtomicU32::new(1),
             made: AtomicU64::new(1),
+            has_light,
+            light: AtomicUsize::new(light),
             mending: Mutex::default(),
             marks_apart: (hot_bytes / MARKS as u64) as i64,
             start: AtomicI64::new(0),
@@ -216,15 +224,31 @@ impl QueueTable {
 
     /// The topic, new when there was none.
     fn entry<'t>(&self, topics: &'t mut QuickMap<Arc<str>, Topic>, name: &Arc<str>) -> &'t mut Topic {
-        topics
-            .entry(Arc::clone(name))
-            .or_insert_with(|| Topic { made: self.made.fetch_add(1, Ordering::Relaxed), queues: BTreeMap::new() })
+        topics.entry(Arc::clone(name)).or_insert_with(|| {
+            self.light.fetch_add(usize::from(light::is_light(name)), Ordering::Relaxed);
+            Topic { made: self.made.fetch_add(1, Ordering::Relaxed), queues: BTreeMap::new() }
+        })
     }
 
     /// Topics and the ids of their queues.
     pub fn ids(&self) -> Vec<(Arc<str>, Vec<i32>)> {
         let topics = self.read_topics();
         topics.iter().map(|(name, topic)| (Arc::clone(name), topic.queues.keys().copied().collect())).collect()
+    }
+
+    /// Whether messages are put into light queues.
+    pub fn has_light(&self) -> bool {
+        self.has_light
+    }
+
+    /// Number of light queues.
+    pub fn light(&self) -> usize {
+        self.light.load(Ordering::Relaxed)
+    }
+
+    /// Whether a topic has queues.
+    pub fn has(&self, topic: &str) -> bool {
+        self.read_topics().contains_key(topic)
     }
 
     /// Adds a unit of a confirmed record.
@@ -462,6 +486,49 @@ impl QueueTable {
     /// writes.
     pub fn delete_topic(&self, topic: &str) -> io::Result<()> {
         let removed = self.write_topics().remove(topic);
+        self.forget(topic, removed)
+    }
+
+    /// Removes a light queue that [may have expired](Self::may_be_expired), unless it has not or somebody is about to use
+    /// it. Its next message is the first of a new one. Not while another caller writes.
+    pub fn remove_expired(&self, topic: &str) -> io::Result<bool> {
+        let removed = {
+            let mut topics = self.write_topics();
+            // What has hands on it may be about to add to it; nobody else can get hold of it meanwhile.
+            let is_free = |queue: &SharedQueue| {
+                let (min, max) = queue.range();
+                SharedQueue::is_unique(queue) && min == max
+            };
+            match topics.get(topic) {
+                Some(known) if known.queues.values().flatten().all(is_free) => topics.remove(topic),
+                _ => return Ok(false),
+            }
+        };
+        self.forget(topic, removed)?;
+        Ok(true)
+    }
+
+    /// Whether all messages of a light queue are before `start` of the log, as far as is known at this time. Asks files
+    /// where the queue is not open, and opens none.
+    pub fn may_be_expired(&self, topic: &str, start: i64) -> io::Result<bool> {
+        if self.parked().contains_key(topic) {
+            return Ok(false);
+        }
+        let open = self.read_topics().get(topic).and_then(|topic| topic.open(light::QUEUE)).map(|queue| queue.range());
+        let range = match open {
+            Some(range) => range,
+            None => {
+                let contents = self.files.contents(topic, light::QUEUE, start, i64::MAX, false)?;
+                (contents.min, contents.max)
+            }
+        };
+        Ok(range.0 == range.1)
+    }
+
+    fn forget(&self, topic: &str, removed: Option<Topic>) -> io::Result<()> {
+        if removed.is_some() && light::is_light(topic) {
+            self.light.fetch_sub(1, Ordering::Relaxed);
+        }
         let queues: Vec<_> = removed.iter().flat_map(|topic| topic.queues.values()).flatten().collect();
         for queue in &queues {
             self.in_memory.fetch_sub(queue.delete(), Ordering::Relaxed);
@@ -554,7 +621,7 @@ mod tests {
     fn a_queue_with_little_opens_no_file_before_the_checkpoint() {
         let disk = SimDisk::new(1);
         let open =
-            || QueueTable::open(QueueFiles::new(Arc::new(disk.clone()), "/q".into(), 6_000_000).unwrap(), 1 << 20);
+            || QueueTable::open(QueueFiles::new(Arc::new(disk.clone()), "/q".into(), 6_000_000).unwrap(), 1 << 20, false);
         let table = open().unwrap();
         let unit = |at: i64| Unit { physical_offset: at * 100, size: 100, tag_code: at };
         let queues = ["Rare", "Busy"].map(|topic| table.get_or_create(&topic.into(), 3).unwrap());

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::ops::Range;
 use std::sync::Arc;
 
+use apogee_message::light;
 use apogee_message::record::Record;
 use apogee_store::{Filter, ReadLimits, Verdict};
 use bytes::{Bytes, BytesMut};
@@ -223,7 +224,7 @@ impl Wanted<'_> {
                     &all
                 }
             };
-            let mut sieve = Sieve { picker: subscription.picker(), but_for: &but_for };
+            let mut sieve = Sieve { queue: topic, picker: subscription.picker(), but_for: &but_for };
             let read = broker.store.read(topic, queue, offset, self.limits(found), &mut sieve);
             if may_wait {
                 crate::handlers::answer::touch(&read.slices);
@@ -233,7 +234,10 @@ impl Wanted<'_> {
             }
             (offset, slices, reads) = (read.next_offset, read.slices, reads + 1);
         }
-        offsets.extend(again::offsets(&slices));
+        match light::is_light(topic) {
+            true => offsets.extend(again::light_offsets(&slices, topic)),
+            false => offsets.extend(again::offsets(&slices)),
+        }
         let limits = limits(&self.allowed.settings);
         let taken = {
             let mut flight = broker.pop.flight(group, topic);
@@ -299,6 +303,7 @@ impl Found {
 
 /// What a subscription wants, but for what is acknowledged.
 struct Sieve<'s> {
+    queue: &'s str,
     picker: Picker<'s>,
     but_for: &'s [i64],
 }
@@ -309,7 +314,8 @@ impl Filter for Sieve<'_> {
     }
 
     fn by_record(&mut self, record: &Record<'_>) -> Verdict {
-        match self.but_for.binary_search(&record.queue_offset) {
+        let offset = if light::is_light(self.queue) { light::offset_in(record, self.queue) } else { None };
+        match self.but_for.binary_search(&offset.unwrap_or(record.queue_offset)) {
             Ok(_) => Verdict::Skip,
             Err(_) => self.picker.by_record(record),
         }

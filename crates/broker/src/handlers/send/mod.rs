@@ -160,13 +160,14 @@ impl Sends {
         }
         required_codecs::check(&target.topic, text, origin.header.sys_flag, &body)?;
         let route = target.route(given, origin.settings)?;
+        let light = if origin.settings.enable_lmq { target.light(text, origin.settings)? } else { 0 };
         let mut edited = std::mem::take(&mut state.properties);
         edited.clear();
         let unique_key = target.edit_properties(&mut edited, text, given, &route, origin);
         state.arena().extend_from_slice(&edited);
         state.properties = edited;
         let properties = state.arena.split().freeze();
-        let limit = properties::MAX_LENGTH - route.spare();
+        let limit = properties::MAX_LENGTH.saturating_sub(route.spare() + light);
         if properties.len() > limit {
             let remark = format!(
                 "the message's properties are {} bytes long with those that the broker adds, over the limit of {limit}",

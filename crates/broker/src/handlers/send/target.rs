@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use apogee_message::names::{self, property};
-use apogee_message::properties;
+use apogee_message::{light, properties};
 use apogee_wire::codes::response;
 use apogee_wire::headers::SendMessageRequestHeader;
 
@@ -199,6 +199,25 @@ impl<'b> Target<'b> {
             None if wish.is_there() => Ok(wish.time(self.now_ms, settings)?.map_or(Route::Now, Route::At)),
             level => Ok(level.map_or(Route::Now, Route::Level)),
         }
+    }
+
+    /// Checks that the light queues that a message goes to may be there. Returns the bytes of properties that are left
+    /// free for its offsets in them.
+    pub fn light(&self, text: &[u8], settings: &BrokerSettings) -> Result<usize, BrokerError> {
+        let named = if settings.enable_multi_dispatch { light::dispatch(&self.topic.name, text) } else { None };
+        let limit = settings.max_lmq_consume_queue_num;
+        let own = self.broker.topics.is_light(&self.topic.name).then_some(&*self.topic.name);
+        if settings.enable_lmq_quota && self.broker.store.light_queues() >= limit {
+            let all = named.into_iter().flat_map(light::split).filter(|name| light::is_name(name)).chain(own);
+            if let Some(new) = all.into_iter().find(|name| !self.broker.store.has_queues(name)) {
+                let remark = format!(
+                    "no room for the light queue {new}: there are {limit} (maxLmqConsumeQueueNum with enableLmqQuota)"
+                );
+                return Err(BrokerError::new(response::LMQ_QUOTA_EXCEEDED, remark));
+            }
+        }
+        let offsets = named.map_or(0, |named| light::split(named).count() * light::OFFSET_LENGTH);
+        Ok(if offsets > 0 { offsets + property::INNER_MULTI_QUEUE_OFFSET.len() + 2 } else { 0 })
     }
 
     /// A half message, unless these are refused at present.

@@ -1,0 +1,39 @@
+//! A record that is also in light queues.
+
+use bytes::{BufMut, BytesMut};
+
+use super::{Draft, DraftError, Hasher, SUM_LENGTH};
+use crate::names::property::{INNER_MULTI_QUEUE_OFFSET, WAIT};
+use crate::properties;
+
+impl Draft {
+    /// Puts its offsets in its light queues among the properties, as [`crate::light`] has them; and takes `WAIT` from
+    /// them, as upstream does. Before [`Draft::assign`]. When they leave no room, nothing is changed.
+    ///
+    /// # Errors
+    ///
+    /// The properties would be too long.
+    pub fn put_light_offsets(&mut self, offsets: &str) -> Result<(), DraftError> {
+        let sum = if self.sum.is_some() { SUM_LENGTH } else { 0 };
+        let text = self.properties_at..self.tail.len() - sum;
+        let mut tail = BytesMut::with_capacity(self.tail.len() + INNER_MULTI_QUEUE_OFFSET.len() + offsets.len() + 2);
+        tail.put_slice(&self.tail[..self.properties_at]);
+        properties::copy_without(&mut tail, &self.tail[text], &[WAIT, INNER_MULTI_QUEUE_OFFSET]);
+        properties::push(&mut tail, INNER_MULTI_QUEUE_OFFSET, offsets);
+        let length = tail.len() - self.properties_at + sum;
+        if length > properties::MAX_LENGTH {
+            return Err(DraftError::PropertiesTooLong(length));
+        }
+        tail[self.properties_at - 2..self.properties_at].copy_from_slice(&(length as u16).to_be_bytes());
+        if let Some(rest) = &mut self.sum {
+            let mut anew = Hasher::new();
+            anew.update(&self.body);
+            anew.update(&tail);
+            *rest = anew;
+            tail.put_bytes(0, SUM_LENGTH);
+        }
+        self.tail = tail;
+        self.note_size();
+        Ok(())
+    }
+}
