@@ -42,12 +42,7 @@ pub(crate) type Keys = SmallVec<[i32; 4]>;
 
 impl Dispatch {
     /// Reads what a record causes. An error when its queue's files cannot be read.
-    pub fn of_record(
-        record: &Record<'_>,
-        queues: &QueueTable,
-        tagger: &Tagger,
-        deleted: &Deleted,
-    ) -> io::Result<Self> {
+    pub fn of_record(record: &Record<'_>, queues: &QueueTable, tagger: &Tagger, deleted: &Deleted) -> io::Result<Self> {
         let topic: Arc<str> = record.topic.into();
         let mut in_queue = has_queue(record.sys_flag) && !deleted.covers(&topic, record.physical_offset);
         if in_queue && !is_folder_name(&topic) {

@@ -97,8 +97,9 @@ impl<'o> Opening<'o> {
         let log_end = log.all_segments().last().map_or(0, |last| last.base + options.log_file_size as i64);
         let folder = root.join("consumequeue");
         let files = QueueFiles::new(Arc::clone(&disk), folder.clone(), options.queue_file_size);
-        let queues =
-            files.and_then(|files| QueueTable::open(files, options.hot_bytes, options.light_queues)).context("cannot open", &folder)?;
+        let queues = files
+            .and_then(|files| QueueTable::open(files, options.hot_bytes, options.light_queues))
+            .context("cannot open", &folder)?;
         let tagger = Tagger::new(&options.delays);
         let deleted = Deleted::open(&*disk, &root, log.min_offset());
         let deleted = Arc::new(deleted.context("cannot use the file `deleted` in", &root)?);

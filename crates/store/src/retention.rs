@@ -5,6 +5,9 @@
 //! its beginning is then removed from queues and index. Where a queue begins is found from where the
 //! log begins, at any start: a crash between two removals leaves nothing but work for the next round.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use apogee_message::light;
 use apogee_message::record::Record;
 
@@ -127,33 +130,47 @@ impl Store {
     }
 }
 
-/// Light queues that are removed while others who write queues wait.
-const LIGHT_AT_A_TIME: usize = 64;
+/// Light queues that are looked at while others who write queues wait.
+const LIGHT_AT_A_TIME: usize = 128;
 
 impl Store {
     /// Removes light queues all of whose messages were removed with the log's beginning, unless somebody is about to use
-    /// one; the next message of such a queue has offset 0 again. `removed` is told each: offsets of groups in it mean
-    /// nothing any more. After [`Store::trim`].
-    pub fn remove_expired_light(&self, removed: &mut dyn FnMut(&str)) -> Result<(), StoreError> {
-        let start = self.log.min_offset();
-        let context = |done: std::io::Result<bool>| done.context("cannot remove queues in", self.root());
-        let light: Vec<_> = self.queues.ids().into_iter().filter(|(topic, _)| light::is_light(topic)).collect();
+    /// one; the next message of such a queue has offset 0 again. `removed` is told some at a time, as soon as they are
+    /// gone: offsets of groups in them mean nothing any more. After [`Store::trim`].
+    ///
+    /// # Errors
+    ///
+    /// A folder cannot be read or removed, or the checkpoint not be written.
+    pub fn remove_expired_light(&self, removed: &mut dyn FnMut(&HashSet<Arc<str>>)) -> Result<(), StoreError> {
+        let ids = self.queues.ids();
+        let light: Vec<_> = ids.into_iter().map(|(topic, _)| topic).filter(|topic| light::is_light(topic)).collect();
         for some in light.chunks(LIGHT_AT_A_TIME) {
-            let mut checkpoint = self.lock_checkpoint();
-            // The next start shall not look for the folders that are gone.
-            let queues = (checkpoint.queues - some.len() as i64).max(0);
-            let mut is_noted = false;
-            for (topic, _) in some {
-                if !context(self.queues.may_be_expired(topic, start))? {
-                    continue;
-                }
-                if !is_noted {
-                    self.expect(Checkpoint { queues, ..*checkpoint }, &mut checkpoint)?;
-                    is_noted = true;
-                }
-                if context(self.queues.remove_expired(topic))? {
-                    removed(topic);
-                }
+            let mut gone = HashSet::new();
+            let done = self.remove_expired_of(some, &mut gone);
+            if !gone.is_empty() {
+                removed(&gone);
+            }
+            done?;
+        }
+        Ok(())
+    }
+
+    fn remove_expired_of(&self, light: &[Arc<str>], gone: &mut HashSet<Arc<str>>) -> Result<(), StoreError> {
+        let context = |done: std::io::Result<bool>| done.context("cannot remove queues in", self.root());
+        let mut checkpoint = self.lock_checkpoint();
+        let start = self.log.min_offset();
+        let mut expired = Vec::new();
+        for topic in light {
+            if context(self.queues.may_be_expired(topic, start))? {
+                expired.push(topic);
+            }
+        }
+        // The next start shall not look for the folders that are gone.
+        let queues = (checkpoint.queues - expired.len() as i64).max(0);
+        self.expect(Checkpoint { queues, ..*checkpoint }, &mut checkpoint)?;
+        for topic in expired {
+            if context(self.queues.remove_expired(topic))? {
+                gone.insert(Arc::clone(topic));
             }
         }
         Ok(())

@@ -151,3 +151,22 @@ fn writing_goes_on_where_apache_stopped() {
     assert_eq!(Record::read(&mine.records[0]).unwrap().body, b"new");
     assert_eq!(store.append_now([draft("T_a")]).unwrap()[0].queue_offset, max + 1);
 }
+
+#[test]
+fn light_queues_go_on_where_apache_stopped() {
+    let sample = sample("mixed-clean", StoreOptions { light_queues: true, ..mixed() });
+    let store = sample.open();
+    let names = "INNER_MULTI_DISPATCH\x01%LMQ%q2,%LMQ%new\x02";
+    let sent = store.append_now([common::draft("T_normal5", 0, "new", names)]).unwrap();
+    let bytes = store.record_at(sent[0].physical_offset).unwrap();
+    assert_eq!(Record::read(&bytes).unwrap().property("INNER_MULTI_QUEUE_OFFSET"), Some("1,0"));
+    store.close().unwrap();
+    drop(store);
+    // From the log alone, too, in which upstream has noted the places of its own messages.
+    std::fs::remove_dir_all(sample.root.join("consumequeue")).unwrap();
+    let store = sample.open();
+    for (queue, end) in [("%LMQ%q1", 1), ("%LMQ%q2", 2), ("%LMQ%new", 1)] {
+        assert_eq!(store.queue_range(queue, 0), Some((0, end)), "{queue}");
+        assert_eq!(store.read(queue, 0, 0, ALL, &mut |_: i64| true).messages as i64, end, "{queue}");
+    }
+}

@@ -230,23 +230,20 @@ impl Broker {
         if !self.settings.load().enable_lmq {
             return Ok(());
         }
-        let mut count = 0_u64;
-        self.store.remove_expired_light(&mut |queue| {
-            self.forget_light(queue);
-            count += 1;
+        let mut count = 0;
+        self.store.remove_expired_light(&mut |queues| {
+            // The next ones of these names are others.
+            let are_gone = |name: &str| queues.contains(name);
+            self.offsets.forget_topics(are_gone);
+            self.pop.forget(|_, of| are_gone(of));
+            self.stats.forget(are_gone);
+            self.counters.events.forget(are_gone);
+            count += queues.len();
         })?;
         if count > 0 {
             tracing::info!(count, "light queues are removed, as all of their messages had expired");
         }
         Ok(())
-    }
-
-    /// A light queue was removed: the next one of its name is another one.
-    pub(crate) fn forget_light(&self, queue: &str) {
-        self.offsets.remove_topic(queue);
-        self.pop.forget(|_, of| of == queue);
-        self.stats.forget(|name| name == queue);
-        self.counters.events.forget(|name| name == queue);
     }
 }
 

@@ -47,9 +47,8 @@ pub(super) fn tables(
 /// Topics that have queues here and are not in the table.
 pub(super) fn strangers(broker: &Broker) -> Vec<Arc<str>> {
     let topics = broker.store.topics().into_iter().map(|(topic, _)| topic);
-    let stays = |topic: &str| {
-        light::is_light(topic) || broker.topics.get(topic).is_some() || names::is_system_topic(topic)
-    };
+    let stays =
+        |topic: &str| light::is_light(topic) || broker.topics.get(topic).is_some() || names::is_system_topic(topic);
     topics.filter(|topic| !stays(topic)).collect()
 }
 
@@ -72,7 +71,8 @@ pub(super) fn offsets(broker: &Broker, theirs: ConsumerOffsetSerializeWrapper) -
 /// Offsets that are ahead of those here, on a master: its slave served consumers meanwhile.
 pub(super) fn offsets_ahead(broker: &Broker, theirs: &ConsumerOffsetSerializeWrapper) -> Result<(), String> {
     let of_topics = theirs.offset_table.iter();
-    let of_topics = of_topics.flat_map(|(name, queues)| queues.iter().map(move |(queue, offset)| (name, *queue, *offset)));
+    let of_topics =
+        of_topics.flat_map(|(name, queues)| queues.iter().map(move |(queue, offset)| (name, *queue, *offset)));
     let of_light = theirs.lmq_offset_table.iter().flatten().map(|(name, offset)| (name, light::QUEUE, *offset));
     for (name, queue_id, offset) in of_topics.chain(of_light) {
         let Some((topic, group)) = name.split_once('@') else { continue };

@@ -3,12 +3,12 @@
 use bytes::{BufMut, BytesMut};
 
 use super::{Draft, DraftError, Hasher, SUM_LENGTH};
-use crate::names::property::{INNER_MULTI_QUEUE_OFFSET, WAIT};
+use crate::names::property::INNER_MULTI_QUEUE_OFFSET;
 use crate::properties;
 
 impl Draft {
-    /// Puts its offsets in its light queues among the properties, as [`crate::light`] has them; and takes `WAIT` from
-    /// them, as upstream does. Before [`Draft::assign`]. When they leave no room, nothing is changed.
+    /// Puts its offsets in its light queues among the properties, as [`crate::light`] has them, in place of any that the
+    /// sender made up. Before [`Draft::assign`]. When there is no room for them, nothing is changed.
     ///
     /// # Errors
     ///
@@ -18,7 +18,7 @@ impl Draft {
         let text = self.properties_at..self.tail.len() - sum;
         let mut tail = BytesMut::with_capacity(self.tail.len() + INNER_MULTI_QUEUE_OFFSET.len() + offsets.len() + 2);
         tail.put_slice(&self.tail[..self.properties_at]);
-        properties::copy_without(&mut tail, &self.tail[text], &[WAIT, INNER_MULTI_QUEUE_OFFSET]);
+        properties::copy_without(&mut tail, &self.tail[text], &[INNER_MULTI_QUEUE_OFFSET]);
         properties::push(&mut tail, INNER_MULTI_QUEUE_OFFSET, offsets);
         let length = tail.len() - self.properties_at + sum;
         if length > properties::MAX_LENGTH {

@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use apogee_base::disk::{Disk, DiskFile};
 
-
 use super::mend::{Gap, Kind, Source};
 use super::{Queue, Run, UNIT, Unit};
 use crate::log::{file_name, offset_of};

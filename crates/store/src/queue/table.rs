@@ -620,8 +620,9 @@ mod tests {
     #[test]
     fn a_queue_with_little_opens_no_file_before_the_checkpoint() {
         let disk = SimDisk::new(1);
-        let open =
-            || QueueTable::open(QueueFiles::new(Arc::new(disk.clone()), "/q".into(), 6_000_000).unwrap(), 1 << 20, false);
+        let open = || {
+            QueueTable::open(QueueFiles::new(Arc::new(disk.clone()), "/q".into(), 6_000_000).unwrap(), 1 << 20, false)
+        };
         let table = open().unwrap();
         let unit = |at: i64| Unit { physical_offset: at * 100, size: 100, tag_code: at };
         let queues = ["Rare", "Busy"].map(|topic| table.get_or_create(&topic.into(), 3).unwrap());
