@@ -201,6 +201,10 @@ settings! {
         /// Pops whose messages are only in memory; where there are more, the oldest are noted in the log. Up to 230
         /// bytes for each, and 30 for each message more.
         pop_ck_max_buffer_size: usize = "popCkMaxBufferSize", 200_000, Live, 1_000..=100_000_000;
+        /// Limit how many messages of a queue may be out to a group: handed out and neither acknowledged nor come again.
+        enable_pop_message_threshold: bool = "enablePopMessageThreshold", false, Live;
+        /// That limit. A pop brings up to 32 messages; the last one before the limit may pass it by that.
+        pop_inflight_message_threshold: usize = "popInflightMessageThreshold", 10_000, Live, 1..=100_000_000;
         /// Queues of the topic in which popped messages are noted.
         revive_queue_num: i32 = "reviveQueueNum", 8, Restart, 1..=128;
         /// Popped messages don't come again to a group that is gone.

@@ -10,6 +10,7 @@ pub(crate) mod config;
 pub(crate) mod group;
 pub(crate) mod lite;
 pub(crate) mod offset;
+mod parking;
 pub(crate) mod pop;
 pub(crate) mod pull;
 pub(crate) mod query;

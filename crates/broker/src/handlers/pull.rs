@@ -15,12 +15,12 @@ use apogee_wire::codes::response;
 use apogee_wire::headers::{PullMessageRequestHeader, PullMessageResponseHeader};
 
 use super::answer;
+use super::parking::{self, count, reply};
 use crate::broker::Broker;
 use crate::clients::{ALL, Subscription, TAG};
 use crate::error::BrokerError;
-use crate::life::Stage;
 use crate::longpoll::Parked;
-use crate::metrics::requests::{Begun, Outcome};
+use crate::metrics::requests::Begun;
 use crate::serve::{hold, spawn_cold};
 use crate::settings::BrokerSettings;
 use crate::stats::Kind;
@@ -34,8 +34,6 @@ const SUSPEND: i32 = 2;
 const SUBSCRIPTION: i32 = 4;
 /// The id of a master.
 const MASTER: i64 = 0;
-/// Longest time that a pull is parked, whatever it asks for.
-const MOST_SUSPEND_MS: i64 = 300_000;
 
 /// Runs a pull: answers it, or parks it.
 pub(crate) fn pull(broker: &Arc<Broker>, conn: &Arc<Conn>, request: &Command) {
@@ -60,17 +58,6 @@ pub(crate) fn pull_again(broker: &Arc<Broker>, parked: &Parked) {
         Ok(wanted) => wanted.run(broker, conn, request, Some(parked), false),
         Err(error) => reply(broker, conn, &error.response_to(request), parked.begun),
     }
-}
-
-/// Sends an answer and counts it.
-fn reply(broker: &Broker, conn: &Conn, answer: &Command, begun: Begun) {
-    count(broker, conn, answer, begun);
-    conn.reply(answer);
-}
-
-fn count(broker: &Broker, conn: &Conn, answer: &Command, begun: Begun) {
-    let outcome = if conn.is_open() { Outcome::Answered } else { Outcome::Gone };
-    let _ = begun.ends(&broker.counters.requests, answer.code, outcome);
 }
 
 /// A pull that may be answered.
@@ -274,13 +261,12 @@ impl<'r> Wanted<'r> {
         if !may_wait || self.header.sys_flag & SUSPEND == 0 {
             return None;
         }
-        let now = broker.now();
         let wait = match self.settings.long_polling_enable {
-            true => self.header.suspend_timeout_millis.clamp(0, MOST_SUSPEND_MS),
+            true => self.header.suspend_timeout_millis,
             false => self.settings.short_polling_time_mills as i64,
         };
-        let deadline = parked.map_or(now + wait, |parked| parked.deadline_ms);
-        (deadline > now && !broker.life.is_at(Stage::Refusing)).then_some(deadline)
+        let deadline = parking::deadline(broker, wait, parked.map(|parked| parked.deadline_ms));
+        parking::may_wait(broker, deadline).then_some(deadline)
     }
 
     fn park(&self, broker: &Broker, conn: &Arc<Conn>, request: &Command, deadline_ms: i64, read: &ReadResult) {

@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::handle::{Handle, Source};
 use crate::broker::Broker;
+use crate::retry;
 use crate::topics::{Topic, perm};
 
 /// Queues of a retry topic.
@@ -70,17 +71,44 @@ impl Broker {
         Ok(self.draft_of(back, &bytes, arena))
     }
 
+    /// When a message may come again after so many failures, by the policy of its group, if that is later than now. In
+    /// milliseconds since 1970.
+    fn retried_at(&self, group: &str, pop_time: i64, failures: i32) -> Option<i64> {
+        let settings = self.settings.load();
+        let delay = retry::delay_ms(&self.groups.get(group)?.group_retry_policy, failures)?;
+        let at = pop_time.saturating_add(delay.min(settings.timer_max_delay_ms()));
+        (at > self.now() && settings.timer_wheel_enable).then_some(at)
+    }
+
     fn draft_of(&self, back: Back<'_>, bytes: &Bytes, arena: &mut BytesMut) -> Option<Draft> {
         let Back { group, topic, queue, offset, pop_time, suspend } = back;
         let record = Record::read(bytes).ok()?;
-        properties::copy_without(arena, record.properties, &[property::ORIGIN_GROUP]);
+        let at = if suspend { None } else { self.retried_at(group, pop_time, record.reconsume_times) };
+        // What was said of an earlier time is over.
+        let own = [
+            property::ORIGIN_GROUP,
+            property::TIMER_OUT_MS,
+            property::TIMER_ROLL_TIMES,
+            property::REAL_TOPIC,
+            property::REAL_QUEUE_ID,
+        ];
+        properties::copy_without(arena, record.properties, if at.is_some() { &own } else { &own[..1] });
         if record.property(property::FIRST_POP_TIME).is_none() {
             properties::push(arena, property::FIRST_POP_TIME, &pop_time.to_string());
         }
         properties::push(arena, property::ORIGIN_GROUP, group);
         let retry = self.ensure_pop_retry_topic(group, topic);
+        let target = match at {
+            Some(time) => {
+                properties::push(arena, property::REAL_TOPIC, &retry.name);
+                properties::push(arena, property::REAL_QUEUE_ID, "0");
+                properties::push(arena, property::TIMER_OUT_MS, &time.to_string());
+                &self.wheel_topic
+            }
+            None => &retry.name,
+        };
         let message = NewMessage {
-            topic: Arc::clone(&retry.name),
+            topic: Arc::clone(target),
             queue_id: 0,
             flag: record.flag,
             sys_flag: record.sys_flag,

@@ -49,6 +49,8 @@ struct Lane {
     ahead: BTreeSet<i64>,
     is_read: bool,
     is_wanted: bool,
+    /// Messages that are out and noted in the log, by this run of the broker.
+    noted: usize,
     /// Newest pop whose messages may be noted in the log.
     noted_to: i64,
 }
@@ -308,6 +310,7 @@ impl Flight {
         for offset in &leaving.offsets {
             if lane.window.get(offset) == Some(&leaving.id) {
                 lane.window.remove(offset);
+                lane.noted += usize::from(leaving.way == Way::Noted);
                 self.messages -= 1;
             }
         }
@@ -321,6 +324,13 @@ impl Flight {
         match batch.left {
             0 => drop(self.batches.remove(&leaving.id)),
             _ => drop(self.looks.insert((look_at, leaving.id))),
+        }
+    }
+
+    /// Messages that were noted in the log are out no longer. Those that an earlier run noted it did not count.
+    pub fn settled(&mut self, group: &str, topic: &str, queue: i32, messages: usize) {
+        if let Some(lane) = self.lane_id(group, topic, queue).and_then(|id| self.lanes.get_mut(&id)) {
+            lane.noted = lane.noted.saturating_sub(messages);
         }
     }
 
@@ -342,7 +352,7 @@ impl Flight {
     /// How a group is with a queue; `None` when it never popped it.
     pub fn progress(&self, group: &str, topic: &str, queue: i32) -> Option<Progress> {
         let lane = self.lanes.get(&self.lane_id(group, topic, queue)?)?;
-        Some(Progress { cursor: lane.cursor, is_read: lane.is_read })
+        Some(Progress { cursor: lane.cursor, is_read: lane.is_read, out: lane.window.len() + lane.noted })
     }
 
     /// Forgets a topic, or a group.
@@ -395,6 +405,7 @@ impl Flight {
             ahead: BTreeSet::new(),
             is_read: false,
             is_wanted: false,
+            noted: 0,
             noted_to: now_ms - 1,
         };
         self.lanes.insert(id, lane);
@@ -419,8 +430,8 @@ impl Flight {
         if floor == lane.committed {
             return None;
         }
-        lane.committed = floor;
+        let before = std::mem::replace(&mut lane.committed, floor);
         let (group, topic) = (Arc::clone(&lane.group), Arc::clone(&lane.topic));
-        Some(Floor { group, topic, queue: lane.queue, offset: floor })
+        Some(Floor { group, topic, queue: lane.queue, offset: floor, before })
     }
 }

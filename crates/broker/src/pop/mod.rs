@@ -261,6 +261,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Broker {
+    /// Messages of a queue that a group may have out, where that is limited.
+    pub(crate) fn pop_limit(&self) -> Option<usize> {
+        let settings = self.settings.load();
+        settings.enable_pop_message_threshold.then_some(settings.pop_inflight_message_threshold)
+    }
+
     /// The name that handles and notes have of this broker.
     pub(crate) fn name(&self) -> String {
         self.settings.load().broker_name.clone()
@@ -286,9 +292,12 @@ impl Broker {
         }
     }
 
-    /// Commits what a group's pops came to. Under the lock of what is in flight, so that the newest comes last.
+    /// Commits what a group's pops came to, unless it was moved meanwhile, as by members that pull. Under the lock of what
+    /// is in flight, so that the newest comes last.
     pub(crate) fn commit(&self, floor: Option<Floor>) {
-        if let Some(Floor { group, topic, queue, offset }) = floor {
+        if let Some(Floor { group, topic, queue, offset, before }) = floor
+            && self.offsets.query(&group, &topic, queue) == Some(before)
+        {
             // One that an administrator moved is told so by its next pop.
             let _ = self.offsets.commit(&group, &topic, queue, offset);
         }

@@ -165,6 +165,8 @@ impl Reader {
             self.by_due.remove(at);
             if let Some(popped) = self.notes.remove(key) {
                 self.open.remove(&popped.place);
+                let Key { group, topic, queue, .. } = key;
+                broker.pop.flight(group, topic).settled(group, topic, *queue, popped.offsets.len());
             }
         }
         due.len() == AT_ONCE && !is_refused

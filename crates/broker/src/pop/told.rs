@@ -42,6 +42,8 @@ pub(crate) struct Floor {
     pub topic: Arc<str>,
     pub queue: i32,
     pub offset: i64,
+    /// What is committed for the group, unless somebody moved it.
+    pub before: i64,
 }
 
 /// Whether a queue can be read for a pop.
@@ -74,6 +76,8 @@ pub(crate) struct Progress {
     pub cursor: i64,
     /// Somebody reads it at this moment.
     pub is_read: bool,
+    /// Messages that are out: in memory, or noted in the log by this run of the broker.
+    pub out: usize,
 }
 
 /// After messages were given out.

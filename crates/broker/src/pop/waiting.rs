@@ -134,6 +134,12 @@ impl Waiters {
         self.take(&mut state, &[id]).pop()
     }
 
+    /// The same for the topic that messages are stored in: the one that is waited for, or its retry topic.
+    pub fn next_of(&self, group: &str, stored: &str) -> Option<Waiter> {
+        let own = self.lock().retries.get(stored).map(|(topic, _)| Arc::clone(topic));
+        self.next(group, own.as_deref().unwrap_or(stored))
+    }
+
     /// Takes those whose time is up.
     pub fn expired(&self, now_ms: i64) -> Vec<Waiter> {
         let mut state = self.lock();

@@ -13,11 +13,11 @@ use apogee_wire::headers::{
 };
 
 use super::super::answer::{self, Answer};
+use super::super::parking::{self, reply};
 use super::collect::Places;
-use super::{Allowed, MOST, MOST_WAIT_MS, NOTHING, reply, room, subscription, wake};
+use super::{Allowed, MOST, NOTHING, room, subscription, wake};
 use crate::broker::Broker;
 use crate::error::BrokerError;
-use crate::life::Stage;
 use crate::metrics::requests::Begun;
 use crate::pop::waiting::Waiter;
 
@@ -54,8 +54,8 @@ pub(super) fn notification(
         }
         return;
     }
-    let deadline_ms = deadline_ms.unwrap_or_else(|| broker.now() + header.poll_time.clamp(0, MOST_WAIT_MS));
-    if deadline_ms <= broker.now() || broker.life.is_at(Stage::Refusing) {
+    let deadline_ms = parking::deadline(broker, header.poll_time, deadline_ms);
+    if !parking::may_wait(broker, deadline_ms) {
         return answer(false, false);
     }
     let waiter = Waiter {

@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 use super::{ALL, Allowed, FROM_FIRST, MOST, Wanted};
 use crate::broker::Broker;
 use crate::clients::{Picker, Subscription};
-use crate::pop::flight::{Begin, Delivery, Pop};
+use crate::pop::flight::{Begin, Delivery, Pop, Progress};
 use crate::pop::handle::{Handle, Source};
 use crate::pop::{again, limits};
 use crate::topics::Topic;
@@ -112,7 +112,7 @@ impl Place {
         let (_, end) = broker.store.queue_range(&self.topic, self.queue)?;
         let known = broker.pop.flight(group, &self.topic).progress(group, &self.topic, self.queue);
         let offset = match known {
-            Some(progress) if progress.is_read => return None,
+            Some(progress) if progress.is_read || is_full(broker, progress) => return None,
             Some(progress) => progress.cursor,
             None => broker.offsets.query(group, &self.topic, self.queue).unwrap_or_else(|| self.first(broker, begin)),
         };
@@ -131,6 +131,11 @@ impl Place {
             false => (max - 1).max(0),
         }
     }
+}
+
+/// Whether so much of a queue is out to a group that it gets no more before something is settled.
+fn is_full(broker: &Broker, progress: Progress) -> bool {
+    broker.pop_limit().is_some_and(|limit| progress.out >= limit)
 }
 
 /// What a pop brings.
@@ -190,6 +195,10 @@ impl Wanted<'_> {
         let first = known.map_or_else(|| place.first(broker, self.header.init_mode), |_| 0);
         let begin = {
             let mut flight = broker.pop.flight(group, topic);
+            if flight.progress(group, topic, queue).is_some_and(|progress| is_full(broker, progress)) {
+                found.rest += known.map_or(0, |known| end - known);
+                return;
+            }
             let committed = broker.popped_to(delivery).unwrap_or_else(|| {
                 broker.offsets.commit(group, topic, queue, first);
                 first

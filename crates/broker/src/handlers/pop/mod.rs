@@ -18,8 +18,7 @@ use apogee_wire::headers::{PopMessageRequestHeader, PopMessageResponseHeader};
 use crate::broker::Broker;
 use crate::clients::{ALL, Subscription, TAG};
 use crate::error::BrokerError;
-use crate::life::Stage;
-use crate::metrics::requests::{Begun, Outcome};
+use crate::metrics::requests::Begun;
 use crate::pop::waiting::{Room, Waiter};
 use crate::serve::spawn_cold;
 use crate::settings::BrokerSettings;
@@ -35,11 +34,10 @@ pub(crate) use change::{change, change_noted};
 pub(crate) use settle::{ack, ack_batch};
 
 use self::collect::{Found, Places};
+use super::parking::{self, count, reply};
 
 /// Messages that one pop brings.
 const MOST: i32 = 32;
-/// Longest time that a pop is parked, whatever it asks for.
-const MOST_WAIT_MS: i64 = 300_000;
 /// The thread that gives messages back is woken for those that come again within less than this.
 const SOON_MS: i64 = 1_000;
 /// A group without an offset begins with the first message of a queue, not at its end.
@@ -102,17 +100,6 @@ impl Drop for Woken {
             wake(&broker, broker.pop.waiters.next(&waiter.group, &waiter.topic));
         }
     }
-}
-
-/// Sends an answer and counts it.
-fn reply(broker: &Broker, conn: &Conn, answer: &Command, begun: Begun) {
-    count(broker, conn, answer, begun);
-    conn.reply(answer);
-}
-
-fn count(broker: &Broker, conn: &Conn, answer: &Command, begun: Begun) {
-    let outcome = if conn.is_open() { Outcome::Answered } else { Outcome::Gone };
-    let _ = begun.ends(&broker.counters.requests, answer.code, outcome);
 }
 
 /// The header of an answer without messages.
@@ -200,8 +187,7 @@ impl<'r> Wanted<'r> {
             return Err(BrokerError::new(response::REQUEST_CODE_NOT_SUPPORTED, remark));
         }
         let subscription = subscription(broker, header.topic, header.exp_type, header.exp)?;
-        // By the broker's clock: the consumer's may be another.
-        let deadline_ms = deadline_ms.unwrap_or_else(|| broker.now() + header.poll_time.clamp(0, MOST_WAIT_MS));
+        let deadline_ms = parking::deadline(broker, header.poll_time, deadline_ms);
         Ok(Self { header, allowed, subscription, begun, deadline_ms })
     }
 
@@ -235,7 +221,7 @@ impl<'r> Wanted<'r> {
             // Others have their turn first.
             return wake(broker, [self.waiter(conn, request)]);
         }
-        match self.deadline_ms > broker.now() && !broker.life.is_at(Stage::Refusing) {
+        match parking::may_wait(broker, self.deadline_ms) {
             true => self.park(broker, conn, request),
             false => self.refuse(broker, conn, request, response::POLLING_TIMEOUT, found.rest),
         }

@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::super::answer::{self, Answer};
 use crate::broker::Broker;
 use crate::error::BrokerError;
-use crate::pop::flight::{Acked, Delivery};
+use crate::pop::flight::{Acked, Delivery, Flight};
 use crate::pop::handle::{Handle, IN_ORDER, Source};
 use crate::pop::notes::{Acks, Key};
 
@@ -136,25 +136,53 @@ impl<'r> Named<'r> {
 
     fn ack(&self, broker: &Broker) -> Result<(), BrokerError> {
         let (delivery, now, due) = (self.delivery(), broker.now(), self.handle.due());
-        let acked = {
+        let (acked, makes_room) = {
             let mut flight = broker.pop.flight(self.group, &self.topic);
             let committed = broker.popped_to(delivery);
             match flight.ack(delivery, committed, due, now) {
                 Acked::Done { floor, is_noted } => {
                     broker.commit(floor);
-                    Acked::Done { floor: None, is_noted }
+                    (Acked::Done { floor: None, is_noted }, self.makes_room(broker, &flight))
                 }
-                other => other,
+                other => (other, false),
             }
         };
-        match acked {
+        let settled = match acked {
             Acked::Done { is_noted: false, .. } => Ok(()),
             // Said twice is as good as once, as long as it cannot have come again since.
             Acked::Before if now < due => Ok(()),
             Acked::Done { is_noted: true, .. } => self.note(broker),
-            Acked::Elsewhere if now <= due.saturating_add(GRACE_MS) => self.note(broker),
+            Acked::Elsewhere if now <= due.saturating_add(GRACE_MS) => return self.settle_noted(broker),
             other => Err(self.refusal(&other)),
+        };
+        if makes_room {
+            self.wake_next(broker);
         }
+        settled
+    }
+
+    /// Settles a message that is noted in the log.
+    fn settle_noted(&self, broker: &Broker) -> Result<(), BrokerError> {
+        self.note(broker)?;
+        let makes_room = {
+            let mut flight = broker.pop.flight(self.group, &self.topic);
+            flight.settled(self.group, &self.topic, self.handle.queue, 1);
+            self.makes_room(broker, &flight)
+        };
+        if makes_room {
+            self.wake_next(broker);
+        }
+        Ok(())
+    }
+
+    /// Whether this was the last message too many of those that are out.
+    fn makes_room(&self, broker: &Broker, flight: &Flight) -> bool {
+        let progress = flight.progress(self.group, &self.topic, self.handle.queue);
+        broker.pop_limit().is_some_and(|limit| progress.is_some_and(|progress| progress.out + 1 == limit))
+    }
+
+    fn wake_next(&self, broker: &Broker) {
+        super::wake(broker, broker.pop.waiters.next_of(self.group, &self.topic));
     }
 
     /// Has the acknowledgement noted in the log.
