@@ -206,3 +206,37 @@ fn no_more_is_given_out_while_too_many_are_out() {
     bodies.sort_unstable();
     assert_eq!(bodies, ["1", "4"]);
 }
+
+#[test]
+fn what_members_that_pull_commit_is_not_taken_back() {
+    let server = Server::start(&["popCkStayBufferTime=300", "popCkStayBufferTimeOut=0"]);
+    let mut peer = server.connect();
+    for number in 0..10 {
+        peer.send_ok("T", 0, format!("{number}").as_bytes(), "");
+    }
+    assert_eq!(pop(&mut peer, 5, 60_000, 0).len(), 5);
+    // The group has changed to pulls meanwhile.
+    let header = UpdateConsumerOffsetRequestHeader {
+        consumer_group: "G",
+        topic: "T",
+        queue_id: 0,
+        commit_offset: 8,
+        rpc: RpcFields::default(),
+    };
+    let answer = peer.call(Command::request(request::UPDATE_CONSUMER_OFFSET).with_header(&header));
+    assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
+    until("what was popped is noted", || count(&mut peer, "rmq_sys_wheel_timer") > 0);
+    peer.send_ok("T", 0, b"10", "");
+    let header = QueryConsumerOffsetRequestHeader {
+        consumer_group: "G",
+        topic: "T",
+        queue_id: 0,
+        set_zero_if_not_found: None,
+        rpc: RpcFields::default(),
+    };
+    let answer = peer.call(Command::request(request::QUERY_CONSUMER_OFFSET).with_header(&header));
+    assert_eq!(answer.header::<QueryConsumerOffsetResponseHeader>().expect("a header").offset, 8);
+    // And back: it goes on there.
+    let popped = pop(&mut peer, 32, 60_000, 0);
+    assert_eq!(popped.iter().map(|popped| &*popped.body).collect::<Vec<_>>(), ["8", "9", "10"]);
+}
