@@ -13,7 +13,7 @@ use apogee_wire::codes::{request, response};
 use apogee_wire::headers::{
     AckMessageRequestHeader, ChangeInvisibleTimeRequestHeader, GetMaxOffsetRequestHeader, GetMaxOffsetResponseHeader,
     NotificationRequestHeader, NotificationResponseHeader, PopMessageRequestHeader, PopMessageResponseHeader,
-    RpcFields,
+    QueryConsumerOffsetRequestHeader, QueryConsumerOffsetResponseHeader, RpcFields, UpdateConsumerOffsetRequestHeader,
 };
 use common::group::until;
 use common::{Peer, Server};

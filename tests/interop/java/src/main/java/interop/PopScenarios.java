@@ -26,6 +26,7 @@ final class PopScenarios {
         suite.add("pop.fails-and-comes-again", PopScenarios::failsAndComesAgain);
         suite.add("pop.not-done-in-time", PopScenarios::notDoneInTime);
         suite.add("pop.assigned-pulls", PopScenarios::assignedPulls);
+        suite.add("pop.failed-before-a-switch", PopScenarios::failedBeforeASwitch);
         suite.add("pop.switch-under-load", PopScenarios::switchUnderLoad);
     }
 
@@ -169,6 +170,29 @@ final class PopScenarios {
         Env.await("the others to share them", REBALANCE_MS,
             () -> members.get(1).queueCount() == 4 && members.get(2).queueCount() == 4);
         members.forEach(Received::stop);
+        producer.shutdown();
+    }
+
+    /** A message that failed while the group popped comes again once it pulls, from the topic in which it waits. */
+    private static void failedBeforeASwitch(Env env) throws Exception {
+        String topic = env.topic("pop-failed", 1);
+        group(env, topic);
+        setMode(env, topic, "POP");
+        Queue<Integer> tries = new ConcurrentLinkedQueue<>();
+        DefaultMQPushConsumer consumer = consumer(env, topic);
+        consumer.subscribe(topic, "*");
+        consumer.registerMessageListener((MessageListenerConcurrently) (batch, context) -> {
+            tries.add(batch.get(0).getReconsumeTimes());
+            return tries.size() > 1 ? ConsumeConcurrentlyStatus.CONSUME_SUCCESS : ConsumeConcurrentlyStatus.RECONSUME_LATER;
+        });
+        consumer.start();
+        DefaultMQProducer producer = env.producer(topic);
+        Env.sent(producer.send(Env.message(topic, "T", "fails")));
+        Env.awaitSize("tries", tries, 1, REBALANCE_MS);
+        setMode(env, topic, "PULL");
+        // The client learns of that topic and its queue from its rebalances, 20 s apart.
+        Env.await("the second try", 75_000, () -> tries.contains(1));
+        consumer.shutdown();
         producer.shutdown();
     }
 
