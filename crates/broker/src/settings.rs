@@ -240,6 +240,8 @@ settings! {
         mapped_file_size_commit_log: u64 = "mappedFileSizeCommitLog", 1 << 30, Restart, 65_536..=2_147_483_647;
         /// Bytes of one consume queue file; rounded up to a multiple of 20.
         mapped_file_size_consume_queue: u64 = "mappedFileSizeConsumeQueue", 6_000_000, Restart, 20..=2_147_483_640;
+        /// Bytes of one file of a queue that keeps batches; rounded up to a multiple of 46.
+        mapper_file_size_batch_consume_queue: u64 = "mapperFileSizeBatchConsumeQueue", 13_800_000, Restart, 46..=2_147_483_640;
         /// Whether a send is answered before or after its message is on disk. Upstream's default is
         /// ASYNC_FLUSH; here it is SYNC_FLUSH: an answer is a promise.
         flush_disk_type: FlushDiskType = "flushDiskType", FlushDiskType::Sync, Restart;

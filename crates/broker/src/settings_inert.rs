@@ -190,7 +190,6 @@ pub(crate) const INERT: &[(&str, &str)] = &[
     ("mappedFileSizeConsumeQueueExt", "50331648"),
     ("mappedFileSizeTimerLog", "104857600"),
     ("mappedFileSwapEnable", "true"),
-    ("mapperFileSizeBatchConsumeQueue", "13800000"),
     ("maxAsyncPutMessageRequests", "5000"),
     ("maxBatchDeleteFilesNum", "50"),
     ("maxChecksumRange", "1073741824"),

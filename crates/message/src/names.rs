@@ -9,6 +9,10 @@ pub mod property {
     pub const TAGS: &str = "TAGS";
     /// Id that the client gave the message.
     pub const UNIQ_KEY: &str = "UNIQ_KEY";
+    /// Messages of a record in a queue that keeps batches as one record.
+    pub const INNER_NUM: &str = "INNER_NUM";
+    /// Offset of the first of them.
+    pub const INNER_BASE: &str = "INNER_BASE";
     /// `false`: the producer doesn't wait for flush and replication.
     pub const WAIT: &str = "WAIT";
     /// Messages with the same key are consumed in their order.

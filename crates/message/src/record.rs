@@ -9,17 +9,21 @@
 //! ```
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use crc32fast::Hasher;
 
 use crate::ids::OffsetId;
+use crate::names::property;
 use crate::{crc31, properties, sysflag};
 
+mod inner;
 mod light;
 mod sum;
 
+use inner::Inner;
 pub use sum::LENGTH as SUM_LENGTH;
 
 /// A record whose topic's length takes one byte.
@@ -198,6 +202,26 @@ impl<'r> Record<'r> {
         properties::get(self.properties, name)
     }
 
+    /// Messages that it is: more than one if it is a batch that is kept as one record.
+    pub fn messages(&self) -> u16 {
+        if self.sys_flag & sysflag::INNER_BATCH == 0 { 1 } else { inner::count(self.properties).unwrap_or(1) }
+    }
+
+    /// Whether its queue keeps batches as one record.
+    pub fn is_in_batch_queue(&self) -> bool {
+        self.sys_flag & sysflag::INNER_BATCH != 0 || inner::count(self.properties).is_some()
+    }
+
+    /// The offsets of its messages in its queue.
+    pub fn offsets(&self) -> Range<i64> {
+        self.queue_offset..self.queue_offset.saturating_add(i64::from(self.messages()))
+    }
+
+    /// Whether the message of an offset in its queue is in it.
+    pub fn has_offset(&self, offset: i64) -> bool {
+        self.queue_offset == offset || self.offsets().contains(&offset)
+    }
+
     /// The id that says where the record is.
     pub fn offset_id(&self) -> OffsetId {
         OffsetId { host: self.store_host, offset: self.physical_offset }
@@ -296,20 +320,37 @@ pub struct Draft {
     /// The sum so far of what stands between the head and the place of the sum. `None` when the
     /// record has no sum.
     sum: Option<Hasher>,
+    /// Of a queue that keeps batches as one record.
+    inner: Option<Inner>,
 }
 
 impl Draft {
     /// Encodes a message; head and tail are cut from `arena`, which costs no allocation while it
     /// has room. The record has room for a sum, unless the properties leave none.
     pub fn new(message: &NewMessage, arena: &mut BytesMut) -> Result<Self, DraftError> {
+        let is_inner = message.sys_flag & sysflag::INNER_BATCH != 0;
+        Self::make(message, is_inner.then(|| inner::count(&message.properties).unwrap_or(1)), arena)
+    }
+
+    /// The same for a queue that keeps batches as one record: of a batch, or of one message. How many it is, the
+    /// property [`property::INNER_NUM`] says.
+    pub fn in_batch_queue(message: &NewMessage, arena: &mut BytesMut) -> Result<Self, DraftError> {
+        Self::make(message, Some(inner::count(&message.properties).unwrap_or(1)), arena)
+    }
+
+    fn make(message: &NewMessage, messages: Option<u16>, arena: &mut BytesMut) -> Result<Self, DraftError> {
         let topic = message.topic.as_bytes();
         if topic.len() > MAX_TOPIC {
             return Err(DraftError::TopicTooLong(topic.len()));
         }
         // A record that is written again must not carry the sum that it had.
-        let cleaned = sum::without(&message.properties);
+        let cleaned = match messages {
+            Some(_) => Some(inner::without_base(&message.properties)),
+            None => sum::without(&message.properties),
+        };
         let text = cleaned.as_deref().unwrap_or(&message.properties);
-        if text.len() > properties::MAX_LENGTH {
+        let reserved = if messages.is_some() { inner::MOST_BASE } else { 0 };
+        if text.len() + reserved > properties::MAX_LENGTH {
             return Err(DraftError::PropertiesTooLong(text.len()));
         }
         let v2 = topic.len() > MAX_V1_TOPIC;
@@ -350,20 +391,24 @@ impl Draft {
         arena.put_slice(topic);
         let properties_at = arena.len() + 2;
         let separator = usize::from(sum::needs_separator(text));
-        let has_sum = text.len() + separator + SUM_LENGTH <= properties::MAX_LENGTH;
+        let has_sum = text.len() + reserved + separator + SUM_LENGTH <= properties::MAX_LENGTH;
         let length = if has_sum { text.len() + separator + SUM_LENGTH } else { text.len() };
         arena.put_u16(length as u16);
         arena.put_slice(text);
+        let base_at = arena.len();
         let sum = has_sum.then(|| {
             arena.put_bytes(properties::VALUE_END, separator);
-            body_sum.update(arena);
+            if messages.is_none() {
+                body_sum.update(arena);
+            }
             arena.put_bytes(0, SUM_LENGTH);
             body_sum
         });
         let tail = arena.split();
         let topic = Arc::clone(&message.topic);
         let (body, queue_id) = (message.body.clone(), message.queue_id);
-        let mut draft = Self { head, body, tail, topic, queue_id, store_time_at, properties_at, sum };
+        let inner = messages.map(|count| Inner { count, base_at });
+        let mut draft = Self { head, body, tail, topic, queue_id, store_time_at, properties_at, sum, inner };
         draft.note_size();
         Ok(draft)
     }
@@ -372,10 +417,15 @@ impl Draft {
     pub fn leave_out_sum(&mut self) {
         if self.sum.take().is_some() {
             self.tail.truncate(self.tail.len() - SUM_LENGTH);
-            let length = (self.tail.len() - self.properties_at) as u16;
-            self.tail[self.properties_at - 2..self.properties_at].copy_from_slice(&length.to_be_bytes());
-            self.note_size();
+            self.note_length();
         }
+    }
+
+    /// The properties have another length now.
+    fn note_length(&mut self) {
+        let length = (self.tail.len() - self.properties_at) as u16;
+        self.tail[self.properties_at - 2..self.properties_at].copy_from_slice(&length.to_be_bytes());
+        self.note_size();
     }
 
     fn note_size(&mut self) {
@@ -386,6 +436,21 @@ impl Draft {
     /// Bytes of the record.
     pub fn size(&self) -> usize {
         self.head.len() + self.body.len() + self.tail.len()
+    }
+
+    /// Bytes that the record has at most once offsets are assigned.
+    pub fn most_size(&self) -> usize {
+        self.size() + if self.inner.is_some() { inner::MOST_BASE } else { 0 }
+    }
+
+    /// Messages that the record is.
+    pub fn messages(&self) -> u16 {
+        self.inner.as_ref().map_or(1, |inner| inner.count)
+    }
+
+    /// Whether it is for a queue that keeps batches as one record.
+    pub fn is_in_batch_queue(&self) -> bool {
+        self.inner.is_some()
     }
 
     /// Bytes of the body.
@@ -419,6 +484,7 @@ impl Draft {
         put(QUEUE_OFFSET_AT, queue_offset);
         put(PHYSICAL_OFFSET_AT, physical_offset);
         put(self.store_time_at, store_timestamp);
+        self.put_base(queue_offset);
         if let Some(rest) = &self.sum {
             let at = self.tail.len() - SUM_LENGTH;
             let mut all = Hasher::new();
@@ -429,9 +495,21 @@ impl Draft {
                 all.update(&self.tail[..at]);
             } else {
                 all.combine(rest);
+                if self.inner.is_some() {
+                    all.update(&self.tail[..at]);
+                }
             }
             sum::write(&mut self.tail[at..], all.finalize() & 0x7fff_ffff);
         }
+    }
+
+    /// Adds the property that tells the offset of the first of a batch's messages.
+    fn put_base(&mut self, queue_offset: i64) {
+        let Some(Inner { base_at, .. }) = self.inner else { return };
+        self.tail.truncate(base_at);
+        properties::push(&mut self.tail, property::INNER_BASE, &queue_offset.to_string());
+        self.tail.put_bytes(0, if self.sum.is_some() { SUM_LENGTH } else { 0 });
+        self.note_length();
     }
 
     /// The three pieces that make the record, in order.

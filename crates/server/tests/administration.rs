@@ -100,7 +100,7 @@ fn topics_that_make_no_sense_are_refused() {
         ("T", ("perm", "9")),
         ("T", ("readQueueNums", "0")),
         ("T", ("writeQueueNums", "65536")),
-        ("T", ("attributes", "+queue.type=BatchCQ")),
+        ("T", ("attributes", "+queue.type=OtherCQ")),
         ("T", ("attributes", "nonsense")),
     ] {
         let answer = create(&mut peer, topic, &[change], response::INVALID_PARAMETER);

@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 use crate::deleted::Deleted;
 use crate::index::Index;
 use crate::light::{self, Places};
-use crate::queue::{QueueTable, SharedQueue, Unit, is_folder_name};
+use crate::queue::{Kind, QueueTable, SharedQueue, Unit, is_folder_name};
 
 /// Hears of messages that can be read from now on.
 pub trait ArrivalListener: Send + Sync {
@@ -32,6 +32,8 @@ pub(crate) struct Dispatch {
     pub size: u32,
     pub tag_code: i64,
     pub queue_offset: i64,
+    /// Messages that the record is, the first of them at this offset.
+    pub messages: u16,
     pub store_timestamp: i64,
     /// By which it can be found.
     pub keys: Keys,
@@ -49,7 +51,8 @@ impl Dispatch {
             tracing::error!(offset = record.physical_offset, %topic, "a record's topic is damaged: it is in no queue");
             in_queue = false;
         }
-        let queue = in_queue.then(|| queues.get_or_create(&topic, record.queue_id)).transpose()?;
+        let kind = Kind::of(record.topic, record.is_in_batch_queue());
+        let queue = in_queue.then(|| queues.get_or_create(&topic, record.queue_id, kind)).transpose()?;
         Ok(Self {
             queue,
             light: light::places(record, queues, deleted)?,
@@ -58,6 +61,7 @@ impl Dispatch {
             physical_offset: record.physical_offset,
             size: record.size,
             queue_offset: record.queue_offset,
+            messages: record.messages(),
             store_timestamp: record.store_timestamp,
         })
     }
@@ -154,17 +158,17 @@ impl Dispatcher {
     /// Dispatches one record. In order of the log, one caller at a time.
     pub fn dispatch(&self, record: &Dispatch) {
         let unit = Unit { physical_offset: record.physical_offset, size: record.size, tag_code: record.tag_code };
-        let own = record.queue.iter().map(|queue| (queue, record.queue_offset));
-        let light = record.light.iter().flatten().map(|(queue, offset)| (queue, *offset));
+        let own = record.queue.iter().map(|queue| (queue, record.queue_offset, record.messages));
+        let light = record.light.iter().flatten().map(|(queue, offset)| (queue, *offset, 1));
         let places = own.chain(light);
-        places.clone().for_each(|(queue, offset)| self.queues.push(queue, offset, unit));
+        places.clone().for_each(|(queue, offset, messages)| self.queues.push(queue, offset, unit, messages));
         if let Some(index) = self.index.as_ref().filter(|_| !record.keys.is_empty()) {
             index.submit(record);
         }
         self.timestamp.store(record.store_timestamp, Ordering::Relaxed);
         self.end.store(record.end(), Ordering::Release);
         if let Some(listener) = self.listener.get() {
-            places.for_each(|(queue, offset)| listener.arrived(&queue.topic, queue.id, offset, record.tag_code));
+            places.for_each(|(queue, offset, _)| listener.arrived(&queue.topic, queue.id, offset, record.tag_code));
         }
     }
 

@@ -200,5 +200,5 @@ fn is_of(record: &Record<'_>, queue: &Queue, offset: i64) -> bool {
     if light::is_light(&queue.topic) {
         return light::offset_in(record, &queue.topic) == Some(offset);
     }
-    record.queue_offset == offset && record.queue_id == queue.id && record.topic == &*queue.topic
+    record.has_offset(offset) && record.queue_id == queue.id && record.topic == &*queue.topic
 }

@@ -12,7 +12,7 @@ use apogee_message::record::{Draft, Record};
 
 use crate::deleted::Deleted;
 use crate::dispatch::has_queue;
-use crate::queue::{QueueTable, SharedQueue};
+use crate::queue::{Kind, QueueTable, SharedQueue};
 
 /// Light queues with a record's offset in each.
 pub(crate) type Places = Box<[(SharedQueue, i64)]>;
@@ -43,7 +43,7 @@ impl Light {
             let number = match known.get(name) {
                 Some(number) => *number,
                 None => {
-                    queues.push(table.get_or_create(&Arc::from(name), light::QUEUE)?);
+                    queues.push(table.get_or_create(&Arc::from(name), light::QUEUE, Kind::Simple)?);
                     known.insert(name, queues.len() - 1);
                     queues.len() - 1
                 }
@@ -98,7 +98,7 @@ pub(crate) fn places(record: &Record<'_>, table: &QueueTable, deleted: &Deleted)
     let mut places = Vec::new();
     for (name, offset) in light::places(record.topic, record.properties) {
         if !deleted.covers(name, record.physical_offset) {
-            places.push((table.get_or_create(&Arc::from(name), light::QUEUE)?, offset));
+            places.push((table.get_or_create(&Arc::from(name), light::QUEUE, Kind::Simple)?, offset));
         }
     }
     Ok((!places.is_empty()).then(|| places.into()))

@@ -1,5 +1,6 @@
 //! A store that no broker has open: checking all of it, and showing what is in it.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use crate::index::{Index, IndexFile};
 use crate::log::{Log, file_name, offset_of};
 use crate::mark;
 use crate::opening::Left;
-use crate::queue::{KeptUnits, Runs, UNIT, Unit};
+use crate::queue::{BatchUnit, KeptUnits, Runs, UNIT, Unit};
 use crate::scan::{Checks, Found, Scan};
 
 /// Problems that are kept one by one; more are only counted.
@@ -26,6 +27,8 @@ const MOST_KEPT: usize = 1_000;
 const LAST_EXT: i64 = i32::MIN as i64 - 1;
 /// Units of a queue that are read together.
 const UNITS: usize = 4_096;
+/// Folder of the queues in which a record may be several messages.
+const BATCHES: &str = "batchconsumequeue";
 
 /// A store's folder, locked, with the sizes that its files tell.
 pub struct Offline {
@@ -185,11 +188,12 @@ impl Offline {
 
     /// Topics and the ids of their queues.
     pub fn queues(&self) -> Result<Vec<(String, i32)>, StoreError> {
-        let root = self.root.join("consumequeue");
         let mut queues = Vec::new();
-        for topic in self.disk.list(&root).context("cannot list", &root)? {
-            let ids = self.disk.list(&root.join(&topic)).unwrap_or_default();
-            queues.extend(ids.iter().filter_map(|id| id.parse().ok()).map(|id| (topic.clone(), id)));
+        for root in ["consumequeue", BATCHES].map(|name| self.root.join(name)) {
+            for topic in self.disk.list(&root).context("cannot list", &root)? {
+                let ids = self.disk.list(&root.join(&topic)).unwrap_or_default();
+                queues.extend(ids.iter().filter_map(|id| id.parse().ok()).map(|id| (topic.clone(), id)));
+            }
         }
         let known: HashSet<(String, i32)> = queues.iter().cloned().collect();
         let kept = self.kept.iter().flatten();
@@ -205,8 +209,12 @@ impl Offline {
     }
 
     /// Calls `each` with all units of a queue that are not empty: their offset, the unit, its file and
-    /// its place there.
+    /// its place there. A record that is several messages has one, with the offset of the first of them, if its queue
+    /// keeps batches.
     pub fn units(&self, topic: &str, id: i32, each: &mut dyn FnMut(i64, Unit, &Path, u64)) -> Result<(), StoreError> {
+        if self.keeps_batches(topic, id) {
+            return self.batch_units(topic, id, &mut |unit, path, at| each(unit.first, unit.unit, path, at));
+        }
         let folder = self.root.join("consumequeue").join(topic).join(id.to_string());
         let mut end = 0;
         for name in self.disk.list(&folder).context("cannot list", &folder)? {
@@ -238,6 +246,35 @@ impl Offline {
             .filter(|(offset, _)| *offset >= end)
             .for_each(|(offset, unit)| each(offset, unit, &path, 0));
         Ok(())
+    }
+
+    fn keeps_batches(&self, topic: &str, id: i32) -> bool {
+        self.disk.exists(&self.root.join(BATCHES).join(topic).join(id.to_string()))
+    }
+
+    fn batch_units(
+        &self,
+        topic: &str,
+        id: i32,
+        each: &mut dyn FnMut(&BatchUnit, &Path, u64),
+    ) -> Result<(), StoreError> {
+        let folder = self.root.join(BATCHES).join(topic).join(id.to_string());
+        for name in self.disk.list(&folder).context("cannot list", &folder)? {
+            let path = folder.join(&name);
+            let bytes = apogee_base::disk::read(&*self.disk, &path).context("cannot read", &path)?;
+            let units = bytes.chunks_exact(BatchUnit::SIZE).enumerate();
+            for (number, unit) in units.filter(|(_, unit)| unit.iter().any(|byte| *byte != 0)) {
+                each(&BatchUnit::decode(unit), &path, (number * BatchUnit::SIZE) as u64);
+            }
+        }
+        Ok(())
+    }
+
+    /// The units of a queue that keeps batches, by the places of their records.
+    fn batches(&self, topic: &str, id: i32) -> Result<HashMap<i64, BatchUnit>, StoreError> {
+        let mut units = HashMap::new();
+        self.batch_units(topic, id, &mut |unit, _, _| units.extend([(unit.unit.physical_offset, *unit)]))?;
+        Ok(units)
     }
 
     fn kept_at(&self, topic: &str, id: i32, offset: i64) -> Option<Unit> {
@@ -290,6 +327,7 @@ impl Offline {
         let total = segments.len() as u64 * self.log.segment_size;
         let files = self.queue_files()?;
         let tagger = Tagger::new(&[]);
+        let mut batches: HashMap<(String, i32), HashMap<i64, BatchUnit>> = HashMap::new();
         let mut scan = self.scan();
         while let Some(found) = scan.next() {
             progress((scan.at - report.log_begin) as u64, total);
@@ -305,6 +343,24 @@ impl Offline {
             report.records += 1;
             report.with_sum += u64::from(record.has_sum());
             if !has_queue(record.sys_flag) || record.physical_offset >= self.complete_to {
+                continue;
+            }
+            if self.keeps_batches(record.topic, record.queue_id) {
+                let queue = (record.topic.to_owned(), record.queue_id);
+                let units = match batches.entry(queue) {
+                    Entry::Occupied(units) => units.into_mut(),
+                    Entry::Vacant(place) => place.insert(self.batches(record.topic, record.queue_id)?),
+                };
+                let leads = units.get(&record.physical_offset).is_some_and(|unit| {
+                    let is_its =
+                        unit.first == record.queue_offset && unit.end() - unit.first == record.messages().into();
+                    is_its && unit.unit.size == record.size
+                });
+                if !leads {
+                    let folder = self.root.join(BATCHES).join(record.topic).join(record.queue_id.to_string());
+                    let what = format!("the unit of the record at {} is missing or not its", record.physical_offset);
+                    report.add(folder, 0, what);
+                }
                 continue;
             }
             let kept = self.kept_at(record.topic, record.queue_id, record.queue_offset);

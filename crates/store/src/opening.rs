@@ -15,7 +15,7 @@ use crate::log::{self, Log};
 use crate::mark::Mark;
 use crate::missing::Missing;
 use crate::options::StoreOptions;
-use crate::queue::{KeptUnits, QueueFiles, QueueTable, Source};
+use crate::queue::{BatchFiles, KeptUnits, QueueFiles, QueueTable, Source};
 use crate::recovery::Recovery;
 use crate::scan::Checks;
 
@@ -97,9 +97,9 @@ impl<'o> Opening<'o> {
         let log_end = log.all_segments().last().map_or(0, |last| last.base + options.log_file_size as i64);
         let folder = root.join("consumequeue");
         let files = QueueFiles::new(Arc::clone(&disk), folder.clone(), options.queue_file_size);
-        let queues = files
-            .and_then(|files| QueueTable::open(files, options.hot_bytes, options.light_queues))
-            .context("cannot open", &folder)?;
+        let batches = BatchFiles::new(Arc::clone(&disk), root.join("batchconsumequeue"), options.batch_queue_file_size);
+        let queues = files.and_then(|files| QueueTable::open(files, batches, options.hot_bytes, options.light_queues));
+        let queues = queues.context("cannot open the queues in", &root)?;
         let tagger = Tagger::new(&options.delays);
         let deleted = Deleted::open(&*disk, &root, log.min_offset());
         let deleted = Arc::new(deleted.context("cannot use the file `deleted` in", &root)?);
@@ -381,7 +381,7 @@ fn empty_if_before(disk: &dyn Disk, root: &Path, log_folder: &Path, to: i64) -> 
     for file in files.iter().filter(|file| disk.exists(file)) {
         disk.remove(file).context("cannot remove", file)?;
     }
-    for folder in ["units", "consumequeue", "index"].map(|name| root.join(name)) {
+    for folder in ["units", "consumequeue", "batchconsumequeue", "index"].map(|name| root.join(name)) {
         disk.remove_folder(&folder).context("cannot remove", &folder)?;
     }
     disk.sync_folder(log_folder).context("cannot flush", log_folder)?;

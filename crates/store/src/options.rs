@@ -11,6 +11,8 @@ pub struct StoreOptions {
     pub log_file_size: u64,
     /// Bytes of one consume queue file, a multiple of 20.
     pub queue_file_size: u64,
+    /// Bytes of one file of a queue in which a record may be several messages, a multiple of 46.
+    pub batch_queue_file_size: u64,
     /// Whether a message is confirmed when it is flushed (true) or when it is written.
     pub sync_flush: bool,
     /// Milliseconds within which all was confirmed that a power cut can take, when messages are confirmed
@@ -60,6 +62,7 @@ impl Default for StoreOptions {
             log_folder: None,
             log_file_size: 1 << 30,
             queue_file_size: 6_000_000,
+            batch_queue_file_size: 13_800_000,
             sync_flush: true,
             flush_window_ms: 50,
             check_crc_on_recover: true,

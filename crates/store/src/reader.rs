@@ -195,7 +195,7 @@ impl Store {
                         result.status = ReadStatus::OffsetFoundNull;
                         if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof) {
                             // What isn't there will not come back; anything else may be read later.
-                            result.next_offset = self.queues.next_file(result.next_offset).min(max);
+                            result.next_offset = self.queues.next_file(&queue, result.next_offset).min(max);
                         }
                     }
                     break;
@@ -203,7 +203,12 @@ impl Store {
             };
             // Up to here memory was asked for; and whether the unit before was let pass.
             let (mut touched, mut is_dense) = (0, false);
-            for (index, unit) in units.iter().copied().enumerate().take((max - result.next_offset) as usize) {
+            let begin = result.next_offset;
+            for (index, unit) in units.iter().copied().enumerate().take((max - begin) as usize) {
+                if begin + (index as i64) < result.next_offset {
+                    // A message of a record that was decided on.
+                    continue;
+                }
                 looked_at += 1;
                 if unit.is_blank() || !filter.by_unit(unit.tag_code) {
                     result.next_offset += 1;
@@ -229,13 +234,24 @@ impl Store {
                     std::hint::black_box(bytes.fold(0, |all, byte| all ^ byte));
                 }
                 is_dense = true;
+                let mut end = result.next_offset + 1;
+                let mut decide = |record: &Record<'_>| {
+                    let count = i64::from(record.messages());
+                    // In a light queue a batch is one message.
+                    if count > 1 && !light::is_light(topic) {
+                        end = end.max(record.queue_offset + count);
+                        if result.messages > 0 && result.messages + count as usize > messages {
+                            return Verdict::Stop;
+                        }
+                    }
+                    filter.by_record(record)
+                };
                 let meant = self.meant(&mut view, &queue, result.next_offset, unit);
-                let (verdict, elsewhere, unit) = match meant.map(|record| filter.by_record(&record)) {
+                let (verdict, elsewhere, unit) = match meant.map(|record| decide(&record)) {
                     Ok(verdict) => (verdict, None, unit),
                     Err(reason) => match self.led_astray(&queue, result.next_offset, unit, reason) {
                         Led::Record(bytes, right) => {
-                            let verdict =
-                                Record::read(&bytes).map_or(Verdict::Skip, |record| filter.by_record(&record));
+                            let verdict = Record::read(&bytes).map_or(Verdict::Skip, |record| decide(&record));
                             (verdict, Some(bytes), right)
                         }
                         Led::Gone => {
@@ -254,14 +270,14 @@ impl Store {
                     Verdict::Stop => break 'looking,
                 };
                 let Some(slice) = slice else {
-                    result.next_offset += 1;
+                    result.next_offset = end.min(max);
                     continue;
                 };
                 self.join(&mut result.slices, &view, &last, &unit, slice);
                 (last, result.status) = (unit, ReadStatus::Found);
-                result.messages += 1;
+                result.messages += (end - result.next_offset) as usize;
                 result.bytes += unit.size as usize;
-                result.next_offset += 1;
+                result.next_offset = end.min(max);
                 if result.messages >= messages {
                     break 'looking;
                 }

@@ -158,7 +158,7 @@ impl Recovery<'_> {
         if let Some(queue) = self.queues.get(record.topic, record.queue_id)?
             && queue.range().1 == record.queue_offset
         {
-            self.queues.push(&queue, record.queue_offset, Unit::BLANK);
+            self.queues.push(&queue, record.queue_offset, Unit::BLANK, record.messages());
         }
         Ok(())
     }

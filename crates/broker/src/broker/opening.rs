@@ -233,6 +233,7 @@ fn options(settings: &BrokerSettings, role: &Role, delays: &[i64], memory: u64) 
         log_folder: (!folder.is_empty()).then(|| Path::new(folder).to_owned()),
         log_file_size: settings.mapped_file_size_commit_log,
         queue_file_size: settings.mapped_file_size_consume_queue,
+        batch_queue_file_size: settings.mapper_file_size_batch_consume_queue,
         sync_flush: settings.flush_disk_type == FlushDiskType::Sync,
         flush_window_ms: settings.flush_interval_commit_log as i64,
         stall_ms: settings.sync_flush_timeout,

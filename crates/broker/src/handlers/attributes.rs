@@ -10,6 +10,7 @@ use crate::deduplication;
 use crate::error::BrokerError;
 use crate::message_type;
 use crate::required_codecs;
+use crate::topics;
 
 /// An attribute and the values it may have here.
 pub(super) type Known = (&'static str, Values);
@@ -48,7 +49,7 @@ impl fmt::Display for Values {
 /// topics, light topics, priorities.
 pub(super) const OF_TOPICS: &[Known] = &[
     (message_type::ATTRIBUTE, Values::Words(&["UNSPECIFIED", "NORMAL", "FIFO", "DELAY", "TRANSACTION", "MIXED"])),
-    ("queue.type", Values::Words(&["SimpleCQ"])),
+    (topics::QUEUE_TYPE, Values::Words(&["SimpleCQ", topics::BATCHES])),
     ("cleanup.policy", Values::Words(&["DELETE"])),
     (deduplication::ATTRIBUTE, Values::Number(1..=deduplication::LONGEST_MS)),
     (required_codecs::ATTRIBUTE, Values::Checked(required_codecs::is_value, required_codecs::VALUES)),
@@ -111,7 +112,7 @@ mod tests {
     #[test]
     fn what_has_no_meaning_is_refused() {
         for text in [
-            "+queue.type=BatchCQ",
+            "+queue.type=OtherCQ",
             "+nothing=1",
             "message.type=FIFO",
             "+message.type",

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use apogee_message::names::{self, property};
-use apogee_message::properties;
 use apogee_message::record::{NewMessage, Record};
+use apogee_message::{properties, sysflag};
 use apogee_net::Conn;
 use apogee_wire::Command;
 use apogee_wire::codes::response;
@@ -47,6 +47,11 @@ pub(crate) fn send_back(broker: &Broker, conn: &Arc<Conn>, request: &Command) ->
         BrokerError::new(response::SYSTEM_ERROR, format!("look message by offset failed, {}", header.offset))
     })?;
     let record = Record::read(&bytes).map_err(|error| BrokerError::new(response::SYSTEM_ERROR, error.to_string()))?;
+    if record.sys_flag & sysflag::INNER_BATCH != 0 {
+        // It would come back with all others of its batch. Clients send it to the retry topic themselves then.
+        let remark = "the message is one of a batch that is kept as one record: send it to the retry topic";
+        return Err(BrokerError::new(response::MESSAGE_ILLEGAL, remark));
+    }
 
     let given = header.max_reconsume_times.filter(|_| request.version >= KNOWS_MAX_RECONSUME);
     let most = given.filter(|most| *most >= 0).unwrap_or(group.retry_max_times);
@@ -71,6 +76,8 @@ pub(crate) fn send_back(broker: &Broker, conn: &Arc<Conn>, request: &Command) ->
 
     let mut text = BytesMut::new();
     let own = [
+        property::INNER_NUM,
+        property::INNER_BASE,
         property::DELAY,
         property::REAL_TOPIC,
         property::REAL_QUEUE_ID,
@@ -79,7 +86,7 @@ pub(crate) fn send_back(broker: &Broker, conn: &Arc<Conn>, request: &Command) ->
         property::TIMER_ROLL_TIMES,
     ];
     // Where a timed message has been it keeps in mind, unless it goes there again.
-    let own = if at.is_some() { &own[..] } else { &own[..4] };
+    let own = if at.is_some() { &own[..] } else { &own[..6] };
     properties::copy_without(&mut text, record.properties, own);
     if record.property(property::RETRY_TOPIC).is_none() {
         properties::push(&mut text, property::RETRY_TOPIC, record.topic);

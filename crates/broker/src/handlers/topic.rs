@@ -23,7 +23,7 @@ use crate::error::BrokerError;
 use crate::message_type;
 use crate::settings::BrokerSettings;
 use crate::stats::Kind;
-use crate::topics::{ByName, MOST_QUEUES, Snapshot, TopicTable, perm};
+use crate::topics::{ByName, MOST_QUEUES, QUEUE_TYPE, Snapshot, TopicTable, keeps_batches, perm};
 
 /// `UPDATE_AND_CREATE_TOPIC`: one topic, by header.
 pub(crate) fn update(broker: &Broker, conn: &Arc<Conn>, request: &Command) -> Answer {
@@ -101,8 +101,12 @@ fn check(topics: &TopicTable, settings: &BrokerSettings, config: TopicConfig) ->
             return refused(format!("topic[{topic}]: {queues} {kind} queues; accepted are 1 to {MOST_QUEUES}"));
         }
     }
-    let current = topics.get(topic).map(|topic| topic.config.attributes.clone()).unwrap_or_default();
+    let known = topics.get(topic);
+    let current = known.as_ref().map(|topic| topic.config.attributes.clone()).unwrap_or_default();
     let attributes = attributes::alter(attributes::OF_TOPICS, &current, &config.attributes)?;
+    if known.is_some() && keeps_batches(&current) != keeps_batches(&attributes) {
+        return refused(format!("topic[{topic}]: {QUEUE_TYPE} cannot be changed: delete the topic and create it anew"));
+    }
     let is_mixed = attributes.get(message_type::ATTRIBUTE).is_some_and(|kind| kind == message_type::MIXED);
     if is_mixed && !settings.enable_mixed_message_type {
         return refused(format!("topic[{topic}]: MIXED message type is not supported (enableMixedMessageType)"));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use apogee_message::names::{self, property};
 use apogee_message::record::{self, Draft, NewMessage, Record};
-use apogee_message::{light, properties};
+use apogee_message::{light, properties, sysflag};
 use bytes::{Bytes, BytesMut};
 
 use super::handle::{Handle, Source};
@@ -83,16 +83,25 @@ impl Broker {
     fn draft_of(&self, back: Back<'_>, bytes: &Bytes, arena: &mut BytesMut) -> Option<Draft> {
         let Back { group, topic, queue, offset, pop_time, suspend } = back;
         let record = Record::read(bytes).ok()?;
-        let at = if suspend { None } else { self.retried_at(group, pop_time, record.reconsume_times) };
-        // What was said of an earlier time is over.
+        // A batch that is one record stays one in the retry topic, and waits for nothing before.
+        let is_batch = record.sys_flag & sysflag::INNER_BATCH != 0;
+        let at = if suspend || is_batch { None } else { self.retried_at(group, pop_time, record.reconsume_times) };
+        // What was said of an earlier time is over, and what of another queue.
         let own = [
             property::ORIGIN_GROUP,
+            property::INNER_NUM,
+            property::INNER_BASE,
             property::TIMER_OUT_MS,
             property::TIMER_ROLL_TIMES,
             property::REAL_TOPIC,
             property::REAL_QUEUE_ID,
         ];
-        properties::copy_without(arena, record.properties, if at.is_some() { &own } else { &own[..1] });
+        let own = match at {
+            Some(_) => &own[..],
+            None if is_batch => &own[..1],
+            None => &own[..3],
+        };
+        properties::copy_without(arena, record.properties, own);
         if record.property(property::FIRST_POP_TIME).is_none() {
             properties::push(arena, property::FIRST_POP_TIME, &pop_time.to_string());
         }

@@ -33,6 +33,16 @@ pub mod perm {
     pub const INHERIT: i32 = 1;
 }
 
+/// Attribute of a topic that decides what its queues are made of.
+pub(crate) const QUEUE_TYPE: &str = "queue.type";
+/// Its value for topics that keep a batch as one record.
+pub(crate) const BATCHES: &str = "BatchCQ";
+
+/// Whether a topic with such attributes keeps a batch as one record.
+pub(crate) fn keeps_batches(attributes: &BTreeMap<String, String>) -> bool {
+    attributes.get(QUEUE_TYPE).is_some_and(|kind| kind == BATCHES)
+}
+
 /// Queues that a topic may have at most.
 pub const MOST_QUEUES: i32 = 65_535;
 
@@ -51,6 +61,11 @@ impl Topic {
     /// Whether all of some permission bits are set.
     pub fn allows(&self, bits: i32) -> bool {
         self.config.perm & bits == bits
+    }
+
+    /// Whether a batch is kept as one record.
+    pub fn keeps_batches(&self) -> bool {
+        keeps_batches(&self.config.attributes)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::{Draft, DraftError, Hasher, SUM_LENGTH};
+use super::{Draft, DraftError, Hasher, SUM_LENGTH, inner};
 use crate::names::property::INNER_MULTI_QUEUE_OFFSET;
 use crate::properties;
 
@@ -21,14 +21,20 @@ impl Draft {
         properties::copy_without(&mut tail, &self.tail[text], &[INNER_MULTI_QUEUE_OFFSET]);
         properties::push(&mut tail, INNER_MULTI_QUEUE_OFFSET, offsets);
         let length = tail.len() - self.properties_at + sum;
-        if length > properties::MAX_LENGTH {
+        let reserved = if self.inner.is_some() { inner::MOST_BASE } else { 0 };
+        if length + reserved > properties::MAX_LENGTH {
             return Err(DraftError::PropertiesTooLong(length));
         }
         tail[self.properties_at - 2..self.properties_at].copy_from_slice(&(length as u16).to_be_bytes());
+        if let Some(inner) = &mut self.inner {
+            inner.base_at = tail.len();
+        }
         if let Some(rest) = &mut self.sum {
             let mut anew = Hasher::new();
             anew.update(&self.body);
-            anew.update(&tail);
+            if self.inner.is_none() {
+                anew.update(&tail);
+            }
             *rest = anew;
             tail.put_bytes(0, SUM_LENGTH);
         }

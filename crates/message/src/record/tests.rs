@@ -143,3 +143,43 @@ proptest! {
         let _ = iter(&bytes).count();
     }
 }
+
+#[test]
+fn a_batch_that_is_one_record_tells_the_offset_of_its_first_message() {
+    for (length, with_sum) in [(100, true), (100, false), (10_000, true), (10_000, false)] {
+        let mut message = message("10.1.2.3:5555", "10.1.2.4:10911");
+        message.sys_flag = sysflag::INNER_BATCH | sysflag::NEED_UNWRAP;
+        message.body = vec![b'x'; length].into();
+        // As one that is written again has them.
+        message.properties = Bytes::from_static(b"INNER_NUM\x0112\x02INNER_BASE\x017\x02TAGS\x01TagA");
+        let mut draft = Draft::new(&message, &mut BytesMut::new()).unwrap();
+        if !with_sum {
+            draft.leave_out_sum();
+        }
+        assert_eq!((draft.messages(), draft.is_in_batch_queue()), (12, true));
+        let most = draft.most_size();
+        for offset in [i64::MAX, 123_456, 0] {
+            draft.assign(offset, 1, 2);
+            assert!(draft.size() <= most);
+            let bytes = draft.to_vec();
+            let record = Record::read(&bytes).unwrap();
+            assert_eq!((record.size as usize, record.has_sum()), (bytes.len(), with_sum));
+            assert!(record.is_intact(&bytes), "{length} {with_sum} {offset}");
+            assert_eq!(record.property("INNER_BASE"), Some(&*offset.to_string()));
+            assert_eq!(record.properties.windows(10).filter(|part| part == b"INNER_BASE").count(), 1);
+            assert_eq!((record.property("TAGS"), record.messages()), (Some("TagA"), 12));
+        }
+    }
+}
+
+#[test]
+fn a_message_alone_in_a_queue_of_batches_has_one_offset() {
+    let mut message = message("10.1.2.3:5555", "10.1.2.4:10911");
+    message.properties = Bytes::from_static(b"INNER_NUM\x011\x02");
+    let mut draft = Draft::in_batch_queue(&message, &mut BytesMut::new()).unwrap();
+    draft.assign(5, 1, 2);
+    let bytes = draft.to_vec();
+    let record = Record::read(&bytes).unwrap();
+    assert_eq!((record.messages(), record.is_in_batch_queue(), record.property("INNER_BASE")), (1, true, Some("5")));
+    assert!(record.is_intact(&bytes) && record.has_offset(5) && !record.has_offset(6));
+}

@@ -18,7 +18,7 @@ use super::{Log, Segment};
 use crate::dispatch::{Dispatch, KEYS, Tagger, has_queue, keys};
 use crate::error::AppendError;
 use crate::light::Light;
-use crate::queue::{QueueTable, SharedQueue};
+use crate::queue::{Kind, QueueTable, SharedQueue};
 
 /// Most records of one write.
 const BATCH: usize = 256;
@@ -319,7 +319,7 @@ impl Appender {
                     return refuse(batch.drain(..1), &error);
                 }
             }
-            end += size as i64;
+            end += entry.draft.size() as i64;
         }
         let count = placed.len();
         let mut pieces: SmallVec<[IoSlice<'_>; 3 * INLINE]> = SmallVec::with_capacity(count * 3);
@@ -374,9 +374,16 @@ impl Appender {
 
     /// Assigns offsets. An error when the queue's files cannot be read.
     fn place(&self, draft: &mut Draft, physical_offset: i64, store_timestamp: i64) -> io::Result<Placed> {
-        let queue = has_queue(draft.sys_flag()).then(|| self.queues.get_or_create(draft.topic(), draft.queue_id()));
+        let queue = has_queue(draft.sys_flag()).then(|| {
+            self.queues.get_or_create(
+                draft.topic(),
+                draft.queue_id(),
+                Kind::of(draft.topic(), draft.is_in_batch_queue()),
+            )
+        });
         let queue = queue.transpose()?;
-        let queue_offset = queue.as_ref().map_or(0, |queue| queue.next.fetch_add(1, Ordering::Relaxed));
+        let messages = i64::from(draft.messages());
+        let queue_offset = queue.as_ref().map_or(0, |queue| queue.next.fetch_add(messages, Ordering::Relaxed));
         draft.assign(queue_offset, physical_offset, store_timestamp);
         let size = draft.size() as u32;
         let queue_id = draft.queue_id();
@@ -399,6 +406,7 @@ impl Appender {
             physical_offset: appended.physical_offset,
             size: appended.size,
             queue_offset: appended.queue_offset,
+            messages: draft.messages(),
             store_timestamp,
         };
         Written { dispatch, appended, waits: wait != Some("false"), done: entry.done, token: entry.token, moment }
@@ -475,7 +483,7 @@ impl Waiting {
         if let Some(light) = &mut self.light {
             light.assign(&mut self.entry.draft);
         }
-        self.entry.draft.size()
+        self.entry.draft.most_size()
     }
 }
 

@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use apogee_base::disk::{Disk, DiskFile};
 use apogee_message::light;
 use apogee_message::record::{HEAD_LENGTH, PHYSICAL_OFFSET_AT, QUEUE_ID_AT, QUEUE_OFFSET_AT};
+use apogee_message::sysflag;
 use bytes::{Buf, Bytes};
 
 use crate::error::{Context, StoreError};
@@ -346,10 +347,14 @@ impl Log {
     /// Whether the head of the record that a unit leads to, published or not, says that it is the one of
     /// its place in its queue. `None` when nothing stands there.
     pub fn leads_to(&self, unit: &Unit, topic: &str, id: i32, offset: i64) -> Option<bool> {
-        let head = self.slice_unpublished(unit.physical_offset, HEAD_LENGTH)?;
+        let head = self.slice_unpublished(unit.physical_offset, HEAD_LENGTH + 4)?;
+        let is_its = |first: i64| match (&head[HEAD_LENGTH..]).get_i32() & sysflag::INNER_BATCH {
+            0 => first == offset,
+            _ => (first..first + i64::from(i16::MAX)).contains(&offset),
+        };
         // A light queue is named among the properties of its records: their heads tell of another one.
         let place = light::is_light(topic)
-            || ((&head[QUEUE_ID_AT..]).get_i32() == id && (&head[QUEUE_OFFSET_AT..]).get_i64() == offset);
+            || ((&head[QUEUE_ID_AT..]).get_i32() == id && is_its((&head[QUEUE_OFFSET_AT..]).get_i64()));
         let own = (&head[..]).get_u32() == unit.size && (&head[PHYSICAL_OFFSET_AT..]).get_i64() == unit.physical_offset;
         Some(own && place)
     }

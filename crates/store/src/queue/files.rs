@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use apogee_base::disk::{Disk, DiskFile};
 
+use super::batches::Part;
 use super::mend::{Gap, Kind, Source};
 use super::{Queue, Run, UNIT, Unit};
 use crate::log::{file_name, offset_of};
@@ -21,7 +22,7 @@ pub(crate) struct QueueFiles {
     /// Bytes of a file.
     pub(super) size: u64,
     open: Mutex<Open>,
-    source: OnceLock<Source>,
+    source: OnceLock<Arc<Source>>,
     /// Folders of queues.
     folders: AtomicI64,
 }
@@ -48,6 +49,8 @@ pub(crate) struct Contents {
     pub log_end: i64,
     /// What the files may lack, once the log is known.
     pub gaps: Vec<Gap>,
+    /// The files of a queue that keeps batches.
+    pub parts: Vec<Part>,
 }
 
 impl Contents {
@@ -65,7 +68,7 @@ impl Contents {
         // What was written to the file since the checkpoint may be there in part.
         let doubtful = self.doubtful.filter(|doubtful| *doubtful < run.offset);
         let (min, max) = (self.min.min(run.offset), self.max.min(run.offset));
-        Some(Self { min, max, doubtful, log_end: self.log_end, gaps: Vec::new() })
+        Some(Self { min, max, doubtful, log_end: self.log_end, ..Self::default() })
     }
 }
 
@@ -231,13 +234,13 @@ impl QueueFiles {
         // One that leads before the log's beginning, like all those before it, is none to begin with.
         let is_gone = kept == valid && follows.is_some_and(|unit| unit.physical_offset < start);
         let min = first + kept + i64::from(is_damaged && is_gone);
-        Ok(Contents { min, max, doubtful: is_damaged.then_some(max - 1), log_end, gaps })
+        Ok(Contents { min, max, doubtful: is_damaged.then_some(max - 1), log_end, gaps, parts: Vec::new() })
     }
 
     /// Whether a unit is neither that of a record before `end` of the log nor one that a crash left of
     /// what came behind.
     fn is_damaged(&self, unit: Unit, topic: &str, id: i32, offset: i64, end: i64) -> bool {
-        let Some(Source { log, .. }) = self.source.get() else { return false };
+        let Some(Source { log, .. }) = self.source() else { return false };
         let is_empty = unit.physical_offset == 0 && unit.size == 0;
         let is_behind = unit.physical_offset >= end && log.leads_to(&unit, topic, id, offset) == Some(true);
         !is_empty && !is_behind
@@ -245,14 +248,14 @@ impl QueueFiles {
 
     /// From now on damaged units at the ends of queues are told from others, and gaps are found, by this
     /// log.
-    pub fn set_source(&self, source: Source) {
+    pub fn set_source(&self, source: Arc<Source>) {
         // Set once, when the store is opened.
         let _ = self.source.set(source);
     }
 
     /// What was set.
     pub fn source(&self) -> Option<&Source> {
-        self.source.get()
+        self.source.get().map(|source| &**source)
     }
 
     /// Units of a file.

@@ -13,7 +13,7 @@ use apogee_message::light;
 use apogee_message::record::Record;
 
 use super::files::QueueFiles;
-use super::{MOST_MISSING, UNIT, Unit};
+use super::{BatchUnit, MOST_MISSING, UNIT, Unit};
 use crate::deleted::Deleted;
 use crate::dispatch::{Tagger, has_queue};
 use crate::log::{Log, file_name, offset_of};
@@ -60,6 +60,16 @@ pub(crate) struct Source {
     pub deleted: Arc<Deleted>,
 }
 
+impl Source {
+    /// The unit of a record in a queue in which a record may be several messages.
+    pub(super) fn unit_of(&self, record: &Record<'_>) -> BatchUnit {
+        let tag_code = self.tagger.tag_code(record.topic, record.properties, record.store_timestamp);
+        let unit = Unit { physical_offset: record.physical_offset, size: record.size, tag_code };
+        let (store_timestamp, first) = (record.store_timestamp, record.queue_offset);
+        BatchUnit { unit, store_timestamp, first, messages: record.messages().min(i16::MAX as u16) as i16 }
+    }
+}
+
 impl QueueFiles {
     /// Makes anew what a queue's files lack, durably. Nobody else may use the queue.
     pub fn mend(&self, source: &Source, topic: &str, id: i32, gaps: &[Gap]) -> io::Result<()> {
@@ -78,15 +88,18 @@ impl QueueFiles {
             for found in scan {
                 let Found::Record(bytes) = found else { continue };
                 let Ok(record) = Record::read(&bytes) else { continue };
-                let offset = match light::is_light(topic) {
-                    true => light::offset_in(&record, topic),
-                    false => (record.queue_id == id && record.topic == topic).then_some(record.queue_offset),
+                let offsets = match light::is_light(topic) {
+                    true => light::offset_in(&record, topic).map(|offset| offset..offset + 1),
+                    false if record.queue_id == id && record.topic == topic => Some(record.offsets()),
+                    false => None,
                 };
-                let Some(offset) = offset.filter(|offset| gap.offsets.contains(offset)) else { continue };
+                let Some(offsets) = offsets else { continue };
                 if has_queue(record.sys_flag) && !source.deleted.covers(topic, record.physical_offset) {
                     let tag_code = source.tagger.tag_code(record.topic, record.properties, record.store_timestamp);
                     let unit = Unit { physical_offset: record.physical_offset, size: record.size, tag_code };
-                    patch.put(offset, unit)?;
+                    for offset in offsets.filter(|offset| gap.offsets.contains(offset)) {
+                        patch.put(offset, unit)?;
+                    }
                 }
             }
             let (messages, lost) = patch.finish()?;

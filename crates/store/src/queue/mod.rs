@@ -5,12 +5,14 @@
 use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+mod batches;
 mod files;
 mod kept;
 mod mend;
 mod pending;
 mod table;
 
+pub(crate) use batches::{BatchFiles, BatchUnit};
 use files::Contents;
 pub(crate) use files::{QueueFiles, first_kept, partition};
 pub(crate) use kept::{Batch, KeptUnits, Run, Runs};
@@ -68,6 +70,27 @@ impl Unit {
         Self { physical_offset: bytes.get_i64(), size: bytes.get_u32(), tag_code: bytes.get_i64() }
     }
 }
+
+/// In which files a topic's queues are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A unit for each message.
+    Simple,
+    /// A unit for each record, which may be several messages (upstream `BatchConsumeQueue`). In memory each message
+    /// has a unit all the same: that of its record.
+    Batch,
+}
+
+impl Kind {
+    /// That of a topic, by what its first record says. Retry topics may have batches that are one record, too, and are as
+    /// upstream has them all the same.
+    pub fn of(topic: &str, is_of_batches: bool) -> Self {
+        if is_of_batches && !topic.starts_with('%') { Self::Batch } else { Self::Simple }
+    }
+}
+
+/// Set in the keys of queues that keep batches.
+const BATCH_KEY: u32 = 1 << 31;
 
 /// A queue, shared: without a count of weak references, which would make each of a million 16 bytes larger.
 pub(crate) type SharedQueue = triomphe::Arc<Queue>;
@@ -146,14 +169,20 @@ impl Queue {
         u64::from(self.key)
     }
 
+    /// In which files it is.
+    pub fn kind(&self) -> Kind {
+        if self.key & BATCH_KEY == 0 { Kind::Simple } else { Kind::Batch }
+    }
+
     /// First and end offset.
     pub fn range(&self) -> (i64, i64) {
         let units = self.lock();
         (units.min, units.max())
     }
 
-    /// Adds a unit. A gap before it is filled with blanks: those messages are lost.
-    fn push(&self, offset: i64, unit: Unit) -> Pushed {
+    /// Adds the unit of a record that is so many messages, all of them or none. A gap before it is filled with blanks:
+    /// those messages are lost.
+    fn push(&self, offset: i64, unit: Unit, messages: u16) -> Pushed {
         let mut units = self.lock();
         if units.deleted {
             return Pushed::Needless;
@@ -191,7 +220,7 @@ impl Queue {
                 (0..missing).for_each(|_| units.in_memory.push(Unit::BLANK));
             }
         }
-        units.in_memory.push(unit);
+        (0..messages).for_each(|_| units.in_memory.push(unit));
         units.log_end = units.log_end.max(unit.end_offset());
         let after = units.in_memory.len();
         let dirty = !std::mem::replace(&mut units.dirty, true);
@@ -276,7 +305,7 @@ impl Queue {
     fn take_over(&self, run: &Run) -> usize {
         let mut count = 0;
         for (offset, unit) in (run.offset..).zip(&run.units) {
-            if let Pushed::Added { units, .. } = self.push(offset, *unit) {
+            if let Pushed::Added { units, .. } = self.push(offset, *unit, 1) {
                 count += units;
             }
         }
@@ -352,7 +381,7 @@ mod tests {
     fn grow(queue: &Queue, from: i64, to: i64, apart: i64) {
         for offset in from..to {
             let unit = Unit { physical_offset: offset * 100, size: 100, tag_code: 0 };
-            let Pushed::Added { units: 1, ripe, .. } = queue.push(offset, unit) else { panic!("{offset}") };
+            let Pushed::Added { units: 1, ripe, .. } = queue.push(offset, unit, 1) else { panic!("{offset}") };
             if ripe || offset + 1 == to {
                 queue.written(offset + 1, apart);
             }
@@ -365,7 +394,7 @@ mod tests {
         let count = size_of::<usize>();
         assert!(2 * count + size_of::<Queue>() <= 128, "{} bytes", size_of::<Queue>());
         let queue = queue(0);
-        queue.push(0, Unit { physical_offset: 0, size: 100, tag_code: 0 });
+        queue.push(0, Unit { physical_offset: 0, size: 100, tag_code: 0 }, 1);
         assert!(queue.lock().in_memory.is_in_place());
     }
 

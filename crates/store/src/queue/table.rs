@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
+use std::ops::Range;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -9,7 +10,10 @@ use apogee_base::hash::QuickMap;
 use apogee_message::light;
 
 use super::mend::{Gap, Source};
-use super::{Batch, Contents, KeptUnits, MARKS, Pushed, Queue, QueueFiles, Run, Runs, SharedQueue, Unit, first_kept};
+use super::{
+    BATCH_KEY, Batch, BatchFiles, Contents, KeptUnits, Kind, MARKS, Pushed, Queue, QueueFiles, Run, Runs, SharedQueue,
+    Unit, first_kept,
+};
 
 /// Queue ids that a topic may have.
 const MOST_QUEUES: usize = 1 << 16;
@@ -24,6 +28,7 @@ type KeptQueues = Vec<(SharedQueue, i64)>;
 
 pub(crate) struct QueueTable {
     files: QueueFiles,
+    batches: BatchFiles,
     topics: RwLock<QuickMap<Arc<str>, Topic>>,
     /// Queues with units in memory.
     dirty: Mutex<Vec<SharedQueue>>,
@@ -52,6 +57,7 @@ pub(crate) struct QueueTable {
 }
 
 struct Topic {
+    kind: Kind,
     /// Tells it from a topic of its name that was deleted before it was made.
     made: u64,
     /// Each is opened when it is first used.
@@ -68,15 +74,18 @@ impl Topic {
 impl QueueTable {
     /// Knows all queues that have files; none is opened yet. The last `hot_bytes` of the log are
     /// expected to be in memory.
-    pub fn open(files: QueueFiles, hot_bytes: u64, has_light: bool) -> io::Result<Self> {
+    pub fn open(files: QueueFiles, batches: BatchFiles, hot_bytes: u64, has_light: bool) -> io::Result<Self> {
         let mut topics = QuickMap::default();
-        for (name, ids) in files.topics()? {
+        let (simple, of_batches) = (files.topics()?, batches.topics()?);
+        let simple = simple.into_iter().map(|topic| (Kind::Simple, topic));
+        for (kind, (name, ids)) in simple.chain(of_batches.into_iter().map(|topic| (Kind::Batch, topic))) {
             let queues = ids.into_iter().map(|id| (id, None)).collect();
-            topics.insert(Arc::from(name), Topic { made: 0, queues });
+            topics.insert(Arc::from(name), Topic { kind, made: 0, queues });
         }
         let light = topics.keys().filter(|name: &&Arc<str>| light::is_light(name)).count();
         Ok(Self {
             files,
+            batches,
             topics: RwLock::new(topics),
             dirty: Mutex::default(),
             ripe: Mutex::default(),
@@ -104,17 +113,30 @@ impl QueueTable {
     /// From now on damaged units at the ends of queues are told from others, and files that are gone are
     /// made anew, by this log. Before any queue is opened.
     pub fn know_source(&self, source: Source) {
+        let source = Arc::new(source);
+        self.batches.set_source(Arc::clone(&source));
         self.files.set_source(source);
     }
 
     /// Queues that have a folder.
     pub fn folders(&self) -> i64 {
-        self.files.folders()
+        self.files.folders() + self.batches.folders()
     }
 
     /// Queues of a topic that have a folder.
     pub fn folders_of(&self, topic: &str) -> io::Result<i64> {
-        self.files.folders_of(topic)
+        Ok(self.files.folders_of(topic)? + self.batches.folders_of(topic)?)
+    }
+
+    fn kind_of(&self, topic: &str) -> Kind {
+        self.read_topics().get(topic).map_or(Kind::Simple, |topic| topic.kind)
+    }
+
+    fn contents(&self, topic: &str, id: i32, log: Range<i64>, wipe: bool) -> io::Result<Contents> {
+        match self.kind_of(topic) {
+            Kind::Simple => self.files.contents(topic, id, log.start, log.end, wipe),
+            Kind::Batch => self.batches.contents(topic, id, log, wipe),
+        }
     }
 
     /// Opens the queues that may lack files, which makes these anew; of very many queues only some are
@@ -126,7 +148,7 @@ impl QueueTable {
         let (mut lacking, mut certain) = (Vec::new(), 0);
         for (topic, id) in queues().step_by(queues().count() / MOST_LOOKED_AT + 1) {
             // One that cannot be read is its users' concern.
-            let Ok(contents) = self.files.contents(topic, id, start, end, false) else { continue };
+            let Ok(contents) = self.contents(topic, id, start..end, false) else { continue };
             certain += usize::from(contents.gaps.iter().any(Gap::is_certain));
             if !contents.gaps.is_empty() {
                 lacking.push((topic, id));
@@ -147,7 +169,7 @@ impl QueueTable {
         let mut last = 0;
         for (topic, ids) in self.ids() {
             for id in ids {
-                last = last.max(self.files.contents(&topic, id, 0, i64::MAX, false)?.log_end);
+                last = last.max(self.contents(&topic, id, 0..i64::MAX, false)?.log_end);
             }
         }
         Ok(last)
@@ -158,7 +180,7 @@ impl QueueTable {
     pub fn wipe_after(&self, end: i64) -> io::Result<()> {
         for (topic, ids) in self.ids() {
             for id in ids {
-                self.files.contents(&topic, id, 0, end, true)?;
+                self.contents(&topic, id, 0..end, true)?;
             }
         }
         Ok(())
@@ -203,9 +225,9 @@ impl QueueTable {
         }
     }
 
-    /// The queue, empty when there was none. An error when its files cannot be read, or the topic's
-    /// name cannot be that of a folder.
-    pub fn get_or_create(&self, topic: &Arc<str>, id: i32) -> io::Result<SharedQueue> {
+    /// The queue, empty when there was none; the first one of its topic decides of which kind all are. An error when
+    /// its files cannot be read, or the topic's name cannot be that of a folder.
+    pub fn get_or_create(&self, topic: &Arc<str>, id: i32, kind: Kind) -> io::Result<SharedQueue> {
         loop {
             if let Some(queue) = self.get(topic, id)? {
                 return Ok(queue);
@@ -214,7 +236,7 @@ impl QueueTable {
                 return Err(io::Error::other("the topic's name cannot be that of a folder"));
             }
             let mut topics = self.write_topics();
-            let queues = &mut self.entry(&mut topics, topic).queues;
+            let queues = &mut self.entry(&mut topics, topic, kind).queues;
             if queues.len() >= MOST_QUEUES && !queues.contains_key(&id) {
                 return Err(io::Error::other("the topic has too many queues"));
             }
@@ -223,10 +245,10 @@ impl QueueTable {
     }
 
     /// The topic, new when there was none.
-    fn entry<'t>(&self, topics: &'t mut QuickMap<Arc<str>, Topic>, name: &Arc<str>) -> &'t mut Topic {
+    fn entry<'t>(&self, topics: &'t mut QuickMap<Arc<str>, Topic>, name: &Arc<str>, kind: Kind) -> &'t mut Topic {
         topics.entry(Arc::clone(name)).or_insert_with(|| {
             self.light.fetch_add(usize::from(light::is_light(name)), Ordering::Relaxed);
-            Topic { made: self.made.fetch_add(1, Ordering::Relaxed), queues: BTreeMap::new() }
+            Topic { kind, made: self.made.fetch_add(1, Ordering::Relaxed), queues: BTreeMap::new() }
         })
     }
 
@@ -251,16 +273,16 @@ impl QueueTable {
         self.read_topics().contains_key(topic)
     }
 
-    /// Adds a unit of a confirmed record.
-    pub fn push(&self, queue: &SharedQueue, offset: i64, unit: Unit) {
-        let mut pushed = queue.push(offset, unit);
+    /// Adds the unit of a confirmed record that is so many messages.
+    pub fn push(&self, queue: &SharedQueue, offset: i64, unit: Unit, messages: u16) {
+        let mut pushed = queue.push(offset, unit, messages);
         if pushed == Pushed::BeginsAnew {
             self.restart(queue, offset);
-            pushed = queue.push(offset, unit);
+            pushed = queue.push(offset, unit, messages);
         }
         if let Pushed::Added { units, dirty, ripe } = pushed {
             self.in_memory.fetch_add(units, Ordering::Relaxed);
-            queue.next.fetch_max(offset + 1, Ordering::Relaxed);
+            queue.next.fetch_max(offset + i64::from(messages), Ordering::Relaxed);
             if dirty {
                 self.dirty.lock().unwrap_or_else(PoisonError::into_inner).push(SharedQueue::clone(queue));
             }
@@ -281,7 +303,11 @@ impl QueueTable {
             Ok(units) => return Ok(units),
             Err(in_files) => in_files,
         };
-        let units = self.files.read(queue, offset, count.min((in_files - offset) as usize))?;
+        let count = count.min((in_files - offset) as usize);
+        let units = match queue.kind() {
+            Kind::Simple => self.files.read(queue, offset, count),
+            Kind::Batch => self.batches.read(queue, offset, count),
+        }?;
         // Empty only if the files lack what they were said to hold.
         if units.is_empty() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(units) }
     }
@@ -289,14 +315,18 @@ impl QueueTable {
     /// Replaces a damaged unit. One that is not in files yet is not touched: it is right.
     pub fn put_right(&self, queue: &Queue, offset: i64, unit: Unit) -> io::Result<()> {
         match queue.in_memory(offset, 1) {
-            Ok(_) => Ok(()),
-            Err(_) => self.files.replace(queue, offset, unit),
+            Err(_) if queue.kind() == Kind::Simple => self.files.replace(queue, offset, unit),
+            // The next start makes files of batches anew that are damaged.
+            Ok(_) | Err(_) => Ok(()),
         }
     }
 
     /// The first offset of the file after the one that holds an offset.
-    pub fn next_file(&self, offset: i64) -> i64 {
-        self.files.next_file(offset)
+    pub fn next_file(&self, queue: &Queue, offset: i64) -> i64 {
+        match queue.kind() {
+            Kind::Simple => self.files.next_file(offset),
+            Kind::Batch => self.batches.next_file(queue, offset),
+        }
     }
 
     /// The log begins at `start` from now on: so do queues that are opened later.
@@ -311,7 +341,11 @@ impl QueueTable {
         if let Some(queue) = &queue {
             self.advance(queue, start)?;
         }
-        self.files.trim(topic, id, queue.map(|queue| queue.key), start)
+        let key = queue.map(|queue| queue.key);
+        match self.kind_of(topic) {
+            Kind::Simple => self.files.trim(topic, id, key, start),
+            Kind::Batch => self.batches.trim(topic, id, key, start),
+        }
     }
 
     fn advance(&self, queue: &Queue, start: i64) -> io::Result<()> {
@@ -343,7 +377,7 @@ impl QueueTable {
     pub fn park(&self, runs: Runs) {
         let mut topics = self.write_topics();
         for (topic, queues) in &runs {
-            let known = &mut self.entry(&mut topics, topic).queues;
+            let known = &mut self.entry(&mut topics, topic, Kind::Simple).queues;
             for id in queues.keys() {
                 known.entry(*id).or_default();
             }
@@ -374,7 +408,8 @@ impl QueueTable {
         self.deleted.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|topic| batch.delete(topic));
         let mut queues = Vec::new();
         self.each_dirty(|queue| {
-            if queue.has_before(cutoff) {
+            // What is kept has a unit for each message.
+            if queue.kind() == Kind::Batch || queue.has_before(cutoff) {
                 return self.write_queue(queue, end);
             }
             queues.extend(queue.keep(end, &mut batch).map(|to| (SharedQueue::clone(queue), to)));
@@ -424,7 +459,10 @@ impl QueueTable {
 
     fn write_queue(&self, queue: &Queue, end: i64) -> io::Result<()> {
         let Some((offset, units)) = queue.to_write(end) else { return Ok(()) };
-        self.files.write(queue, offset, &units)?;
+        match queue.kind() {
+            Kind::Simple => self.files.write(queue, offset, &units),
+            Kind::Batch => self.batches.write(queue, offset, &units),
+        }?;
         queue.written(offset + units.len() as i64, self.marks_apart);
         self.in_memory.fetch_sub(units.len(), Ordering::Relaxed);
         Ok(())
@@ -477,7 +515,11 @@ impl QueueTable {
         tracing::warn!(topic = %queue.topic, queue = queue.id, offset, "a deleted topic that was made again begins anew");
         self.in_memory.fetch_sub(queue.restart(offset), Ordering::Relaxed);
         queue.next.store(offset, Ordering::Relaxed);
-        if let Err(error) = self.files.remove_queue(queue) {
+        let removed = match queue.kind() {
+            Kind::Simple => self.files.remove_queue(queue),
+            Kind::Batch => self.batches.remove_queue(queue),
+        };
+        if let Err(error) = removed {
             tracing::error!(topic = %queue.topic, queue = queue.id, %error, "the files of a deleted queue cannot be removed");
         }
     }
@@ -538,6 +580,7 @@ impl QueueTable {
         }
         self.deleted.lock().unwrap_or_else(PoisonError::into_inner).push(topic.into());
         let keys: Vec<u32> = queues.iter().map(|queue| queue.key).collect();
+        self.batches.remove(topic, &keys)?;
         self.files.remove(topic, &keys)
     }
 
@@ -545,7 +588,8 @@ impl QueueTable {
     /// is no such topic any more.
     fn opened(&self, topic: &Arc<str>, made: u64, id: i32) -> io::Result<Option<SharedQueue>> {
         let (start, end) = (self.start.load(Ordering::Acquire), self.end.load(Ordering::Relaxed));
-        let mut contents = self.files.contents(topic, id, start, end, false)?;
+        let kind = self.kind_of(topic);
+        let mut contents = self.contents(topic, id, start..end, false)?;
         let mut _mending = None;
         if let Some(source) = self.files.source().filter(|_| !contents.gaps.is_empty()) {
             _mending = Some(self.mending.lock().unwrap_or_else(PoisonError::into_inner));
@@ -556,16 +600,25 @@ impl QueueTable {
             // What is missing before the first file that is left is known once the next ones are made.
             while !contents.gaps.is_empty() && contents.gaps != before {
                 before = std::mem::take(&mut contents.gaps);
-                self.files.mend(source, topic, id, &before)?;
-                contents = self.files.contents(topic, id, start, end, false)?;
+                match kind {
+                    Kind::Simple => self.files.mend(source, topic, id, &before)?,
+                    Kind::Batch => self.batches.mend(source, topic, id, start..end)?,
+                }
+                contents = self.contents(topic, id, start..end, false)?;
             }
         }
         if let Some(end) = self.parked_from(topic, id, &contents) {
-            contents = self.files.contents(topic, id, start, end, false)?;
+            contents = self.contents(topic, id, start..end, false)?;
         }
         // Never given twice: files of one queue must not be taken for those of another.
-        let key = self.next_key.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |key| key.checked_add(1));
-        let key = key.map_err(|_| io::Error::other("4 billion queues were opened: restart the broker"))?;
+        let key = self
+            .next_key
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |key| Some(key + 1).filter(|next| *next < BATCH_KEY));
+        let key = key.map_err(|_| io::Error::other("2 billion queues were opened: restart the broker"))?;
+        let key = if kind == Kind::Batch { key | BATCH_KEY } else { key };
+        if kind == Kind::Batch {
+            self.batches.know(key, std::mem::take(&mut contents.parts));
+        }
         let (queue, had_kept) = {
             let mut topics = self.write_topics();
             let known = topics.get_mut(topic).filter(|topic| topic.made == made);
@@ -621,15 +674,17 @@ mod tests {
     fn a_queue_with_little_opens_no_file_before_the_checkpoint() {
         let disk = SimDisk::new(1);
         let open = || {
-            QueueTable::open(QueueFiles::new(Arc::new(disk.clone()), "/q".into(), 6_000_000).unwrap(), 1 << 20, false)
+            let (disk, batches) = (Arc::new(disk.clone()), "/b".into());
+            let files = QueueFiles::new(disk.clone(), "/q".into(), 6_000_000).unwrap();
+            QueueTable::open(files, BatchFiles::new(disk, batches, 460), 1 << 20, false)
         };
         let table = open().unwrap();
         let unit = |at: i64| Unit { physical_offset: at * 100, size: 100, tag_code: at };
-        let queues = ["Rare", "Busy"].map(|topic| table.get_or_create(&topic.into(), 3).unwrap());
+        let queues = ["Rare", "Busy"].map(|topic| table.get_or_create(&topic.into(), 3, Kind::Simple).unwrap());
         for at in 0..1_000 {
-            table.push(&queues[1], at, unit(at));
+            table.push(&queues[1], at, unit(at), 1);
         }
-        table.push(&queues[0], 0, unit(1_000));
+        table.push(&queues[0], 0, unit(1_000), 1);
         table.write_ripe(i64::MAX).unwrap();
         let has_file = |topic: &str| disk.exists(&Path::new("/q").join(topic).join("3/00000000000000000000"));
         assert!(has_file("Busy") && !has_file("Rare"));

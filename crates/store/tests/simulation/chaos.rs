@@ -3,9 +3,9 @@
 use std::io::IoSlice;
 
 use apogee_base::disk::Disk;
-use apogee_store::{Removal, new_beginning};
+use apogee_store::{Removal, StoreOptions, new_beginning};
 
-use crate::world::World;
+use crate::world::{OF_BATCHES, World};
 
 /// One run: the seed decides on how messages are flushed, what happens and when.
 pub fn run(seed: u64) {
@@ -45,6 +45,11 @@ pub fn run(seed: u64) {
     world.restart();
     world.consume();
     world.search_by_key();
+}
+
+/// The folder of a topic's queues.
+fn folder_of(topic: &str) -> &'static str {
+    if topic == OF_BATCHES { "batchconsumequeue" } else { "consumequeue" }
 }
 
 impl World {
@@ -176,7 +181,7 @@ impl World {
         }
         if self.random.one_in(2) {
             let topic = format!("T{}", self.random.below(3));
-            self.disk.remove_folder(&self.path("consumequeue").join(&topic)).unwrap();
+            self.disk.remove_folder(&self.path(folder_of(&topic)).join(&topic)).unwrap();
             // Where its queues went on is known from what is left in the log.
             let cut = self.cut;
             for messages in self.promised.iter_mut().chain(self.seen.iter_mut()).filter(|(place, _)| place.0 == topic) {
@@ -189,13 +194,16 @@ impl World {
 
     /// Some files of a queue are removed or cut short, and the checkpoint knows nothing of it.
     fn lose_files_of_queues(&mut self) {
-        let folder = self.path("consumequeue").join(format!("T{}/{}", self.random.below(3), self.random.below(2)));
+        let topic = format!("T{}", self.random.below(3));
+        let folder = self.path(folder_of(&topic)).join(&topic).join(self.random.below(2).to_string());
+        let StoreOptions { queue_file_size, batch_queue_file_size, .. } = self.options;
+        let size = if topic == OF_BATCHES { batch_queue_file_size } else { queue_file_size };
         for name in self.disk.list(&folder).unwrap() {
             let path = folder.join(name);
             match self.random.below(4) {
                 0 => self.disk.remove(&path).unwrap(),
                 1 => {
-                    let length = self.random.below(self.options.queue_file_size);
+                    let length = self.random.below(size);
                     self.disk.open(&path, false).unwrap().set_len(length).unwrap();
                 }
                 _ => {}

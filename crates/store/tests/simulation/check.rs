@@ -69,7 +69,10 @@ impl World {
                     assert_eq!((record.topic, record.queue_id), (&**topic, *queue), "seed {seed}");
                     let after = messages.last_key_value().is_none_or(|(last, _)| *last < record.queue_offset);
                     assert!(after, "seed {seed}: {topic} {queue} is out of order");
-                    messages.insert(record.queue_offset, message(&record));
+                    let offsets = (record.queue_offset..).take(record.messages().into());
+                    messages.extend(offsets.map(|offset| (offset, message(&record))));
+                    let base = record.property("INNER_BASE").map(|base| base.parse().unwrap());
+                    assert_eq!(base.unwrap_or(record.queue_offset), record.queue_offset, "seed {seed}");
                 }
             }
             offset = read.next_offset;

@@ -7,12 +7,15 @@ use std::sync::{Arc, Mutex};
 use apogee_base::clock::ManualClock;
 use apogee_base::disk::SimDisk;
 use apogee_message::record::{Draft, NewMessage};
+use apogee_message::sysflag;
 use apogee_store::{Append, AppendDone, AppendError, Appended, Store, StoreOptions};
 use bytes::{Bytes, BytesMut};
 
 pub const START: i64 = 1_700_000_000_000;
 pub const TOPICS: u64 = 3;
 pub const QUEUES: i32 = 2;
+/// The topic whose records may be several messages.
+pub const OF_BATCHES: &str = "T0";
 pub const ROOT: &str = "/store";
 
 pub struct Random(pub u64);
@@ -59,8 +62,10 @@ pub struct World {
     pub options: StoreOptions,
     store: Option<Store>,
     pub answers: Arc<Answers>,
-    /// Messages sent: where to.
+    /// Records sent: where to.
     pub sent: Vec<Place>,
+    /// Messages that each of them is.
+    pub counts: Vec<u16>,
     /// What was promised durable, by offset.
     pub promised: BTreeMap<Place, BTreeMap<i64, Message>>,
     /// What a consumer saw, by offset.
@@ -84,6 +89,7 @@ impl World {
         let options = StoreOptions {
             log_file_size: 2048 + random.below(4096),
             queue_file_size: 20 * (1 + random.below(20)),
+            batch_queue_file_size: 46 * (1 + random.below(8)),
             index_slots: 16,
             index_entries: 64,
             kept_units: random.below(80) as usize,
@@ -99,6 +105,7 @@ impl World {
             store: None,
             answers: Arc::default(),
             sent: Vec::new(),
+            counts: Vec::new(),
             promised: BTreeMap::new(),
             seen: BTreeMap::new(),
             refused: BTreeSet::new(),
@@ -138,12 +145,16 @@ impl World {
         let number = self.sent.len() as u64;
         let topic = format!("T{}", self.random.below(TOPICS));
         let queue = self.random.below(QUEUES as u64) as i32;
+        let is_batch = topic == OF_BATCHES;
+        let count = if is_batch { 1 + self.random.below(4) as u16 } else { 1 };
         self.sent.push((topic.clone(), queue));
+        self.counts.push(count);
+        let inner = if is_batch { format!("INNER_NUM\u{1}{count}\u{2}") } else { String::new() };
         let message = NewMessage {
             topic: topic.into(),
             queue_id: queue,
             flag: 0,
-            sys_flag: 0,
+            sys_flag: if count > 1 { sysflag::INNER_BATCH | sysflag::NEED_UNWRAP } else { 0 },
             born_timestamp: START,
             born_host: ([127, 0, 0, 1], 1).into(),
             store_host: ([127, 0, 0, 1], 2).into(),
@@ -151,9 +162,10 @@ impl World {
             prepared_transaction_offset: 0,
             // Few sizes, so that the remains of one write often fit behind another.
             body: body(number, self.random.below(3) as usize * 100),
-            properties: format!("KEYS\u{1}k{number}\u{2}").into(),
+            properties: format!("KEYS\u{1}k{number}\u{2}{inner}").into(),
         };
-        (Draft::new(&message, &mut BytesMut::new()).unwrap(), number)
+        let draft = if is_batch { Draft::in_batch_queue } else { Draft::new };
+        (draft(&message, &mut BytesMut::new()).unwrap(), number)
     }
 
     pub fn append(&mut self) {
@@ -179,8 +191,11 @@ impl World {
             let place = self.sent[number as usize].clone();
             assert_eq!(place.1, appended.queue_id);
             let message = Message { number, physical: appended.physical_offset, time: appended.store_timestamp };
-            let before = self.promised.entry(place).or_default().insert(appended.queue_offset, message);
-            assert_eq!(before, None, "seed {}: an offset was given twice", self.seed);
+            let promised = self.promised.entry(place).or_default();
+            for offset in (appended.queue_offset..).take(self.counts[number as usize].into()) {
+                let before = promised.insert(offset, message);
+                assert_eq!(before, None, "seed {}: an offset was given twice", self.seed);
+            }
         }
     }
 

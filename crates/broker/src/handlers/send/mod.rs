@@ -86,7 +86,8 @@ impl Sends {
             self.push_batch(&mut state, slot, &target, &origin, request.body.clone())
         } else {
             let text = header.properties.unwrap_or_default().as_bytes();
-            self.push(&mut state, slot, &target, &origin, header.flag, text, &Given::of(text), request.body.clone())
+            let given = Given::of(text);
+            self.push(&mut state, slot, &target, &origin, header.flag, text, &given, None, request.body.clone())
         };
         let taken_back = queued.is_err().then(|| state.take_back(slot));
         drop(state);
@@ -148,6 +149,7 @@ impl Sends {
         flag: i32,
         text: &[u8],
         given: &Given<'_>,
+        inner: Option<u16>,
         body: Bytes,
     ) -> Result<(), BrokerError> {
         if body.len() > origin.settings.max_message_size {
@@ -158,12 +160,23 @@ impl Sends {
             );
             return Err(BrokerError::new(response::MESSAGE_ILLEGAL, remark));
         }
-        required_codecs::check(&target.topic, text, origin.header.sys_flag, &body)?;
+        if inner.is_none() {
+            required_codecs::check(&target.topic, text, origin.header.sys_flag, &body)?;
+        }
         let route = target.route(given, origin.settings)?;
         let light = if origin.settings.enable_lmq { target.light(text, origin.settings)? } else { 0 };
+        let keeps_batches = target.topic.keeps_batches();
+        if keeps_batches && route != Route::Now {
+            let remark = format!(
+                "the topic[{}] keeps batches: a message for it can neither be delayed nor transactional",
+                target.topic.name
+            );
+            return Err(BrokerError::new(response::MESSAGE_ILLEGAL, remark));
+        }
+        let messages = if keeps_batches { Some(inner.unwrap_or(1)) } else { None };
         let mut edited = std::mem::take(&mut state.properties);
         edited.clear();
-        let unique_key = target.edit_properties(&mut edited, text, given, &route, origin);
+        let unique_key = target.edit_properties(&mut edited, text, given, &route, messages, origin);
         state.arena().extend_from_slice(&edited);
         state.properties = edited;
         let properties = state.arena.split().freeze();
@@ -176,13 +189,16 @@ impl Sends {
             return Err(BrokerError::new(response::MESSAGE_ILLEGAL, remark));
         }
         let (topic, queue_id) = target.queue(&route);
+        // Whether it is a batch that is kept as one, the broker decides.
+        let sys_flag = origin.header.sys_flag & !(sysflag::NEED_UNWRAP | sysflag::INNER_BATCH);
         let message = NewMessage {
             topic,
             queue_id,
             flag,
             sys_flag: match route {
-                Route::Half => origin.header.sys_flag & !sysflag::TRANSACTION,
-                _ => origin.header.sys_flag,
+                Route::Half => sys_flag & !sysflag::TRANSACTION,
+                _ if inner.is_some() => sys_flag | sysflag::NEED_UNWRAP | sysflag::INNER_BATCH,
+                _ => sys_flag,
             },
             born_timestamp: origin.header.born_timestamp,
             born_host: origin.born_host,
@@ -192,8 +208,10 @@ impl Sends {
             body,
             properties,
         };
-        let draft = Draft::new(&message, state.arena())?;
+        let draft = if keeps_batches { Draft::in_batch_queue } else { Draft::new };
+        let draft = draft(&message, state.arena())?;
         if let Some(slot) = state.slots.get_mut(slot as usize) {
+            slot.inner = inner;
             slot.unique_key.clear();
             slot.unique_key.push_str(&unique_key);
             slot.queue_id = Some(target.queue_id);
@@ -265,16 +283,33 @@ impl Sends {
         if target.topic.name.starts_with(names::RETRY_PREFIX) {
             return Err(illegal(format!("batches cannot be sent to the retry topic {}", target.topic.name)));
         }
-        let messages = batch::split(body).collect::<Result<Vec<_>, _>>().map_err(|error| illegal(error.to_string()))?;
+        let messages =
+            batch::split(body.clone()).collect::<Result<Vec<_>, _>>().map_err(|error| illegal(error.to_string()))?;
         if messages.is_empty() {
             return Err(illegal("the batch holds no message".to_owned()));
         }
-        for message in messages {
-            let given = Given::of(&message.properties);
-            if target.route(&given, origin.settings)? != Route::Now {
+        for message in &messages {
+            if target.route(&Given::of(&message.properties), origin.settings)? != Route::Now {
                 return Err(illegal("a message of a batch cannot be delayed, nor transactional".to_owned()));
             }
-            self.push(state, slot, target, origin, message.flag, &message.properties, &given, message.body)?;
+        }
+        let text = origin.header.properties.unwrap_or_default().as_bytes();
+        let given = Given::of(text);
+        // Without an id of its own, older clients take a batch for its messages.
+        if target.topic.keeps_batches() && given.unique_key.is_some() {
+            for message in &messages {
+                required_codecs::check(&target.topic, &message.properties, 0, &message.body)?;
+            }
+            let most = i16::MAX as usize;
+            if messages.len() > most {
+                return Err(illegal(format!("the batch holds {} messages, over the limit of {most}", messages.len())));
+            }
+            let inner = Some(messages.len() as u16);
+            return self.push(state, slot, target, origin, origin.header.flag, text, &given, inner, body);
+        }
+        for message in messages {
+            let given = Given::of(&message.properties);
+            self.push(state, slot, target, origin, message.flag, &message.properties, &given, None, message.body)?;
         }
         Ok(())
     }

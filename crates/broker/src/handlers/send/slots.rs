@@ -67,6 +67,8 @@ pub(super) struct Slot {
     stored: Vec<i64>,
     pub bytes: u64,
     pub unique_key: String,
+    /// Messages of the batch that is kept as one record.
+    pub inner: Option<u16>,
     /// When it is to be delivered, in milliseconds since 1970.
     pub due: Option<i64>,
     pub error: Option<BrokerError>,
@@ -163,7 +165,7 @@ impl Slot {
 
     pub fn count(&self, broker: &Broker) {
         if let (None, Some(topic)) = (&self.error, self.waits_in.as_ref().or(self.topic.as_ref())) {
-            let messages = self.stored.len() as u64;
+            let messages = self.inner.map_or(self.stored.len() as u64, u64::from);
             // What is made of a message that waited, or failed, came in long ago.
             let kind = (self.kind == Answer::Sent).then_some(self.message_type);
             broker.stats.add_put(topic, kind, messages, self.bytes);
@@ -201,6 +203,9 @@ impl Slot {
             fields.number("queueOffset", first.queue_offset);
             if !key.is_empty() {
                 fields.text("transactionId", key);
+            }
+            if self.inner.is_some() {
+                fields.text("batchUniqId", key);
             }
             if let Some(handle) = &handle {
                 fields.text("recallHandle", handle);

@@ -18,11 +18,13 @@ use crate::topics::{Topic, perm};
 
 /// Properties that the broker sets and senders don't: the first so many of all messages, a few more of
 /// dead letters, all of half messages.
-const REPLACED: [&str; 10] = [
+const REPLACED: [&str; 12] = [
     property::POP_CK,
     property::MSG_REGION,
     property::TRACE_ON,
     property::CLUSTER,
+    property::INNER_NUM,
+    property::INNER_BASE,
     property::REAL_TOPIC,
     property::REAL_QUEUE_ID,
     property::DELAY,
@@ -30,8 +32,8 @@ const REPLACED: [&str; 10] = [
     property::TRANSACTION_CHECK_TIMES,
     property::TRANSACTION_PREPARED_QUEUE_OFFSET,
 ];
-const REPLACED_ALWAYS: usize = 6;
-const REPLACED_OF_DEAD: usize = 7;
+const REPLACED_ALWAYS: usize = 8;
+const REPLACED_OF_DEAD: usize = 9;
 
 /// What happens with a message before it is in its queue.
 #[derive(Debug, PartialEq)]
@@ -244,7 +246,8 @@ impl<'b> Target<'b> {
         (Arc::clone(topic), queue_id)
     }
 
-    /// Writes the properties that are stored: those given, those that the broker adds. Returns the unique
+    /// Writes the properties that are stored: those given, those that the broker adds. `inner`: the messages that they
+    /// are of, in a queue that keeps batches. Returns the unique
     /// key, one that is made here where none is given.
     pub fn edit_properties<'t>(
         &self,
@@ -252,6 +255,7 @@ impl<'b> Target<'b> {
         text: &[u8],
         given: &Given<'t>,
         route: &Route,
+        inner: Option<u16>,
         origin: &Origin<'_>,
     ) -> Cow<'t, str> {
         let replaced = match route {
@@ -271,6 +275,9 @@ impl<'b> Target<'b> {
         properties::push(out, property::MSG_REGION, &origin.settings.region_id);
         properties::push(out, property::TRACE_ON, if origin.settings.trace_on { "true" } else { "false" });
         properties::push(out, property::CLUSTER, &origin.settings.broker_cluster_name);
+        if let Some(messages) = inner {
+            properties::push(out, property::INNER_NUM, &messages.to_string());
+        }
         if *route != Route::Now {
             properties::push(out, property::REAL_TOPIC, &self.topic.name);
             properties::push(out, property::REAL_QUEUE_ID, &self.queue_id.to_string());

@@ -6,6 +6,7 @@ public final class Main {
         Suite suite = new Suite(args.length > 2 ? args[2] : "");
         QuickstartScenario.add(suite);
         SendScenarios.add(suite);
+        BatchScenarios.add(suite);
         PushScenarios.add(suite);
         PullScenarios.add(suite);
         FilterScenarios.add(suite);
