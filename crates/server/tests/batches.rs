@@ -4,6 +4,7 @@
 mod common;
 
 use std::path::Path;
+use std::process::Command as Process;
 
 use apogee_message::batch::{self, BatchMessage};
 use apogee_message::record::{self, Record};
@@ -242,6 +243,9 @@ fn the_queue_is_the_same_after_a_kill_and_when_its_files_are_lost() {
         check(&mut peer);
         assert!(server.stop().success());
         assert_eq!(units(&data), written);
+        let checked = Process::new(common::binary()).args(["store", "check"]).arg(data.join("store")).output();
+        let checked = checked.expect("it runs");
+        assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
     }
 }
 
