@@ -206,3 +206,30 @@ fn a_queue_that_begins_anew_is_whole_after_a_kill() {
     assert_eq!(store.queue_range("%LMQ%all", 0), Some((0, 1)));
     assert_eq!((bodies(&store, "%LMQ%all"), store.light_queues()), (vec!["new".to_owned()], 1));
 }
+
+#[test]
+fn what_the_disk_has_no_room_for_takes_no_place_in_any_queue() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk);
+    store.append_now([to("T", "%LMQ%a,%LMQ%b", "1")]).unwrap();
+    disk.set_room(Some(0));
+    let refused = store.append_each([to("T", "%LMQ%a", &"x".repeat(9_000)), to("T", "%LMQ%b,%LMQ%a", "2")]);
+    assert!(refused.iter().all(Result::is_err), "{refused:?}");
+    disk.set_room(None);
+    store.append_now([to("T", "%LMQ%a", "3")]).unwrap();
+    assert_eq!((bodies(&store, "%LMQ%a"), bodies(&store, "%LMQ%b")), (vec!["1".into(), "3".into()], vec!["1".into()]));
+}
+
+#[test]
+fn a_damaged_unit_is_put_right_by_the_log() {
+    let damaged = |disk: &SimDisk, store: Store| {
+        store.close().unwrap();
+        drop(store);
+        // The third unit leads to the record of the second.
+        let file = disk.open(Path::new("/s/consumequeue/%LMQ%all/0/00000000000000000000"), false).unwrap();
+        let mut unit = [0; 20];
+        file.read_at(&mut unit, 20).unwrap();
+        file.write_at(&mut [std::io::IoSlice::new(&unit)], 40).unwrap();
+    };
+    assert_whole(&again(0, damaged).1);
+}
