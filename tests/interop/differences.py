@@ -19,7 +19,7 @@ class Rule(NamedTuple):
     why: str
 
     def matches(self, line):
-        """Whether it is about a command line: '$ mqadmin NAME ARGUMENTS'."""
+        """Whether it is about a command line: '$ mqadmin NAME ARGUMENTS', or '$ pop REQUEST ROW'."""
         name = line.split()[2]
         return any(name == command and has in line for command, _, has in (word.partition("/") for word in self.commands.split()))
 
@@ -39,10 +39,19 @@ def json_value(*keys):
     return rf"^\s*\"(?:{'|'.join(keys)})\":(.*?),?$"
 
 
+def answers(apache, apogee, commands, why):
+    """What either answers some requests with, by codes; what else they say does not count."""
+    return [Rule(commands, "apache", rf"^code: {apache}$", why), Rule(commands, "apogee", rf"^code: {apogee}$", why), Rule(commands, "rest", "^remark:", why)]
+
+
 CONFIG = "getBrokerConfig"
+UNREADABLE = "ours says what it lacks or cannot read"
 DELAYED = "ours counts a delayed message for its topic when it comes, Apache's when it is delivered: docs/differences.md"
 MESSAGES = "queryMsgById queryMsgByUniqueKey queryMsgByOffset"
 CONSUMER = "consumerStatus/-i"
+ASKING = ["POP_MESSAGE", "PEEK_MESSAGE", "NOTIFICATION", "POLLING_INFO"]
+SETTLING = ["ACK_MESSAGE", "CHANGE_MESSAGE_INVISIBLETIME"]
+POP = " ".join(["BATCH_ACK_MESSAGE", *ASKING, *SETTLING])
 UNSET = [
     "authConfigPath", "brokerConfigPath", "clusterName", "configName", "dLegerGroup", "dLegerPeers", "dLegerSelfId", "haMasterAddress",
     "initAuthenticationUser", "innerClientAuthenticationCredentials", "preferredLeaderId", "readOnlyCommitLogStorePaths",
@@ -140,4 +149,26 @@ RULES = [
     Rule(CONFIG, "apogee", line_of(*UNSET) + " +$", "Apache's leaves out what is not set"),
     Rule("getNamesrvConfig", "apogee", line_of("healthPort", "logLevel"), "not settings of Apache's name server"),
     Rule("getNamesrvConfig", "apogee", line_of(*CLIENT), "settings of a client; Apache's takes them, too, and doesn't tell them"),
+    # POP.
+    *answers(0, 208, "ACK_MESSAGE/another-group ACK_MESSAGE/another-pop-time ACK_MESSAGE/came-again ACK_MESSAGE/changed-since ACK_MESSAGE/not-popped "
+             "CHANGE_MESSAGE_INVISIBLETIME/acknowledged CHANGE_MESSAGE_INVISIBLETIME/another-broker CHANGE_MESSAGE_INVISIBLETIME/another-group "
+             "CHANGE_MESSAGE_INVISIBLETIME/another-pop-time CHANGE_MESSAGE_INVISIBLETIME/came-again CHANGE_MESSAGE_INVISIBLETIME/not-popped "
+             "CHANGE_MESSAGE_INVISIBLETIME/replayed BATCH_ACK_MESSAGE/behind-the-end", "a handle is of one delivery: docs/differences.md"),
+    *answers(0, 13, "ACK_MESSAGE/of-another-message CHANGE_MESSAGE_INVISIBLETIME/of-another-message BATCH_ACK_MESSAGE/queue-99", "what a handle cannot be of"),
+    *answers(0, 17, "BATCH_ACK_MESSAGE/no-topic", "who is told nothing believes that they are done with"),
+    *answers(0, 29, "ACK_MESSAGE/no-group CHANGE_MESSAGE_INVISIBLETIME/no-group CHANGE_MESSAGE_INVISIBLETIME/invisible-below-0 POP_MESSAGE/queue-unset "
+             "POP_MESSAGE/invisible-unset PEEK_MESSAGE/queue-unset NOTIFICATION/queue-unset POLLING_INFO/queue-unset", UNREADABLE),
+    *answers(1, 29, "ACK_MESSAGE/no-handle CHANGE_MESSAGE_INVISIBLETIME/no-handle BATCH_ACK_MESSAGE/no-json " + " ".join(
+             f"{request}/{name}-unset" for request in ASKING for name in ("group", "topic")), UNREADABLE),
+    *answers(1, 13, " ".join(f"{request}/{handle}" for request in SETTLING for handle in ("no-number", "short-handle")), UNREADABLE),
+    *answers(208, 29, "BATCH_ACK_MESSAGE/no-body", UNREADABLE),
+    *answers(210, 29, "POP_MESSAGE/messages-unset", UNREADABLE),
+    *answers(210, 0, "POP_MESSAGE/born-long-ago", "clocks differ: docs/differences.md"),
+    Rule(POP, "value", r"^remark: (?!FOUND|NO_MESSAGE_IN_QUEUE)(.*)$", "ours says what is wrong"),
+    Rule("POP_MESSAGE CHANGE_MESSAGE_INVISIBLETIME", "value", rf"^popTime: {MILLISECONDS}", "when it was"),
+    Rule("POP_MESSAGE", "value", r"^reviveQid: (\d)$", "which queue a note is for, in turn"),
+    Rule("CHANGE_MESSAGE_INVISIBLETIME", "both", r"^reviveQid: \d$|^(?:invisibleTime|popTime): 0$", "Apache's has them in refusals, too"),
+    Rule(" ".join(ASKING[1:]), "both", r"^(?:invisibleTime|popTime|restNum|reviveQid|pollingNum): 0$|^(?:hasMsg|pollingFull): false$", "Apache's has them in refusals, too"),
+    Rule("POP_MESSAGE/nobody-has", "both", r"^(?:invisibleTime|popTime|reviveQid): \S+$|^(?:msg|start)OffsetInfo: $", "there is no pop that this could be of"),
+    Rule("POP_MESSAGE/of-a-tag", "value", r"^startOffsetInfo: 0 0 (\d)$", "ours begins with the first message that it brings"),
 ]

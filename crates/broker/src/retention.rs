@@ -249,11 +249,12 @@ fn remove(
 
 /// What of the log before `end` is still needed.
 fn held(broker: &Broker, end: i64) -> Option<Held> {
-    let Broker { store, schedule, transactions, timer, .. } = broker;
+    let Broker { store, schedule, transactions, timer, pop, .. } = broker;
     let holders = [
         schedule.held_from(store).map(|from| Held { from, by: "delay levels" }),
         transactions.held_from(store).map(|from| Held { from, by: "transactions" }),
         timer.held_from(store, end).map(|from| Held { from, by: "timer" }),
+        pop.held_from(broker).map(|from| Held { from, by: "popped messages" }),
     ];
     holders.into_iter().flatten().filter(|held| held.from < end).min_by_key(|held| held.from)
 }

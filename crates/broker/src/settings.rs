@@ -198,7 +198,7 @@ settings! {
         pop_ck_stay_buffer_time: i64 = "popCkStayBufferTime", 10_000, Live, 100..=600_000;
         /// Milliseconds before the time of popped messages is up in which they are not noted in the log any more.
         pop_ck_stay_buffer_time_out: i64 = "popCkStayBufferTimeOut", 3_000, Live, 0..=60_000;
-        /// Pops whose messages are only in memory; where there are more, the oldest are noted in the log. Up to 230
+        /// Pops whose messages are only in memory; where there are more, the oldest are noted in the log. Up to 180
         /// bytes for each, and 30 for each message more.
         pop_ck_max_buffer_size: usize = "popCkMaxBufferSize", 200_000, Live, 1_000..=100_000_000;
         /// Limit how many messages of a queue may be out to a group: handed out and neither acknowledged nor come again.

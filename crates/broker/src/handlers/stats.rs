@@ -20,6 +20,7 @@ use apogee_wire::headers::{
 use super::answer::{self, Answer};
 use crate::broker::Broker;
 use crate::error::BrokerError;
+use crate::pop::handle;
 use crate::slave::Marks;
 use crate::stats::{Kind, Window};
 
@@ -102,20 +103,26 @@ fn topics_of(broker: &Broker, group: &str) -> BTreeSet<String> {
     if broker.topics.get(&retry).is_some_and(|topic| (0..topic.config.read_queue_nums).any(has_messages)) {
         topics.insert(retry);
     }
+    topics.extend(broker.pop_retry_topics(group, &topics));
     topics
 }
 
 /// How far a group is in a topic; `None` for a topic that is gone or that its members dropped.
 fn progress(broker: &Broker, group: &str, topic_name: &str, ordered_only: bool) -> Option<ConsumeStats> {
     let topic = broker.topics.get(topic_name)?;
-    let dropped = broker.consumers.is_online(group) && !broker.consumers.topics_of(group).contains(topic_name);
+    let subscribed = handle::origin(group, topic_name).unwrap_or(topic_name);
+    let dropped = broker.consumers.is_online(group)
+        && !broker.consumers.topics_of(group).iter().any(|topic| topic == topic_name || topic == subscribed);
     if dropped || ordered_only && !topic.config.order {
         return None;
     }
     let settings = broker.settings.load();
     let queues = (0..topic.config.read_queue_nums).map(|queue_id| {
         let (_, broker_offset) = broker.store.queue_range(topic_name, queue_id).unwrap_or_default();
-        let consumer_offset = broker.offsets.query(group, topic_name, queue_id).unwrap_or(0);
+        let committed = broker.offsets.query(group, topic_name, queue_id).unwrap_or(0);
+        // Of what was popped any may be acknowledged: as many as are consumed count, whichever.
+        let popping = broker.popping(group, topic_name, queue_id);
+        let consumer_offset = popping.map_or(committed, |popping| (popping.cursor - popping.in_flight).max(0));
         let last = (consumer_offset > 0).then(|| broker.store.store_time(topic_name, queue_id, consumer_offset - 1));
         let wrapper = OffsetWrapper {
             broker_offset,
@@ -123,8 +130,8 @@ fn progress(broker: &Broker, group: &str, topic_name: &str, ordered_only: bool) 
             last_timestamp: last.flatten().unwrap_or(0),
             matching_least: None,
             matching_most: None,
-            // What was sent to a consumer and not yet committed is not known: nothing counts as in flight.
-            pull_offset: consumer_offset,
+            // What was pulled and is not committed is not known: nothing of it counts as in flight.
+            pull_offset: popping.map_or(consumer_offset, |popping| popping.cursor),
         };
         (MessageQueue::new(topic_name, &*settings.broker_name, queue_id), wrapper)
     });

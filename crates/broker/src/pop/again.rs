@@ -1,6 +1,7 @@
 //! A message that was popped and not acknowledged in time: what is written to the retry topic, and how it looks when it
 //! is popped from there.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use apogee_message::names::{self, property};
@@ -37,6 +38,13 @@ impl Broker {
     pub(crate) fn ensure_pop_retry_topic(&self, group: &str, topic: &str) -> Arc<Topic> {
         let source = if self.settings.load().enable_retry_topic_v2 { Source::RetryV2 } else { Source::Retry };
         self.ensure_topic(&source.topic(group, topic), QUEUES, perm::READ | perm::WRITE)
+    }
+
+    /// The retry topics of messages that a group popped of some topics, where there are any.
+    pub(crate) fn pop_retry_topics(&self, group: &str, topics: &BTreeSet<String>) -> Vec<String> {
+        let own = topics.iter().filter(|topic| !is_retry(topic));
+        let names = own.flat_map(|topic| [Source::Retry, Source::RetryV2].map(|source| source.topic(group, topic)));
+        names.filter(|name| self.topics.get(name).is_some()).collect()
     }
 
     /// What is written to the retry topic for a message. `None` when it is no longer in the log, or nobody wants it.

@@ -11,7 +11,10 @@ use std::sync::Arc;
 
 use apogee_base::hash::QuickMap;
 
+use super::slab::Slab;
 pub(crate) use super::told::*;
+
+mod seen;
 
 /// Acknowledgements of messages of one queue that an earlier run of the broker gave out, and this one has not come to.
 const MOST_AHEAD: usize = 100_000;
@@ -22,10 +25,10 @@ pub(crate) struct Flight {
     lanes: QuickMap<u64, Lane>,
     /// Lanes by group and topic.
     names: QuickMap<Arc<str>, QuickMap<Arc<str>, Queues>>,
-    batches: QuickMap<u64, Batch>,
+    batches: Slab<Batch>,
     /// When which batch is looked at.
-    looks: BTreeSet<(i64, u64)>,
-    next_id: u64,
+    looks: BTreeSet<(i64, u32)>,
+    next_lane: u64,
     messages: usize,
 }
 
@@ -44,13 +47,11 @@ struct Lane {
     /// The floor that the caller was told to commit.
     committed: i64,
     /// Which batch a message is in, by its offset.
-    window: BTreeMap<i64, u64>,
+    window: BTreeMap<i64, u32>,
     /// Acknowledged, at or above the cursor.
     ahead: BTreeSet<i64>,
     is_read: bool,
     is_wanted: bool,
-    /// Messages that are out and noted in the log, by this run of the broker.
-    noted: usize,
     /// Newest pop whose messages may be noted in the log.
     noted_to: i64,
 }
@@ -58,12 +59,13 @@ struct Lane {
 struct Batch {
     lane: u64,
     start: i64,
-    last: i64,
-    left: u32,
-    revive_queue: i32,
     pop_time: i64,
     invisible: i64,
     look_at: i64,
+    /// From the first message to the last.
+    span: u32,
+    revive_queue: i32,
+    left: u16,
     suspend: bool,
     /// There may be a note of it in the log: what becomes of its messages is to be noted, too.
     may_be_noted: bool,
@@ -105,12 +107,13 @@ impl Flight {
             let batch = Batch {
                 lane: lane_id,
                 start: *start,
-                last: *last,
-                left: 0,
-                revive_queue: pop.revive_queue,
                 pop_time: pop.pop_time,
                 invisible: pop.invisible,
                 look_at: 0,
+                // One read brings it: no queue has so many messages in one.
+                span: (last - start) as u32,
+                revive_queue: pop.revive_queue,
+                left: 0,
                 suspend: pop.suspend,
                 may_be_noted: false,
                 leaves: None,
@@ -121,17 +124,17 @@ impl Flight {
     }
 
     fn put(&mut self, mut batch: Batch, offsets: &[i64], now_ms: i64, limits: Limits) {
-        let id = self.next_id;
-        self.next_id += 1;
         let Some(lane) = self.lanes.get_mut(&batch.lane) else { return };
+        // As many as an answer brings.
+        batch.left = offsets.len() as u16;
+        batch.look_at = batch.due().min(now_ms.saturating_add(limits.stay_ms));
+        let look_at = batch.look_at;
+        let id = self.batches.insert(batch);
         for offset in offsets {
             lane.window.insert(*offset, id);
         }
-        batch.left = offsets.len() as u32;
-        batch.look_at = batch.due().min(now_ms.saturating_add(limits.stay_ms));
         self.messages += offsets.len();
-        self.looks.insert((batch.look_at, id));
-        self.batches.insert(id, batch);
+        self.looks.insert((look_at, id));
     }
 
     /// Settles a message.
@@ -173,7 +176,7 @@ impl Flight {
         limits: Limits,
     ) -> Changed {
         let (lane, revive_queue, is_noted) = match self.find(delivery, committed, pop.now_ms) {
-            Ok((lane, id)) => match self.batches.get(&id) {
+            Ok((lane, id)) => match self.batches.get(id) {
                 Some(Batch { leaves: None, revive_queue, .. }) => {
                     let revive_queue = *revive_queue;
                     (lane, revive_queue, self.take_out(lane, id, delivery.offset))
@@ -191,12 +194,12 @@ impl Flight {
         let batch = Batch {
             lane,
             start: delivery.offset,
-            last: delivery.offset,
-            left: 0,
-            revive_queue,
             pop_time,
             invisible: pop.invisible,
             look_at: 0,
+            span: 0,
+            revive_queue,
+            left: 0,
             suspend: pop.suspend,
             may_be_noted: false,
             leaves: None,
@@ -206,7 +209,7 @@ impl Flight {
     }
 
     /// Lane and batch of a delivery that is in memory.
-    fn find(&mut self, delivery: Delivery<'_>, committed: Option<i64>, now_ms: i64) -> Result<(u64, u64), Acked> {
+    fn find(&mut self, delivery: Delivery<'_>, committed: Option<i64>, now_ms: i64) -> Result<(u64, u32), Acked> {
         let Delivery { group, topic, queue, offset, pop_time } = delivery;
         // Nobody of the group ever popped where nothing is committed.
         let committed = committed.ok_or(Acked::Never)?;
@@ -214,7 +217,7 @@ impl Flight {
         let lane = self.lanes.get(&lane_id).ok_or(Acked::Never)?;
         match lane.window.get(&offset) {
             Some(id) => {
-                let batch = self.batches.get(id).ok_or(Acked::Elsewhere)?;
+                let batch = self.batches.get(*id).ok_or(Acked::Elsewhere)?;
                 match batch.pop_time {
                     known if known != pop_time => Err(Acked::Again),
                     _ if batch.leaves == Some(Way::Revived) => Err(Acked::Revived),
@@ -228,18 +231,18 @@ impl Flight {
     }
 
     /// Takes a message out of its batch. Says whether there may be a note of it in the log.
-    fn take_out(&mut self, lane_id: u64, id: u64, offset: i64) -> bool {
+    fn take_out(&mut self, lane_id: u64, id: u32, offset: i64) -> bool {
         if let Some(lane) = self.lanes.get_mut(&lane_id)
             && lane.window.remove(&offset).is_some()
         {
             self.messages -= 1;
         }
-        let Some(batch) = self.batches.get_mut(&id) else { return false };
+        let Some(batch) = self.batches.get_mut(id) else { return false };
         batch.left -= 1;
         let may_be_noted = batch.may_be_noted;
         if batch.left == 0 && batch.leaves.is_none() {
             let look_at = batch.look_at;
-            self.batches.remove(&id);
+            self.batches.remove(id);
             self.looks.remove(&(look_at, id));
         }
         may_be_noted
@@ -257,7 +260,7 @@ impl Flight {
                 break;
             }
             self.looks.remove(&(look_at, id));
-            let Some(batch) = self.batches.get_mut(&id) else { continue };
+            let Some(batch) = self.batches.get_mut(id) else { continue };
             let due = batch.due();
             if due > now_ms && due - now_ms <= limits.soon_ms && !is_full {
                 batch.look_at = due;
@@ -271,14 +274,14 @@ impl Flight {
 
     /// All batches, to be noted in the log: nothing stays in memory.
     pub fn all_leave(&mut self) -> Vec<Leaving> {
-        let ids: Vec<u64> = std::mem::take(&mut self.looks).into_iter().map(|(_, id)| id).collect();
+        let ids: Vec<u32> = std::mem::take(&mut self.looks).into_iter().map(|(_, id)| id).collect();
         ids.into_iter().filter_map(|id| self.leaves(id, Way::Noted)).collect()
     }
 
-    fn leaves(&mut self, id: u64, way: Way) -> Option<Leaving> {
-        let batch = self.batches.get_mut(&id)?;
+    fn leaves(&mut self, id: u32, way: Way) -> Option<Leaving> {
+        let batch = self.batches.get_mut(id)?;
         let Some(lane) = self.lanes.get_mut(&batch.lane) else {
-            self.batches.remove(&id);
+            self.batches.remove(id);
             return None;
         };
         batch.leaves = Some(way);
@@ -286,7 +289,7 @@ impl Flight {
             batch.may_be_noted = true;
             lane.noted_to = lane.noted_to.max(batch.pop_time);
         }
-        let offsets = lane.window.range(batch.start..=batch.last);
+        let offsets = lane.window.range(batch.start..=batch.start + i64::from(batch.span));
         let offsets = offsets.filter(|(_, of)| **of == id).map(|(offset, _)| *offset).collect();
         Some(Leaving {
             id,
@@ -305,12 +308,12 @@ impl Flight {
 
     /// A batch has left: what was in it is kept elsewhere.
     pub fn left(&mut self, leaving: &Leaving) -> Option<Floor> {
-        let batch = self.batches.remove(&leaving.id)?;
+        self.of(leaving)?;
+        let batch = self.batches.remove(leaving.id)?;
         let lane = self.lanes.get_mut(&batch.lane)?;
         for offset in &leaving.offsets {
             if lane.window.get(offset) == Some(&leaving.id) {
                 lane.window.remove(offset);
-                lane.noted += usize::from(leaving.way == Way::Noted);
                 self.messages -= 1;
             }
         }
@@ -319,40 +322,15 @@ impl Flight {
 
     /// A batch could not leave: it is looked at again at some time.
     pub fn stays(&mut self, leaving: &Leaving, look_at: i64) {
-        let Some(batch) = self.batches.get_mut(&leaving.id) else { return };
+        if self.of(leaving).is_none() {
+            return;
+        }
+        let Some(batch) = self.batches.get_mut(leaving.id) else { return };
         (batch.leaves, batch.look_at) = (None, look_at);
         match batch.left {
-            0 => drop(self.batches.remove(&leaving.id)),
+            0 => drop(self.batches.remove(leaving.id)),
             _ => drop(self.looks.insert((look_at, leaving.id))),
         }
-    }
-
-    /// Messages that were noted in the log are out no longer. Those that an earlier run noted it did not count.
-    pub fn settled(&mut self, group: &str, topic: &str, queue: i32, messages: usize) {
-        if let Some(lane) = self.lane_id(group, topic, queue).and_then(|id| self.lanes.get_mut(&id)) {
-            lane.noted = lane.noted.saturating_sub(messages);
-        }
-    }
-
-    /// When a batch is to be looked at next.
-    pub fn next_look(&self) -> Option<i64> {
-        self.looks.first().map(|(look_at, _)| *look_at)
-    }
-
-    /// Messages in memory.
-    pub fn messages(&self) -> usize {
-        self.messages
-    }
-
-    /// Batches in memory.
-    pub fn batches(&self) -> usize {
-        self.batches.len()
-    }
-
-    /// How a group is with a queue; `None` when it never popped it.
-    pub fn progress(&self, group: &str, topic: &str, queue: i32) -> Option<Progress> {
-        let lane = self.lanes.get(&self.lane_id(group, topic, queue)?)?;
-        Some(Progress { cursor: lane.cursor, is_read: lane.is_read, out: lane.window.len() + lane.noted })
     }
 
     /// Forgets a topic, or a group.
@@ -367,13 +345,11 @@ impl Flight {
         self.names.retain(|_, topics| !topics.is_empty());
         self.lanes.retain(|_, lane| !gone(lane));
         let (lanes, looks) = (&self.lanes, &mut self.looks);
-        self.batches.retain(|id, batch| {
-            let stays = lanes.contains_key(&batch.lane);
-            if !stays {
-                looks.remove(&(batch.look_at, *id));
+        for id in self.batches.numbers(|batch| !lanes.contains_key(&batch.lane)) {
+            if let Some(batch) = self.batches.remove(id) {
+                looks.remove(&(batch.look_at, id));
             }
-            stays
-        });
+        }
     }
 
     fn lane_id(&self, group: &str, topic: &str, queue: i32) -> Option<u64> {
@@ -388,8 +364,8 @@ impl Flight {
             }
             return id;
         }
-        let id = self.next_id;
-        self.next_id += 1;
+        let id = self.next_lane;
+        self.next_lane += 1;
         let group = self.names.get_key_value(group).map_or_else(|| group.into(), |(group, _)| Arc::clone(group));
         let topics = self.names.entry(Arc::clone(&group)).or_default();
         let topic = topics.get_key_value(topic).map_or_else(|| topic.into(), |(topic, _)| Arc::clone(topic));
@@ -405,7 +381,6 @@ impl Flight {
             ahead: BTreeSet::new(),
             is_read: false,
             is_wanted: false,
-            noted: 0,
             noted_to: now_ms - 1,
         };
         self.lanes.insert(id, lane);
@@ -415,7 +390,7 @@ impl Flight {
     /// The group goes on elsewhere: what is in flight counts for nothing.
     fn move_to(&mut self, lane_id: u64, offset: i64) {
         let Some(lane) = self.lanes.get_mut(&lane_id) else { return };
-        let window: Vec<(i64, u64)> = lane.window.iter().map(|(offset, id)| (*offset, *id)).collect();
+        let window: Vec<(i64, u32)> = lane.window.iter().map(|(offset, id)| (*offset, *id)).collect();
         (lane.cursor, lane.committed) = (offset, offset);
         lane.ahead.clear();
         for (offset, id) in window {

@@ -45,6 +45,11 @@ impl Source {
     }
 }
 
+/// The topic whose popped messages come again to a group by such a retry topic.
+pub(crate) fn origin<'t>(group: &str, retry: &'t str) -> Option<&'t str> {
+    retry.strip_prefix(RETRY_PREFIX)?.strip_prefix(group)?.strip_prefix(['_', '+'])
+}
+
 /// A handle. Its text is `startOffset popTime invisibleTime reviveQueue retryFlag broker queue [offset]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Handle<'t> {
@@ -129,5 +134,7 @@ mod tests {
         assert_eq!(Source::Retry.topic("G", "T"), "%RETRY%G_T");
         assert_eq!(Source::RetryV2.topic("G", "T"), "%RETRY%G+T");
         assert_eq!(Source::RetryV2.topic("G", "%RETRY%G_T"), "%RETRY%G_T");
+        assert_eq!((origin("G", "%RETRY%G_T"), origin("G", "%RETRY%G+T_1")), (Some("T"), Some("T_1")));
+        assert_eq!((origin("G", "%RETRY%G"), origin("G", "%RETRY%GG_T"), origin("G", "T")), (None, None, None));
     }
 }

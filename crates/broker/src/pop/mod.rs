@@ -19,6 +19,7 @@ use bytes::BytesMut;
 
 use self::again::{Back, NotYet};
 use self::flight::{Delivery, Flight, Floor, Leaving, Limits, Way};
+use self::noted::Noted;
 use self::notes::{Acks, Key};
 use self::reader::Reader;
 use self::waiting::Waiters;
@@ -33,8 +34,11 @@ pub(crate) mod flight;
 #[cfg(test)]
 mod flight_tests;
 pub(crate) mod handle;
+mod noted;
 pub(crate) mod notes;
-mod reader;
+pub(crate) mod reader;
+mod recount;
+mod slab;
 mod told;
 pub(crate) mod waiting;
 
@@ -49,6 +53,17 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// Pause after a failure, in milliseconds.
 const PAUSE_MS: i64 = 1_000;
 
+/// How a group that pops is with a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Popping {
+    /// The next message to be popped: so many were, or were passed over.
+    pub cursor: i64,
+    /// Messages that were popped and neither acknowledged nor given back.
+    pub in_flight: i64,
+    /// The first message that is not consumed.
+    pub first: i64,
+}
+
 /// See the module.
 pub(crate) struct Pop {
     /// Rung when there is something to do sooner than thought.
@@ -62,6 +77,8 @@ pub(crate) struct Pop {
     /// The topic of notes is there.
     is_begun: AtomicBool,
     acks: Mutex<Vec<Acks>>,
+    /// What is out by the log.
+    noted: Mutex<Noted>,
     /// Held by the one who steps.
     reader: Mutex<Reader>,
 }
@@ -77,6 +94,7 @@ impl Pop {
             turn: AtomicU64::new(0),
             is_begun: AtomicBool::new(false),
             acks: Mutex::default(),
+            noted: Mutex::default(),
             reader: Mutex::default(),
         }
     }
@@ -102,9 +120,39 @@ impl Pop {
         self.shards.iter().map(|shard| lock(shard).batches()).sum()
     }
 
+    fn noted(&self) -> MutexGuard<'_, Noted> {
+        lock(&self.noted)
+    }
+
+    /// How many messages of a queue are out to a group, in memory or by the log.
+    pub fn out(&self, flight: &Flight, group: &str, topic: &str, queue: i32) -> usize {
+        let in_memory = flight.progress(group, topic, queue).map_or(0, |progress| progress.out);
+        in_memory + self.noted().out(group, topic, queue).0
+    }
+
+    /// Messages are out, and the log says so.
+    fn noted_out(&self, batch: &Leaving, offsets: impl IntoIterator<Item = i64>) {
+        let Leaving { group, topic, queue, pop_time, .. } = batch;
+        let mut noted = self.noted();
+        for offset in offsets {
+            noted.popped(Delivery { group, topic, queue: *queue, offset, pop_time: *pop_time });
+        }
+    }
+
+    fn noted_popped(&self, key: &Key, offsets: &[i64]) {
+        let mut noted = self.noted();
+        offsets.iter().for_each(|offset| noted.popped(key.delivery(*offset)));
+    }
+
+    fn noted_settled(&self, key: &Key, offsets: &[i64]) {
+        let mut noted = self.noted();
+        offsets.iter().for_each(|offset| noted.settled(key.delivery(*offset)));
+    }
+
     /// Forgets a topic, or a group: `of` is asked with group and topic.
     pub fn forget(&self, of: impl Fn(&str, &str) -> bool) {
         self.shards.iter().for_each(|shard| lock(shard).forget(&of));
+        self.noted().forget(of);
     }
 
     /// An acknowledgement is to be noted in the log. False when too many wait for that.
@@ -114,10 +162,25 @@ impl Pop {
             if waiting.len() >= MOST_ACKS {
                 return false;
             }
+            self.noted_settled(&acks.key, &acks.offsets);
             waiting.push(acks);
         }
         self.bell.ring();
         true
+    }
+
+    /// The place in the log of the first message that is out and may have to come again; the log's beginning until it is known.
+    /// `None` on a slave, which gives nothing back.
+    pub fn held_from(&self, broker: &Broker) -> Option<i64> {
+        if !broker.role.delivers() || broker.topics.get(&self.revive_topic).is_none() {
+            return None;
+        }
+        let Some(mut first) = self.noted().first_out() else { return Some(broker.store.log_min_offset()) };
+        for shard in &self.shards {
+            lock(shard).first_out(&mut first);
+        }
+        let places = first.iter().filter_map(|(topic, queue, offset)| broker.store.unit(topic, *queue, *offset));
+        places.map(|unit| unit.physical_offset).min()
     }
 
     /// Notes what is to be noted and gives back what is due. Returns how long to sleep until there is more to do.
@@ -125,7 +188,8 @@ impl Pop {
         let (now, limits) = (broker.now(), limits(&broker.settings.load()));
         let mut reader = lock(&self.reader);
         self.note_acks(broker, &mut reader);
-        let mut next = now + LONGEST_SLEEP.as_millis() as i64;
+        let is_counting = reader.recount(self, broker);
+        let mut next = if is_counting { now } else { now + LONGEST_SLEEP.as_millis() as i64 };
         let all = self.batches();
         let too_many = all.saturating_sub(limits.batches);
         for shard in &self.shards {
@@ -185,6 +249,9 @@ impl Pop {
             let mut shard = lock(shard);
             for (batch, count) in leaving.iter().zip(counts) {
                 if count.is_some_and(|count| is_whole(&mut written, count)) {
+                    if batch.way == Way::Noted {
+                        self.noted_out(batch, shard.held(batch));
+                    }
                     broker.commit(shard.left(batch));
                 } else {
                     shard.stays(batch, now + PAUSE_MS);
@@ -244,7 +311,11 @@ fn keep_offsets(broker: &Broker) {
 /// Notes messages that are out in the log; says whether that is there to stay. On threads that may wait.
 pub(crate) fn write_note(broker: &Broker, batch: &Leaving) -> bool {
     let drafts: Vec<Draft> = broker.noted(batch).into_iter().collect();
-    !drafts.is_empty() && write(broker, drafts) == [true]
+    let is_written = !drafts.is_empty() && write(broker, drafts) == [true];
+    if is_written {
+        broker.pop.noted_out(batch, batch.offsets.iter().copied());
+    }
+    is_written
 }
 
 /// What is set about messages that are out.
@@ -310,6 +381,23 @@ impl Broker {
         // A pop needs no more telling than that.
         let moved = self.offsets.take_reset(group, topic, queue);
         moved.or_else(|| self.offsets.query(group, topic, queue))
+    }
+
+    /// How a group that pops is with a queue; `None` where it does not pop it. Exact but for moments in which a message is on
+    /// its way from memory to the log or the retry topic.
+    pub(crate) fn popping(&self, group: &str, topic: &str, queue: i32) -> Option<Popping> {
+        let committed = self.offsets.query(group, topic, queue)?;
+        let in_memory = self.pop.flight(group, topic).progress(group, topic, queue);
+        // Whose offset somebody else moved is where that says.
+        let in_memory = in_memory.filter(|progress| progress.committed == committed || progress.is_read);
+        let (noted, first_noted) = self.pop.noted().out(group, topic, queue);
+        if in_memory.is_none() && noted == 0 {
+            return None;
+        }
+        let (cursor, out, first) =
+            in_memory.map_or((committed, 0, None), |progress| (progress.cursor, progress.out, progress.first_out));
+        let first = first.into_iter().chain(first_noted).fold(cursor, i64::min);
+        Some(Popping { cursor, in_flight: (out + noted) as i64, first })
     }
 
     fn noted(&self, batch: &Leaving) -> Option<Draft> {

@@ -11,7 +11,7 @@ use apogee_message::record::{Draft, DraftError, NewMessage, Record};
 use apogee_wire::bodies::{AckMsg, BatchAckMsg, Body, PopCheckPoint};
 use bytes::BytesMut;
 
-use super::flight::Leaving;
+use super::flight::{Delivery, Leaving};
 use crate::broker::Broker;
 
 /// A note of popped messages comes so many milliseconds before those of acknowledgements.
@@ -22,9 +22,9 @@ pub(crate) const MOST: usize = 32;
 /// Stands where one offset would, in a note of several.
 const NONE: i64 = -1;
 
-const POPPED: &str = "ck";
-const ACKED: &str = "ack";
-const ACKED_BATCH: &str = "bAck";
+pub(super) const POPPED: &str = "ck";
+pub(super) const ACKED: &str = "ack";
+pub(super) const ACKED_BATCH: &str = "bAck";
 
 /// Which pop of a queue a note speaks of.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -35,6 +35,13 @@ pub(crate) struct Key {
     pub start: i64,
     pub pop_time: i64,
     pub broker: String,
+}
+
+impl Key {
+    /// One of its messages.
+    pub fn delivery(&self, offset: i64) -> Delivery<'_> {
+        Delivery { group: &self.group, topic: &self.topic, queue: self.queue, offset, pop_time: self.pop_time }
+    }
 }
 
 /// Acknowledgements of messages of one pop, to be noted.

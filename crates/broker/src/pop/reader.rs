@@ -1,7 +1,9 @@
 //! Reads the revive topic: what was popped, noted in the log, and not acknowledged, comes again when its time is up. The
 //! notes may be of an earlier run of the broker, of another master or of Apache's.
 //!
-//! Invariant: the revive group's committed offset passes no note of a pop before its messages are acknowledged or in the
+//! What is committed for the revive group is, as upstream has it, the last note that is dealt with, not the next one.
+//!
+//! Invariant: the revive group's committed offset reaches no note of a pop before its messages are acknowledged or in the
 //! retry topic.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -11,11 +13,12 @@ use bytes::BytesMut;
 
 use super::again::{Back, NotYet};
 use super::notes::{self, Key, Note};
-use super::{is_whole, keep_offsets, write};
+use super::recount::Recount;
+use super::{Pop, is_whole, keep_offsets, write};
 use crate::broker::Broker;
 
 /// The group whose offsets tell how far the revive topic is read.
-const GROUP: &str = "CID_RMQ_SYS_REVIVE_GROUP";
+pub(crate) const GROUP: &str = "CID_RMQ_SYS_REVIVE_GROUP";
 /// Notes in memory; no more are read meanwhile.
 const MOST: usize = 100_000;
 /// Notes read in one go.
@@ -37,6 +40,7 @@ pub(super) struct Reader {
     by_due: BTreeMap<(i64, i32, i64), Key>,
     /// Places of notes that are not dealt with: queue and offset.
     open: BTreeSet<(i32, i64)>,
+    recount: Recount,
 }
 
 struct Popped {
@@ -48,6 +52,11 @@ struct Popped {
 }
 
 impl Reader {
+    /// Goes on to count what was noted before the start. Says whether there is more to do.
+    pub fn recount(&mut self, pop: &Pop, broker: &Broker) -> bool {
+        self.recount.step(pop, broker)
+    }
+
     /// Messages were acknowledged.
     pub fn acked(&mut self, key: &Key, offsets: &[i64]) {
         if let Some(popped) = self.notes.get_mut(key) {
@@ -88,7 +97,8 @@ impl Reader {
         let topic = &*broker.pop.revive_topic;
         let Some((min, max)) = broker.store.queue_range(topic, queue) else { return true };
         let known = self.next.get(&queue).copied();
-        let mut next = known.or_else(|| broker.offsets.query(GROUP, topic, queue)).unwrap_or(min).clamp(min, max);
+        let begin = || broker.offsets.query(GROUP, topic, queue).map_or(min, |last| last + 1);
+        let mut next = known.unwrap_or_else(begin).clamp(min, max);
         while next < max && self.notes.len() < MOST {
             let units = broker.store.units(topic, queue, next, UNITS);
             if units.is_empty() {
@@ -97,7 +107,7 @@ impl Reader {
             for unit in units {
                 let bytes = (!unit.is_blank()).then(|| broker.store.record_at(unit.physical_offset)).flatten();
                 if let Some(record) = bytes.as_ref().and_then(|bytes| Record::read(bytes).ok()) {
-                    self.take(&record, queue, next);
+                    self.take(&broker.pop, &record, queue, next);
                 }
                 next += 1;
             }
@@ -106,12 +116,14 @@ impl Reader {
         next >= max
     }
 
-    fn take(&mut self, record: &Record<'_>, queue: i32, offset: i64) {
+    fn take(&mut self, pop: &Pop, record: &Record<'_>, queue: i32, offset: i64) {
         match notes::read(record) {
             Some(Note::Popped(key, note)) => {
                 let due = note.pop_time.saturating_add(note.invisible_time);
                 let place = (queue, offset);
-                let popped = Popped { offsets: notes::offsets(&note), due, suspend: note.suspend, place };
+                let offsets = notes::offsets(&note);
+                pop.noted_popped(&key, &offsets);
+                let popped = Popped { offsets, due, suspend: note.suspend, place };
                 self.by_due.insert((due, queue, offset), key.clone());
                 self.open.insert(place);
                 if let Some(older) = self.notes.insert(key, popped) {
@@ -119,7 +131,10 @@ impl Reader {
                     self.open.remove(&older.place);
                 }
             }
-            Some(Note::Acked(key, offsets)) => self.acked(&key, &offsets),
+            Some(Note::Acked(key, offsets)) => {
+                pop.noted_settled(&key, &offsets);
+                self.acked(&key, &offsets);
+            }
             None => tracing::warn!(queue, offset, "a record of the revive topic says nothing; it is passed over"),
         }
     }
@@ -164,9 +179,8 @@ impl Reader {
             }
             self.by_due.remove(at);
             if let Some(popped) = self.notes.remove(key) {
+                broker.pop.noted_settled(key, &popped.offsets);
                 self.open.remove(&popped.place);
-                let Key { group, topic, queue, .. } = key;
-                broker.pop.flight(group, topic).settled(group, topic, *queue, popped.offsets.len());
             }
         }
         due.len() == AT_ONCE && !is_refused
@@ -177,7 +191,9 @@ impl Reader {
         let topic = &*broker.pop.revive_topic;
         let Some(next) = self.next.get(&queue) else { return false };
         let first = self.open.range((queue, i64::MIN)..=(queue, i64::MAX)).next();
-        let offset = first.map_or(*next, |(_, offset)| *offset);
-        broker.offsets.query(GROUP, topic, queue) != Some(offset) && broker.offsets.commit(GROUP, topic, queue, offset)
+        let last = first.map_or(*next, |(_, offset)| *offset) - 1;
+        last >= 0
+            && broker.offsets.query(GROUP, topic, queue) != Some(last)
+            && broker.offsets.commit(GROUP, topic, queue, last)
     }
 }

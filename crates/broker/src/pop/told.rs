@@ -74,10 +74,13 @@ pub(crate) struct Pop {
 pub(crate) struct Progress {
     /// Where the next pop reads.
     pub cursor: i64,
+    /// What the caller was told to commit.
+    pub committed: i64,
+    /// Messages that are out and not noted in the log, and the first of them.
+    pub out: usize,
+    pub first_out: Option<i64>,
     /// Somebody reads it at this moment.
     pub is_read: bool,
-    /// Messages that are out: in memory, or noted in the log by this run of the broker.
-    pub out: usize,
 }
 
 /// After messages were given out.
@@ -117,7 +120,7 @@ pub(crate) enum Changed {
 /// A batch that leaves memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Leaving {
-    pub id: u64,
+    pub id: u32,
     pub way: Way,
     pub group: Arc<str>,
     pub topic: Arc<str>,

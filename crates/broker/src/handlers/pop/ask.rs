@@ -81,14 +81,10 @@ pub(super) fn notification(
 /// `PEEK_MESSAGE`: messages that a group would get, which stay where they are.
 pub(crate) fn peek(broker: &Broker, conn: &Arc<Conn>, request: &Command) -> Answer {
     let header: PeekMessageRequestHeader<'_> = request.header()?;
-    if header.max_msg_nums > MOST {
-        let remark = format!("a peek is for {MOST} messages at most");
-        return Err(BrokerError::new(response::INVALID_PARAMETER, remark));
-    }
     let allowed = Allowed::check(broker, header.consumer_group, header.topic, header.queue_id)?;
     let places = Places::of(broker, &allowed, header.queue_id, broker.pop.turn());
     let (mut slices, mut messages, mut rest) = (Vec::new(), 0, 0);
-    let most = header.max_msg_nums.max(1) as usize;
+    let most = header.max_msg_nums.clamp(1, MOST) as usize;
     let settings = &allowed.settings;
     for (topic, queue, offset, end) in places.unread(broker) {
         let limits = ReadLimits {
@@ -97,6 +93,7 @@ pub(crate) fn peek(broker: &Broker, conn: &Arc<Conn>, request: &Command) -> Answ
             cold_messages: (most - messages).min(settings.max_transfer_count_on_message_in_disk),
             cold_bytes: settings.max_transfer_bytes_on_message_in_disk,
         };
+        // Also what it brings: that stays.
         rest += end - offset;
         if messages >= most {
             continue;
@@ -104,7 +101,6 @@ pub(crate) fn peek(broker: &Broker, conn: &Arc<Conn>, request: &Command) -> Answ
         let mut read = broker.store.read(topic, queue, offset, limits, &mut |_: i64| true);
         answer::touch(&read.slices);
         messages += read.messages;
-        rest -= read.messages as i64;
         slices.append(&mut read.slices);
     }
     if slices.is_empty() {
@@ -120,6 +116,7 @@ pub(crate) fn peek(broker: &Broker, conn: &Arc<Conn>, request: &Command) -> Answ
 /// `POLLING_INFO`: how many wait for messages of a queue.
 pub(crate) fn polling_info(broker: &Broker, _: &Arc<Conn>, request: &Command) -> Answer {
     let header: PollingInfoRequestHeader<'_> = request.header()?;
+    Allowed::check(broker, header.consumer_group, header.topic, header.queue_id)?;
     let waiting = broker.pop.waiters.count(header.consumer_group, header.topic, header.queue_id);
     let header = PollingInfoResponseHeader { polling_num: waiting as i32 };
     Ok(Some(answer::success(request).with_header(&header)))

@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 use super::{ALL, Allowed, FROM_FIRST, MOST, Wanted};
 use crate::broker::Broker;
 use crate::clients::{Picker, Subscription};
-use crate::pop::flight::{Begin, Delivery, Pop, Progress};
+use crate::pop::flight::{Begin, Delivery, Flight, Pop};
 use crate::pop::handle::{Handle, Source};
 use crate::pop::{again, limits};
 use crate::topics::Topic;
@@ -110,9 +110,15 @@ impl Place {
     /// Where the group goes on and where the queue ends, if there are messages between and nobody reads them now.
     fn unread(&self, broker: &Broker, group: &str, begin: i32) -> Option<(i64, i64)> {
         let (_, end) = broker.store.queue_range(&self.topic, self.queue)?;
-        let known = broker.pop.flight(group, &self.topic).progress(group, &self.topic, self.queue);
+        let known = {
+            let flight = broker.pop.flight(group, &self.topic);
+            if is_full(broker, &flight, group, &self.topic, self.queue) {
+                return None;
+            }
+            flight.progress(group, &self.topic, self.queue)
+        };
         let offset = match known {
-            Some(progress) if progress.is_read || is_full(broker, progress) => return None,
+            Some(progress) if progress.is_read => return None,
             Some(progress) => progress.cursor,
             None => broker.offsets.query(group, &self.topic, self.queue).unwrap_or_else(|| self.first(broker, begin)),
         };
@@ -134,8 +140,8 @@ impl Place {
 }
 
 /// Whether so much of a queue is out to a group that it gets no more before something is settled.
-fn is_full(broker: &Broker, progress: Progress) -> bool {
-    broker.pop_limit().is_some_and(|limit| progress.out >= limit)
+fn is_full(broker: &Broker, flight: &Flight, group: &str, topic: &str, queue: i32) -> bool {
+    broker.pop_limit().is_some_and(|limit| broker.pop.out(flight, group, topic, queue) >= limit)
 }
 
 /// What a pop brings.
@@ -195,7 +201,7 @@ impl Wanted<'_> {
         let first = known.map_or_else(|| place.first(broker, self.header.init_mode), |_| 0);
         let begin = {
             let mut flight = broker.pop.flight(group, topic);
-            if flight.progress(group, topic, queue).is_some_and(|progress| is_full(broker, progress)) {
+            if is_full(broker, &flight, group, topic, queue) {
                 found.rest += known.map_or(0, |known| end - known);
                 return;
             }

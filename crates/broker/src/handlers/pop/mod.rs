@@ -7,6 +7,7 @@
 //! [`Waiters`]: crate::pop::waiting::Waiters
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use apogee_base::rng::Rng;
 use apogee_base::settings::Current;
@@ -20,7 +21,7 @@ use crate::clients::{ALL, Subscription, TAG};
 use crate::error::BrokerError;
 use crate::metrics::requests::Begun;
 use crate::pop::waiting::{Room, Waiter};
-use crate::serve::spawn_cold;
+use crate::serve::{hold, spawn_cold};
 use crate::settings::BrokerSettings;
 use crate::topics::{Topic, perm};
 
@@ -28,6 +29,8 @@ mod ask;
 mod change;
 mod collect;
 mod settle;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use ask::{peek, polling_info};
 pub(crate) use change::{change, change_noted};
@@ -62,7 +65,7 @@ fn run(broker: &Arc<Broker>, conn: &Arc<Conn>, request: &Command, begun: Begun, 
         return ask::notification(broker, conn, request, begun, deadline_ms);
     }
     match Wanted::check(broker, request, begun, deadline_ms) {
-        Ok(wanted) => wanted.run(broker, conn, request, false),
+        Ok(wanted) => wanted.run(broker, conn, request, None),
         Err(error) => reply(broker, conn, &error.response_to(request).with_header(&NOTHING), begun),
     }
 }
@@ -191,8 +194,8 @@ impl<'r> Wanted<'r> {
         Ok(Self { header, allowed, subscription, begun, deadline_ms })
     }
 
-    /// `may_wait`: this thread may wait for the disk.
-    fn run(&self, broker: &Arc<Broker>, conn: &Arc<Conn>, request: &Command, may_wait: bool) {
+    /// `cold_bytes`: this thread may wait for the disk, and so many bytes that come from it are accounted for.
+    fn run(&self, broker: &Arc<Broker>, conn: &Arc<Conn>, request: &Command, cold_bytes: Option<i64>) {
         // As long as what is out cannot be noted, no more is given out than there is room for.
         let room = self.allowed.settings.pop_ck_max_buffer_size.saturating_mul(2);
         if broker.pop.batches() > room {
@@ -201,7 +204,10 @@ impl<'r> Wanted<'r> {
             return reply(broker, conn, &error.response_to(request).with_header(&NOTHING), self.begun);
         }
         broker.begin_to_pop();
-        let found = self.collect(broker, may_wait);
+        let found = self.collect(broker, cold_bytes.is_some());
+        if let Some(most) = cold_bytes {
+            broker.cold.end(&self.allowed.group, found.bytes as i64 - most, broker.now());
+        }
         if found.messages > 0 || found.is_wanted {
             // Whoever came meanwhile, or waits, may find more.
             wake(broker, broker.pop.waiters.next(&self.allowed.group, &self.allowed.topic.name));
@@ -210,12 +216,7 @@ impl<'r> Wanted<'r> {
             return self.answer(broker, conn, request, found);
         }
         if found.is_cold {
-            let (begun, deadline_ms) = (self.begun, self.deadline_ms);
-            return spawn_cold(broker, conn, request, move |broker, conn, request| {
-                let Some(broker) = broker.weak().upgrade() else { return Ok(None) };
-                Wanted::check(&broker, request, begun, Some(deadline_ms))?.run(&broker, conn, request, true);
-                Ok(None)
-            });
+            return self.run_cold(broker, conn, request, found.rest);
         }
         if found.is_cut_short {
             // Others have their turn first.
@@ -224,6 +225,27 @@ impl<'r> Wanted<'r> {
         match parking::may_wait(broker, self.deadline_ms) {
             true => self.park(broker, conn, request),
             false => self.refuse(broker, conn, request, response::POLLING_TIMEOUT, found.rest),
+        }
+    }
+
+    /// Reads cold messages, as soon as the group may.
+    fn run_cold(&self, broker: &Arc<Broker>, conn: &Arc<Conn>, request: &Command, rest: i64) {
+        let (begun, deadline_ms, now) = (self.begun, self.deadline_ms, broker.now());
+        let most = i64::try_from(self.allowed.settings.max_transfer_bytes_on_message_in_disk).unwrap_or(i64::MAX);
+        match broker.cold.begin(&self.allowed.group, most, &self.allowed.settings, now) {
+            // The disk may take its time: not on a thread that serves others.
+            Ok(()) => spawn_cold(broker, conn, request, move |broker, conn, request| {
+                let Some(broker) = broker.weak().upgrade() else { return Ok(None) };
+                Wanted::check(&broker, request, begun, Some(deadline_ms))?.run(&broker, conn, request, Some(most));
+                Ok(None)
+            }),
+            Err(_) if deadline_ms <= now => self.refuse(broker, conn, request, response::POLLING_TIMEOUT, rest),
+            Err(wait) => {
+                let wait = wait.min(Duration::from_millis((deadline_ms - now) as u64));
+                hold(broker, conn, request, wait, move |broker, conn, request| {
+                    run(broker, conn, request, begun, Some(deadline_ms));
+                });
+            }
         }
     }
 

@@ -43,6 +43,9 @@ pub(crate) fn ack(broker: &Broker, _: &Arc<Conn>, request: &Command) -> Answer {
 pub(crate) fn ack_batch(broker: &Broker, _: &Arc<Conn>, request: &Command) -> Answer {
     let body = BatchAckMessageRequestBody::decode(&request.body)?;
     let name = body.broker_name.unwrap_or_else(|| broker.name());
+    if body.acks.is_empty() {
+        return Err(BrokerError::new(response::NO_MESSAGE, "an acknowledgement of no message"));
+    }
     let mut failed = Ok(());
     for batch in &body.acks {
         let acked = ack_each(broker, batch, &name);
@@ -165,8 +168,7 @@ impl<'r> Named<'r> {
     fn settle_noted(&self, broker: &Broker) -> Result<(), BrokerError> {
         self.note(broker)?;
         let makes_room = {
-            let mut flight = broker.pop.flight(self.group, &self.topic);
-            flight.settled(self.group, &self.topic, self.handle.queue, 1);
+            let flight = broker.pop.flight(self.group, &self.topic);
             self.makes_room(broker, &flight)
         };
         if makes_room {
@@ -177,8 +179,8 @@ impl<'r> Named<'r> {
 
     /// Whether this was the last message too many of those that are out.
     fn makes_room(&self, broker: &Broker, flight: &Flight) -> bool {
-        let progress = flight.progress(self.group, &self.topic, self.handle.queue);
-        broker.pop_limit().is_some_and(|limit| progress.is_some_and(|progress| progress.out + 1 == limit))
+        let out = || broker.pop.out(flight, self.group, &self.topic, self.handle.queue);
+        broker.pop_limit().is_some_and(|limit| out() + 1 == limit)
     }
 
     fn wake_next(&self, broker: &Broker) {

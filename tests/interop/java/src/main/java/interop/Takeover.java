@@ -38,6 +38,7 @@ public final class Takeover {
     private final String broker;
     private final List<String> all = new ArrayList<>();
     private final Queue<String> retried = new ConcurrentLinkedQueue<>();
+    private final TakeoverPop popped = new TakeoverPop();
     private List<String> inFlight = List.of();
     private Message keyed;
     private SendResult keyedAt;
@@ -99,13 +100,18 @@ public final class Takeover {
             transactions.send(Env.message(TOPIC, "A", name + "rollback"));
             Env.awaitSize("messages", received.messages, expected.size(), 15_000);
             Env.awaitSize("retries", retried, 2 * stage, 40_000);
+            if (stage > 0) {
+                popped.consume(env);
+            }
             // What came once must not come again.
             Thread.sleep(3_000);
             received.stop();
             Env.sameElements("bodies", expected, received.bodies());
             all.addAll(expected.subList(inFlight.size(), expected.size()));
             if (next != null) {
+                popped.leave(env, producer, name, next.endsWith(":kill"));
                 Thread.sleep(next.endsWith(":kill") ? SAVED_MS : 0);
+                popped.leaveAtLast(env, next.endsWith(":kill"));
                 leave(producer, transactions, name);
             }
             producer.shutdown();
@@ -118,6 +124,7 @@ public final class Takeover {
     private static void create(Env env) throws Exception {
         env.topic(TOPIC, QUEUES);
         env.topic(RETRIED, 1);
+        TakeoverPop.create(env);
         SubscriptionGroupConfig group = new SubscriptionGroupConfig();
         group.setGroupName(GROUP);
         group.setRetryMaxTimes(RETRIES);
@@ -139,8 +146,9 @@ public final class Takeover {
     }
 
     private void leave(DefaultMQProducer producer, TransactionScenarios.Producer transactions, String name) throws Exception {
+        int failed = retried.size() + 1;
         Env.sent(producer.send(Env.message(RETRIED, "A", name + "failed")));
-        Env.awaitSize("the failure", retried, retried.size() + 1, 15_000);
+        Env.awaitSize("the failure", retried, failed, 15_000);
         List<String> left = new ArrayList<>(Env.sendMany(producer, TOPIC, "A", name + "unread", 5));
         keyed = Env.message(TOPIC, "B", name + "keyed");
         keyed.setKeys(name + "key");
