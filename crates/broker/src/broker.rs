@@ -302,7 +302,8 @@ impl Broker {
 
     /// Makes durable what the next broker of this process takes up.
     fn save_for_next(&self) {
-        let mut saved = vec![self.topics.save(), self.groups.save(), self.offsets.save(self.now())];
+        let orders = self.pop.orders.save(&self.offsets, self.now());
+        let mut saved = vec![self.topics.save(), self.groups.save(), self.offsets.save(self.now()), orders];
         // Others may have elected a master without the end of this log: what rests on that is not waited for.
         if self.store.confirmed_offset() >= self.store.log_max_offset() {
             saved.push(self.save_delays());
@@ -315,8 +316,9 @@ impl Broker {
 
     /// Leaves the files as upstream's broker reads them. One that cannot be written holds up no other.
     fn save_all(&self) {
+        let orders = self.pop.orders.close(&self.offsets, self.now());
         let offsets = self.offsets.close(self.now());
-        for saved in [self.topics.close(), self.groups.close(), offsets, self.save_delays()] {
+        for saved in [self.topics.close(), self.groups.close(), offsets, orders, self.save_delays()] {
             if let Err(error) = saved {
                 tracing::error!(%error, "a file of the broker's state cannot be saved, and the next start reads an older one: see to the disk before it");
             }

@@ -9,6 +9,8 @@ use crate::topics::Topic;
 pub(crate) const ATTRIBUTE: &str = "message.type";
 /// Value of the attribute for a topic that takes all types.
 pub(crate) const MIXED: &str = "MIXED";
+/// Value of the attribute for a topic whose queues are priorities.
+pub(crate) const PRIORITY: &str = "PRIORITY";
 
 /// What a message is, by its properties.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -22,11 +24,13 @@ pub enum MessageType {
     Delay,
     /// Half of a transaction.
     Transaction,
+    /// It has a priority.
+    Priority,
 }
 
 impl MessageType {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Normal, Self::Fifo, Self::Delay, Self::Transaction];
+    pub const ALL: [Self; 5] = [Self::Normal, Self::Fifo, Self::Delay, Self::Transaction, Self::Priority];
 
     /// As labels of metrics have it.
     pub fn label(self) -> &'static str {
@@ -35,6 +39,7 @@ impl MessageType {
             Self::Fifo => "fifo",
             Self::Delay => "delay",
             Self::Transaction => "transaction",
+            Self::Priority => "priority",
         }
     }
 
@@ -44,6 +49,7 @@ impl MessageType {
             Self::Fifo => "FIFO",
             Self::Delay => "DELAY",
             Self::Transaction => "TRANSACTION",
+            Self::Priority => PRIORITY,
         }
     }
 

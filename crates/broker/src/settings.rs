@@ -184,6 +184,12 @@ settings! {
         max_pop_polling_size: usize = "maxPopPollingSize", 100_000, Live, 1..=1_000_000;
         /// Percentage of pops that look for messages to be retried before they look for others; the others do so after.
         pop_from_retry_probability: u64 = "popFromRetryProbability", 20, Live, 0..=100;
+        /// Percentage of pops by priority that look for messages to be retried before they look for others.
+        pop_from_retry_probability_for_priority: u64 = "popFromRetryProbabilityForPriority", 0, Live, 0..=100;
+        /// Of the queues of a topic of priorities the last is popped first; otherwise the first is.
+        priority_order_asc: bool = "priorityOrderAsc", true, Live;
+        /// Popped messages wait to be retried in a queue with the number of their own, so that a priority is kept.
+        use_separate_retry_queue: bool = "useSeparateRetryQueue", false, Live;
         /// Name the topics in which popped messages wait to be retried `%RETRY%group+topic`, so that no group and topic
         /// share one with another group and topic.
         enable_retry_topic_v2: bool = "enableRetryTopicV2", false, Live;

@@ -17,6 +17,8 @@ pub mod property {
     pub const WAIT: &str = "WAIT";
     /// Messages with the same key are consumed in their order.
     pub const SHARDING_KEY: &str = "__SHARDINGKEY";
+    /// How soon the message is to be consumed, from 0 on.
+    pub const PRIORITY: &str = "_SYS_MSG_PRIORITY_";
     /// Check sum of the whole record: always the last property.
     pub const CRC32: &str = "__CRC32#";
     /// Delay level.

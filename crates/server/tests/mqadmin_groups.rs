@@ -50,15 +50,8 @@ fn groups_are_created_changed_shown_and_removed() {
     let update = ["updateSubGroup", "-c", "DefaultCluster", "-g", "C_adm"];
     assert_eq!(admin.ok(&update).trim_end(), sample("updateSubGroup.txt", &broker));
     let more = ["-g", "C_adm2", "-o", "true", "-q", "2", "-r", "5", "--attributes", "+priority.factor=50"];
-    let has_attributes = std::env::var("APOGEE_TEST_SERVER").as_deref() == Ok("apache");
-    if has_attributes {
-        let created = admin.ok(&[&update[..3], &more].concat());
-        assert_eq!(created.trim_end(), sample("updateSubGroup-attr.txt", &broker));
-    } else {
-        // Ours knows no attribute of groups, and says so.
-        assert!(admin.fails(&[&update[..3], &more].concat()).contains("unsupported attribute `priority.factor`"));
-        admin.ok(&[&update[..3], &more[..8]].concat());
-    }
+    let created = admin.ok(&[&update[..3], &more].concat());
+    assert_eq!(created.trim_end(), sample("updateSubGroup-attr.txt", &broker));
     let config = admin.ok(&["getConsumerConfig", "-g", "C_adm"]);
     let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     let expected = sample("getConsumerConfig.txt", &broker).replace("broker-w", broker_name());
@@ -71,12 +64,11 @@ fn groups_are_created_changed_shown_and_removed() {
     admin.ok(&[&["updateSubGroup"], &change[..]].concat());
     let config = &admin.json(&["getConsumerConfig", "-g", "C_adm2"])["groups"][0];
     assert_eq!(config["address"], broker.as_str());
-    assert_eq!(config["attributes"]["priority.factor"] == "50", has_attributes);
+    assert_eq!(config["attributes"]["priority.factor"], "50");
     assert_eq!((&config["consumeEnable"], &config["retryMaxTimes"]), (&false.into(), &16.into()));
     assert_eq!(config["groupRetryPolicy"]["exponentialRetryPolicy"]["max"], 7_200_000);
     assert_eq!(config["whichBrokerWhenConsumeSlowly"], 2);
-    let remove = if has_attributes { "-priority.factor" } else { "" };
-    admin.ok(&["updateSubGroup", "-b", &broker, "-g", "C_adm2", "--attributes", remove]);
+    admin.ok(&["updateSubGroup", "-b", &broker, "-g", "C_adm2", "--attributes", "-priority.factor"]);
     let config = &admin.json(&["getConsumerConfig", "-g", "C_adm2"])["groups"][0];
     assert_eq!(config["attributes"], serde_json::json!({}));
     admin.fails_with(2, &["updateSubGroup", "-b", &broker, "-g", "C_adm2", "--attributes", "x=1"]);

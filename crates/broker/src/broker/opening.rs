@@ -30,6 +30,7 @@ use crate::metrics::Counters;
 use crate::offsets;
 use crate::persist::{JsonFile, PersistError};
 use crate::pop::Pop;
+use crate::pop::order_table::OrderTable;
 use crate::replication::{MasterPlace, Placement, Replication, Role};
 use crate::retention::Retention;
 use crate::role::{self, BrokerRole};
@@ -131,6 +132,7 @@ impl Broker {
             }
             offsets.end_with(|topic, queue_id| store.queue_range(topic, queue_id).map_or(0, |(_, end)| end));
         }
+        let orders = OrderTable::open(table("consumerOrderInfo.json"), now)?;
         let statics = StaticTopics::open(file("topicQueueMapping.json"), &settings.broker_name, now)?;
         let access = Access::open(file("access.json"))?;
         let cold = ColdReads::open(file("coldReadLimits.json"))?;
@@ -163,7 +165,7 @@ impl Broker {
         Ok(Arc::new_cyclic(|me| Self {
             me: me.clone(),
             cluster: settings.broker_cluster_name.clone(),
-            pop: Pop::new(&settings.broker_cluster_name),
+            pop: Pop::new(&settings.broker_cluster_name, orders),
             region: settings.region_id.clone(),
             acting: Acting::new(&settings, is_online),
             routes: Arc::new(Routes::new(&settings.namesrv_addr)),

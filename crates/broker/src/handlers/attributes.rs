@@ -8,6 +8,7 @@ use apogee_wire::codes::response;
 
 use crate::deduplication;
 use crate::error::BrokerError;
+use crate::handlers::pop;
 use crate::message_type;
 use crate::required_codecs;
 use crate::topics;
@@ -46,16 +47,19 @@ impl fmt::Display for Values {
 }
 
 /// Attributes of topics. Those that upstream has beside are for what is not here: retention of single
-/// topics, light topics, priorities.
+/// topics, light topics.
 pub(super) const OF_TOPICS: &[Known] = &[
-    (message_type::ATTRIBUTE, Values::Words(&["UNSPECIFIED", "NORMAL", "FIFO", "DELAY", "TRANSACTION", "MIXED"])),
+    (
+        message_type::ATTRIBUTE,
+        Values::Words(&["UNSPECIFIED", "NORMAL", "FIFO", "DELAY", "TRANSACTION", "MIXED", "PRIORITY"]),
+    ),
     (topics::QUEUE_TYPE, Values::Words(&["SimpleCQ", topics::BATCHES])),
     ("cleanup.policy", Values::Words(&["DELETE"])),
     (deduplication::ATTRIBUTE, Values::Number(1..=deduplication::LONGEST_MS)),
     (required_codecs::ATTRIBUTE, Values::Checked(required_codecs::is_value, required_codecs::VALUES)),
 ];
-/// Attributes of groups: none has a meaning here.
-pub(super) const OF_GROUPS: &[Known] = &[];
+/// Attributes of groups. Those that upstream has beside are for light topics.
+pub(super) const OF_GROUPS: &[Known] = &[(pop::PRIORITY_FACTOR, Values::Number(0..=100))];
 
 /// Splits `+key=value,-key`.
 pub(super) fn parse(text: &str) -> BTreeMap<String, String> {

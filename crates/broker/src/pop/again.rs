@@ -7,6 +7,7 @@ use std::sync::Arc;
 use apogee_message::names::{self, property};
 use apogee_message::record::{self, Draft, NewMessage, Record};
 use apogee_message::{light, properties, sysflag};
+use apogee_wire::bodies::TopicConfig;
 use bytes::{Bytes, BytesMut};
 
 use super::handle::{Handle, Source};
@@ -36,8 +37,24 @@ pub(crate) struct NotYet;
 impl Broker {
     /// The retry topic of messages that a group popped of a topic, made if need be.
     pub(crate) fn ensure_pop_retry_topic(&self, group: &str, topic: &str) -> Arc<Topic> {
-        let source = if self.settings.load().enable_retry_topic_v2 { Source::RetryV2 } else { Source::Retry };
-        self.ensure_topic(&source.topic(group, topic), QUEUES, perm::READ | perm::WRITE)
+        let settings = self.settings.load();
+        let source = if settings.enable_retry_topic_v2 { Source::RetryV2 } else { Source::Retry };
+        // A retry topic is its own.
+        let own = self.topics.get(topic).filter(|_| settings.use_separate_retry_queue && !is_retry(topic));
+        let queues = own.map_or(QUEUES, |own| own.config.write_queue_nums);
+        self.ensure_queues(&source.topic(group, topic), queues)
+    }
+
+    /// A topic with so many queues at least, made or changed if need be.
+    pub(crate) fn ensure_queues(&self, name: &str, queues: i32) -> Arc<Topic> {
+        let topic = self.ensure_topic(name, queues, perm::READ | perm::WRITE);
+        if topic.config.read_queue_nums >= queues {
+            return topic;
+        }
+        let config = TopicConfig { read_queue_nums: queues, write_queue_nums: queues, ..topic.config.clone() };
+        self.topics.update([config], self.now());
+        self.topics_changed();
+        self.topics.get(name).unwrap_or(topic)
     }
 
     /// The retry topics of messages that a group popped of some topics, where there are any.
@@ -115,10 +132,12 @@ impl Broker {
         }
         properties::push(arena, property::ORIGIN_GROUP, group);
         let retry = self.ensure_pop_retry_topic(group, topic);
+        let separate = self.settings.load().use_separate_retry_queue;
+        let own = if separate { queue.min(retry.config.write_queue_nums - 1).max(0) } else { 0 };
         let target = match at {
             Some(time) => {
                 properties::push(arena, property::REAL_TOPIC, &retry.name);
-                properties::push(arena, property::REAL_QUEUE_ID, "0");
+                properties::push(arena, property::REAL_QUEUE_ID, &own.to_string());
                 properties::push(arena, property::TIMER_OUT_MS, &time.to_string());
                 &self.wheel_topic
             }
@@ -126,7 +145,7 @@ impl Broker {
         };
         let message = NewMessage {
             topic: Arc::clone(target),
-            queue_id: 0,
+            queue_id: if at.is_some() { 0 } else { own },
             flag: record.flag,
             sys_flag: record.sys_flag,
             born_timestamp: record.born_timestamp,

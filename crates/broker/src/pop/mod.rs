@@ -14,20 +14,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use apogee_message::record::Draft;
-use apogee_wire::bodies::TopicConfig;
 use bytes::BytesMut;
 
 use self::again::{Back, NotYet};
 use self::flight::{Delivery, Flight, Floor, Leaving, Limits, Way};
 use self::noted::Noted;
 use self::notes::{Acks, Key};
+use self::order_table::OrderTable;
 use self::reader::Reader;
 use self::waiting::Waiters;
 use crate::bell::Bell;
 use crate::broker::Broker;
 use crate::settings::BrokerSettings;
 use crate::settled::is_kept;
-use crate::topics::{Topic, perm};
+use crate::topics::Topic;
 
 pub(crate) mod again;
 pub(crate) mod flight;
@@ -36,6 +36,8 @@ mod flight_tests;
 pub(crate) mod handle;
 mod noted;
 pub(crate) mod notes;
+pub(crate) mod order_table;
+pub(crate) mod ordered;
 pub(crate) mod reader;
 mod recount;
 mod slab;
@@ -69,6 +71,8 @@ pub(crate) struct Pop {
     /// Rung when there is something to do sooner than thought.
     pub bell: Bell,
     pub waiters: Waiters,
+    /// What groups hold that pop in order.
+    pub orders: OrderTable,
     pub revive_topic: Arc<str>,
     shards: [Mutex<Flight>; SHARDS],
     hash: RandomState,
@@ -84,10 +88,11 @@ pub(crate) struct Pop {
 }
 
 impl Pop {
-    pub fn new(cluster: &str) -> Self {
+    pub fn new(cluster: &str, orders: OrderTable) -> Self {
         Self {
             bell: Bell::default(),
             waiters: Waiters::default(),
+            orders,
             revive_topic: notes::revive_topic(cluster).into(),
             shards: Default::default(),
             hash: RandomState::new(),
@@ -151,6 +156,7 @@ impl Pop {
 
     /// Forgets a topic, or a group: `of` is asked with group and topic.
     pub fn forget(&self, of: impl Fn(&str, &str) -> bool) {
+        self.orders.lock().forget(&of);
         self.shards.iter().for_each(|shard| lock(shard).forget(&of));
         self.noted().forget(of);
     }
@@ -205,7 +211,7 @@ impl Pop {
             }
             next = next.min(lock(shard).next_look().unwrap_or(next));
         }
-        next = next.min(reader.step(broker, now));
+        next = next.min(reader.step(broker, now)).min(self.orders.step(broker, now));
         Duration::from_millis((next - now).max(0) as u64)
     }
 
@@ -346,14 +352,7 @@ impl Broker {
     /// The topic of notes, with as many queues as are set at least: after a crash it may have come back with fewer.
     fn ensure_revive_topic(&self) -> Arc<Topic> {
         let queues = self.settings.load().revive_queue_num;
-        let topic = self.ensure_topic(&self.pop.revive_topic, queues, perm::READ | perm::WRITE);
-        if topic.config.read_queue_nums >= queues {
-            return topic;
-        }
-        let config = TopicConfig { read_queue_nums: queues, write_queue_nums: queues, ..topic.config.clone() };
-        self.topics.update([config], self.now());
-        self.topics_changed();
-        self.topics.get(&self.pop.revive_topic).unwrap_or(topic)
+        self.ensure_queues(&self.pop.revive_topic, queues)
     }
 
     /// Something is popped: slaves shall know that there will be notes before any offset rests on one.

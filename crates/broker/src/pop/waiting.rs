@@ -25,6 +25,10 @@ pub(crate) struct Waiter {
     /// The queue that it wants; negative: any.
     pub queue: i32,
     pub subscription: Arc<Subscription>,
+    /// It pops in order.
+    pub is_in_order: bool,
+    /// The attempt that it belongs to.
+    pub attempt: Option<Arc<str>>,
     /// When it is answered whatever comes, in milliseconds since 1970.
     pub deadline_ms: i64,
     pub begun: Begun,
@@ -138,6 +142,30 @@ impl Waiters {
     pub fn next_of(&self, group: &str, stored: &str) -> Option<Waiter> {
         let own = self.lock().retries.get(stored).map(|(topic, _)| Arc::clone(topic));
         self.next(group, own.as_deref().unwrap_or(stored))
+    }
+
+    /// Takes the one of a group that waits longest to pop a queue in order; negative: any.
+    pub fn next_in_order(&self, group: &str, topic: &str, queue: i32) -> Option<Waiter> {
+        let wants = |waiter: &Waiter| waiter.is_in_order && (waiter.queue < 0 || queue < 0 || waiter.queue == queue);
+        self.take_where(group, topic, 1, wants).pop()
+    }
+
+    /// Takes those of an attempt to pop in order: each of them gets what the attempt got.
+    pub fn of_attempt(&self, group: &str, topic: &str, attempt: &str) -> Vec<Waiter> {
+        self.take_where(group, topic, usize::MAX, |waiter| {
+            waiter.is_in_order && waiter.attempt.as_deref() == Some(attempt)
+        })
+    }
+
+    fn take_where(&self, group: &str, topic: &str, most: usize, wants: impl Fn(&Waiter) -> bool) -> Vec<Waiter> {
+        if self.count.load(Ordering::Acquire) == 0 {
+            return Vec::new();
+        }
+        let mut state = self.lock();
+        let ids = state.by_topic.get(topic).and_then(|groups| groups.get(group)).into_iter().flatten();
+        let ids = ids.filter(|id| state.waiting.get(id).is_some_and(&wants)).copied().take(most);
+        let ids: Vec<u64> = ids.collect();
+        self.take(&mut state, &ids)
     }
 
     /// Takes those whose time is up.

@@ -20,7 +20,7 @@ pub mod controller;
 pub mod group;
 pub mod http;
 pub mod mqadmin;
-mod oracle;
+pub mod oracle;
 
 /// How long anything may take before a test counts it as never.
 pub const PATIENCE: Duration = Duration::from_secs(20);

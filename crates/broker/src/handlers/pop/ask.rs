@@ -15,7 +15,8 @@ use apogee_wire::headers::{
 use super::super::answer::{self, Answer};
 use super::super::parking::{self, reply};
 use super::collect::Places;
-use super::{Allowed, MOST, NOTHING, room, subscription, wake};
+use super::in_order::Order;
+use super::{Allowed, MOST, NOTHING, next, room, subscription, wake};
 use crate::broker::Broker;
 use crate::error::BrokerError;
 use crate::metrics::requests::Begun;
@@ -37,20 +38,21 @@ pub(super) fn notification(
         let header: NotificationRequestHeader<'_> = request.header()?;
         let allowed = Allowed::check(broker, header.consumer_group, header.topic, header.queue_id)?;
         let subscription = subscription(broker, header.topic, header.exp_type, header.exp)?;
-        Ok::<_, BrokerError>((header, allowed, subscription))
+        let order = Order::of(header.order, header.attempt_id)?;
+        Ok::<_, BrokerError>((header, allowed, subscription, order))
     })();
-    let (header, allowed, subscription) = match checked {
+    let (header, allowed, subscription, order) = match checked {
         Ok(checked) => checked,
         Err(error) => return reply(broker, conn, &error.response_to(request), begun),
     };
     let (topic, group) = (&allowed.topic.name, &allowed.group);
-    let has_any = || Places::of(broker, &allowed, header.queue_id, 0).any_wanted(broker, &subscription);
+    let has_any = || Places::of(broker, &allowed, header.queue_id, order, 0).any_wanted(broker, &subscription);
     let was_parked = deadline_ms.is_some();
     if has_any() {
         answer(true, false);
         if was_parked {
             // What it was woken for it does not take.
-            wake(broker, broker.pop.waiters.next(group, topic));
+            wake(broker, next(broker, group, topic, order.map(|_| header.queue_id)));
         }
         return;
     }
@@ -65,6 +67,8 @@ pub(super) fn notification(
         topic: Arc::clone(topic),
         queue: header.queue_id,
         subscription: Arc::clone(&subscription),
+        is_in_order: order.is_some(),
+        attempt: order.and_then(Order::to_wait),
         deadline_ms,
         begun: begun.parked(),
     };
@@ -74,7 +78,7 @@ pub(super) fn notification(
         Err(_) => return answer(false, true),
     }
     if has_any() {
-        wake(broker, broker.pop.waiters.next(group, topic));
+        wake(broker, next(broker, group, topic, order.map(|_| header.queue_id)));
     }
 }
 
@@ -82,7 +86,7 @@ pub(super) fn notification(
 pub(crate) fn peek(broker: &Broker, conn: &Arc<Conn>, request: &Command) -> Answer {
     let header: PeekMessageRequestHeader<'_> = request.header()?;
     let allowed = Allowed::check(broker, header.consumer_group, header.topic, header.queue_id)?;
-    let places = Places::of(broker, &allowed, header.queue_id, broker.pop.turn());
+    let places = Places::of(broker, &allowed, header.queue_id, None, broker.pop.turn());
     let (mut slices, mut messages, mut rest) = (Vec::new(), 0, 0);
     let most = header.max_msg_nums.clamp(1, MOST) as usize;
     let settings = &allowed.settings;

@@ -17,6 +17,7 @@ use crate::pop::{self, limits};
 
 struct Change<'r> {
     named: Named<'r>,
+    header: ChangeInvisibleTimeRequestHeader<'r>,
     invisible: i64,
     suspend: bool,
 }
@@ -31,7 +32,7 @@ impl<'r> Change<'r> {
             return Err(BrokerError::new(response::INVALID_PARAMETER, remark));
         }
         let named = Named::of(broker, consumer_group, topic, queue_id, extra_info, offset)?;
-        Ok(Self { named, invisible, suspend: header.suspend == Some(true) })
+        Ok(Self { named, invisible, suspend: header.suspend == Some(true), header })
     }
 
     fn answer(&self, request: &Command, pop_time: i64, revive_qid: i32) -> Command {
@@ -44,6 +45,9 @@ impl<'r> Change<'r> {
 pub(crate) fn change(broker: &Broker, _: &Arc<Conn>, request: &Command) -> Answer {
     let change = Change::of(broker, request)?;
     let (named, now) = (&change.named, broker.now());
+    if named.is_in_order() {
+        return named.change_in_order(broker, request, &change.header).map(Some);
+    }
     let delivery = named.delivery();
     let pop = Pop {
         now_ms: now,

@@ -10,6 +10,7 @@ use apogee_store::{Filter, ReadLimits, Verdict};
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 
+use super::in_order::Order;
 use super::{ALL, Allowed, FROM_FIRST, MOST, Wanted};
 use crate::broker::Broker;
 use crate::clients::{Picker, Subscription};
@@ -22,41 +23,54 @@ use crate::topics::Topic;
 const MOST_READS: usize = 4;
 
 /// The queues of a pop, in the order in which it looks into them.
-pub(super) struct Places {
+pub(super) struct Places<'o> {
     group: Arc<str>,
-    places: Ordered,
+    pub(super) places: Queues,
+    order: Option<Order<'o>>,
 }
 
-type Ordered = SmallVec<[Place; 16]>;
+type Queues = SmallVec<[Place; 16]>;
+type Offsets = SmallVec<[i64; MOST as usize]>;
 
-struct Place {
-    source: Source,
-    topic: Arc<str>,
-    queue: i32,
+pub(super) struct Place {
+    pub source: Source,
+    pub topic: Arc<str>,
+    pub queue: i32,
 }
 
-impl Places {
-    /// `chance` decides where it begins.
-    pub fn of(broker: &Broker, allowed: &Allowed, queue: i32, chance: u64) -> Self {
-        let Allowed { settings, topic, group } = allowed;
-        let retry_first = chance % 100 < settings.pop_from_retry_probability;
-        let begin = (chance / 100) as usize;
+impl<'o> Places<'o> {
+    /// `chance` decides where it begins. Popped in order, messages don't come again by retry topics.
+    pub fn of(broker: &Broker, allowed: &Allowed, queue: i32, order: Option<Order<'o>>, chance: u64) -> Self {
+        let Allowed { settings, topic, group, .. } = allowed;
+        let by_priority = order.is_none() && chance % 100 < allowed.priority_factor;
+        let retries = match by_priority {
+            true => settings.pop_from_retry_probability_for_priority,
+            false => settings.pop_from_retry_probability,
+        };
+        let retry_first = chance % 100 < retries;
+        let turn = match by_priority {
+            true if settings.priority_order_asc => Turn::LastFirst,
+            true => Turn::From(0),
+            false => Turn::From((chance / 100) as usize),
+        };
         let mut places = SmallVec::new();
-        if retry_first {
-            Self::push_retries(&mut places, broker, allowed, begin);
+        if retry_first && order.is_none() {
+            Self::push_retries(&mut places, broker, allowed, turn);
         }
         match queue {
-            ..0 => push(&mut places, Source::Own, topic, 0..topic.config.read_queue_nums, begin),
-            _ => push(&mut places, Source::Own, topic, queue..queue + 1, 0),
+            ..0 => push(&mut places, Source::Own, topic, 0..topic.config.read_queue_nums, turn),
+            _ => push(&mut places, Source::Own, topic, queue..queue + 1, turn),
         }
-        if !retry_first {
-            Self::push_retries(&mut places, broker, allowed, begin);
+        match order {
+            Some(order) => order.sort(broker, group, &mut places),
+            None if !retry_first => Self::push_retries(&mut places, broker, allowed, turn),
+            None => {}
         }
-        Self { group: Arc::clone(group), places }
+        Self { group: Arc::clone(group), places, order }
     }
 
-    fn push_retries(places: &mut Ordered, broker: &Broker, allowed: &Allowed, begin: usize) {
-        let Allowed { settings, topic, group } = allowed;
+    fn push_retries(places: &mut Queues, broker: &Broker, allowed: &Allowed, turn: Turn) {
+        let Allowed { settings, topic, group, .. } = allowed;
         if again::is_retry(&topic.name) {
             return;
         }
@@ -64,20 +78,20 @@ impl Places {
         let v1 = !v2 || settings.retrieve_message_from_pop_retry_topic_v1;
         for (source, _) in [(Source::Retry, v1), (Source::RetryV2, v2)].into_iter().filter(|(_, is_read)| *is_read) {
             if let Some(retry) = broker.topics.get(&source.topic(group, &topic.name)) {
-                push(places, source, &retry, 0..retry.config.read_queue_nums, begin);
+                push(places, source, &retry, 0..retry.config.read_queue_nums, turn);
             }
         }
     }
 
     /// Whether there are messages that the group has not read.
     pub fn any_unread(&self, broker: &Broker, begin: i32) -> bool {
-        self.places.iter().any(|place| place.unread(broker, &self.group, begin).is_some())
+        self.places.iter().any(|place| place.unread(broker, &self.group, self.order, begin).is_some())
     }
 
     /// Queues with messages that the group has not read: topic, queue, where it goes on, end.
     pub fn unread<'p>(&'p self, broker: &'p Broker) -> impl Iterator<Item = (&'p str, i32, i64, i64)> {
         self.places.iter().filter_map(|place| {
-            let (offset, end) = place.unread(broker, &self.group, FROM_FIRST)?;
+            let (offset, end) = place.unread(broker, &self.group, self.order, FROM_FIRST)?;
             Some((&*place.topic, place.queue, offset, end))
         })
     }
@@ -86,7 +100,7 @@ impl Places {
     pub fn any_wanted(&self, broker: &Broker, subscription: &Subscription) -> bool {
         const ONE: ReadLimits = ReadLimits { messages: 1, bytes: usize::MAX, cold_messages: 1, cold_bytes: usize::MAX };
         self.places.iter().any(|place| {
-            let Some((offset, end)) = place.unread(broker, &self.group, FROM_FIRST) else { return false };
+            let Some((offset, end)) = place.unread(broker, &self.group, self.order, FROM_FIRST) else { return false };
             // What cannot be known without the disk may be.
             if place.source != Source::Own
                 || subscription.is_of_all()
@@ -100,16 +114,44 @@ impl Places {
     }
 }
 
-fn push(places: &mut Ordered, source: Source, topic: &Topic, queues: Range<i32>, begin: usize) {
-    let count = queues.len().max(1);
-    let turned = queues.clone().cycle().skip(begin % count).take(queues.len());
-    places.extend(turned.map(|queue| Place { source, topic: Arc::clone(&topic.name), queue }));
+/// Which of a topic's queues is looked into first.
+#[derive(Debug, Clone, Copy)]
+enum Turn {
+    /// One of them, and then those behind it.
+    From(usize),
+    /// The last, and then those before it.
+    LastFirst,
+}
+
+fn push(places: &mut Queues, source: Source, topic: &Topic, queues: Range<i32>, turn: Turn) {
+    let place = |queue| Place { source, topic: Arc::clone(&topic.name), queue };
+    match turn {
+        Turn::From(first) => {
+            let count = queues.len();
+            places.extend(queues.cycle().skip(first % count.max(1)).take(count).map(place));
+        }
+        Turn::LastFirst => places.extend(queues.rev().map(place)),
+    }
 }
 
 impl Place {
     /// Where the group goes on and where the queue ends, if there are messages between and nobody reads them now.
-    fn unread(&self, broker: &Broker, group: &str, begin: i32) -> Option<(i64, i64)> {
+    pub(super) fn unread(
+        &self,
+        broker: &Broker,
+        group: &str,
+        order: Option<Order<'_>>,
+        begin: i32,
+    ) -> Option<(i64, i64)> {
         let (_, end) = broker.store.queue_range(&self.topic, self.queue)?;
+        if let Some(order) = order {
+            let committed = broker.offsets.query(group, &self.topic, self.queue);
+            let committed = committed.unwrap_or_else(|| self.first(broker, begin));
+            return order
+                .open(broker, self.of(group), committed)
+                .filter(|offset| *offset < end)
+                .map(|offset| (offset, end));
+        }
         let known = {
             let flight = broker.pop.flight(group, &self.topic);
             if is_full(broker, &flight, group, &self.topic, self.queue) {
@@ -126,7 +168,7 @@ impl Place {
     }
 
     /// Where a group begins that has no offset.
-    fn first(&self, broker: &Broker, begin: i32) -> i64 {
+    pub(super) fn first(&self, broker: &Broker, begin: i32) -> i64 {
         let (min, max) = broker.store.queue_range(&self.topic, self.queue).unwrap_or_default();
         if begin == FROM_FIRST || self.source != Source::Own {
             return min;
@@ -157,6 +199,8 @@ pub(super) struct Found {
     /// First offsets and all offsets by source and queue, as answers have them.
     pub starts: String,
     pub offsets: String,
+    /// How often messages were given out before, where they are popped in order.
+    pub times: Option<String>,
     /// Somebody else wanted to read the same queue meanwhile.
     pub is_wanted: bool,
     /// It would have to wait for the disk.
@@ -174,8 +218,9 @@ impl Wanted<'_> {
         let mut found = Found { pop_time: now, revive_queue, ..Found::default() };
         for place in &self.places(broker).places {
             if found.messages >= self.most() || found.bytes >= self.most_bytes() {
-                found.rest +=
-                    place.unread(broker, &self.allowed.group, self.header.init_mode).map_or(0, |(at, end)| end - at);
+                found.rest += place
+                    .unread(broker, &self.allowed.group, None, self.header.init_mode)
+                    .map_or(0, |(at, end)| end - at);
                 continue;
             }
             self.take(broker, place, may_wait, &mut found);
@@ -183,11 +228,11 @@ impl Wanted<'_> {
         found
     }
 
-    fn most(&self) -> usize {
+    pub(super) fn most(&self) -> usize {
         self.header.max_msg_nums.clamp(1, MOST) as usize
     }
 
-    fn most_bytes(&self) -> usize {
+    pub(super) fn most_bytes(&self) -> usize {
         self.allowed.settings.max_transfer_bytes_on_message_in_memory
     }
 
@@ -211,7 +256,7 @@ impl Wanted<'_> {
             });
             flight.begin(group, topic, queue, committed, end, found.pop_time)
         };
-        let Begin::From { lane, mut offset, but_for } = begin else { return };
+        let Begin::From { lane, offset, but_for } = begin else { return };
         let pop = Pop {
             now_ms: found.pop_time,
             pop_time: found.pop_time,
@@ -219,49 +264,17 @@ impl Wanted<'_> {
             revive_queue: found.revive_queue,
             suspend: false,
         };
-        let mut offsets = SmallVec::<[i64; MOST as usize]>::new();
-        let mut slices = Vec::new();
-        let mut reads = 0;
-        while offset < end && slices.is_empty() {
-            if reads == MOST_READS {
-                found.is_cut_short = true;
-                break;
-            }
-            if !may_wait && broker.store.may_wait(topic, queue, offset) {
-                found.is_cold = true;
-                break;
-            }
-            let all;
-            let subscription = match source {
-                Source::Own => &*self.subscription,
-                _ => {
-                    all = Subscription::to_tags(topic, ALL, 0);
-                    &all
-                }
-            };
-            let mut sieve = Sieve { queue: topic, picker: subscription.picker(), but_for: &but_for };
-            let read = broker.store.read(topic, queue, offset, self.limits(found), &mut sieve);
-            if may_wait {
-                crate::handlers::answer::touch(&read.slices);
-            }
-            if read.next_offset <= offset && read.messages == 0 {
-                break;
-            }
-            (offset, slices, reads) = (read.next_offset, read.slices, reads + 1);
-        }
-        match light::is_light(topic) {
-            true => offsets.extend(again::light_offsets(&slices, topic)),
-            false => offsets.extend(again::offsets(&slices)),
-        }
+        let (next, mut slices, offsets) =
+            self.read(broker, place, offset..end, MOST as usize, &but_for, may_wait, found);
         let limits = limits(&self.allowed.settings);
         let taken = {
             let mut flight = broker.pop.flight(group, topic);
-            let taken = flight.took(lane, &offsets, offset, pop, limits);
+            let taken = flight.took(lane, &offsets, next, pop, limits);
             broker.commit(taken.floor);
             taken.is_wanted
         };
         found.is_wanted |= taken;
-        found.rest += (end - offset).max(0);
+        found.rest += (end - next).max(0);
         let Some(start) = offsets.first() else { return };
         if self.header.invisible_time < super::SOON_MS {
             broker.pop.bell.ring();
@@ -290,9 +303,57 @@ impl Wanted<'_> {
             .extend(again::records(&slices).filter_map(|record| again::as_of(own, &record, handle, &mut arena)));
     }
 
-    fn limits(&self, found: &Found) -> ReadLimits {
+    /// Reads a queue until something matches: where the reading ended, what matches, and its offsets. `most`: messages at most.
+    #[allow(clippy::too_many_arguments)] // The parts of one reading.
+    pub(super) fn read(
+        &self,
+        broker: &Broker,
+        place: &Place,
+        range: Range<i64>,
+        most: usize,
+        but_for: &[i64],
+        may_wait: bool,
+        found: &mut Found,
+    ) -> (i64, Vec<Bytes>, Offsets) {
+        let Place { source, topic, queue } = place;
+        let (queue, mut offset, mut slices, mut reads) = (*queue, range.start, Vec::new(), 0);
+        while offset < range.end && slices.is_empty() {
+            if reads == MOST_READS {
+                found.is_cut_short = true;
+                break;
+            }
+            if !may_wait && broker.store.may_wait(topic, queue, offset) {
+                found.is_cold = true;
+                break;
+            }
+            let all;
+            let subscription = match source {
+                Source::Own => &*self.subscription,
+                _ => {
+                    all = Subscription::to_tags(topic, ALL, 0);
+                    &all
+                }
+            };
+            let mut sieve = Sieve { queue: topic, picker: subscription.picker(), but_for };
+            let read = broker.store.read(topic, queue, offset, self.limits(found, most), &mut sieve);
+            if may_wait {
+                crate::handlers::answer::touch(&read.slices);
+            }
+            if read.next_offset <= offset && read.messages == 0 {
+                break;
+            }
+            (offset, slices, reads) = (read.next_offset, read.slices, reads + 1);
+        }
+        let offsets = match light::is_light(topic) {
+            true => again::light_offsets(&slices, topic).collect(),
+            false => again::offsets(&slices).collect(),
+        };
+        (offset, slices, offsets)
+    }
+
+    fn limits(&self, found: &Found, most: usize) -> ReadLimits {
         let settings = &self.allowed.settings;
-        let messages = self.most() - found.messages;
+        let messages = most.min(self.most() - found.messages);
         ReadLimits {
             messages: messages.min(settings.max_transfer_count_on_message_in_memory),
             bytes: self.most_bytes() - found.bytes,
@@ -303,7 +364,7 @@ impl Wanted<'_> {
 }
 
 impl Found {
-    fn add_place(&mut self, source: Source, queue: i32, start: i64, offsets: &[i64]) {
+    pub(super) fn add_place(&mut self, source: Source, queue: i32, start: i64, offsets: &[i64]) {
         let flag = source.flag();
         let semicolon = if self.starts.is_empty() { "" } else { ";" };
         // Writing to a text cannot fail.

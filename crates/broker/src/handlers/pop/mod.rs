@@ -19,6 +19,7 @@ use apogee_wire::headers::{PopMessageRequestHeader, PopMessageResponseHeader};
 use crate::broker::Broker;
 use crate::clients::{ALL, Subscription, TAG};
 use crate::error::BrokerError;
+use crate::message_type::{self, PRIORITY};
 use crate::metrics::requests::Begun;
 use crate::pop::waiting::{Room, Waiter};
 use crate::serve::{hold, spawn_cold};
@@ -28,6 +29,7 @@ use crate::topics::{Topic, perm};
 mod ask;
 mod change;
 mod collect;
+mod in_order;
 mod settle;
 #[cfg(test)]
 mod tests;
@@ -37,6 +39,7 @@ pub(crate) use change::{change, change_noted};
 pub(crate) use settle::{ack, ack_batch};
 
 use self::collect::{Found, Places};
+use self::in_order::Order;
 use super::parking::{self, count, reply};
 
 /// Messages that one pop brings.
@@ -45,6 +48,11 @@ const MOST: i32 = 32;
 const SOON_MS: i64 = 1_000;
 /// A group without an offset begins with the first message of a queue, not at its end.
 const FROM_FIRST: i32 = 0;
+
+/// Attribute of a group: the percentage of its pops that begin with the highest priority.
+pub(crate) const PRIORITY_FACTOR: &str = "priority.factor";
+/// Value of the attribute for a group that does not say.
+const ALWAYS: u64 = 100;
 
 /// Runs a pop, or a question for messages: answers it, or parks it.
 pub(crate) fn pop(broker: &Arc<Broker>, conn: &Arc<Conn>, request: &Command) {
@@ -100,8 +108,17 @@ impl Drop for Woken {
         if let Some(waiter) = self.waiter.take()
             && let Some(broker) = self.broker.upgrade()
         {
-            wake(&broker, broker.pop.waiters.next(&waiter.group, &waiter.topic));
+            let Waiter { group, topic, queue, is_in_order, .. } = &waiter;
+            wake(&broker, next(&broker, group, topic, is_in_order.then_some(*queue)));
         }
+    }
+}
+
+/// The one that is to be woken in place of another; `in_order`: one that pops this queue in order.
+fn next(broker: &Broker, group: &str, topic: &str, in_order: Option<i32>) -> Option<Waiter> {
+    match in_order {
+        Some(queue) => broker.pop.waiters.next_in_order(group, topic, queue),
+        None => broker.pop.waiters.next(group, topic),
     }
 }
 
@@ -121,6 +138,8 @@ struct Allowed {
     settings: Current<BrokerSettings>,
     topic: Arc<Topic>,
     group: Arc<str>,
+    /// Percentage of its pops that are by priority.
+    priority_factor: u64,
 }
 
 impl Allowed {
@@ -153,7 +172,10 @@ impl Allowed {
         if !broker.groups.may_read(group, topic_name) {
             return Err(forbidden(format!("the consumer group[{group}] is forbidden to read topic[{topic_name}]")));
         }
-        Ok(Self { settings, topic, group: group.into() })
+        let is_by_priority = topic.config.attributes.get(message_type::ATTRIBUTE).is_some_and(|kind| kind == PRIORITY);
+        let factor = config.attributes.get(PRIORITY_FACTOR).and_then(|factor| factor.parse().ok());
+        let priority_factor = if is_by_priority { factor.unwrap_or(ALWAYS) } else { 0 };
+        Ok(Self { settings, topic, group: group.into(), priority_factor })
     }
 }
 
@@ -162,6 +184,7 @@ struct Wanted<'r> {
     header: PopMessageRequestHeader<'r>,
     allowed: Allowed,
     subscription: Arc<Subscription>,
+    order: Option<Order<'r>>,
     begun: Begun,
     deadline_ms: i64,
 }
@@ -185,32 +208,34 @@ impl<'r> Wanted<'r> {
             return Err(invalid(remark));
         }
         let allowed = Allowed::check(broker, header.consumer_group, header.topic, header.queue_id)?;
-        if header.order == Some(true) {
-            let remark = "this broker does not pop messages in order yet: consume them by pulls";
-            return Err(BrokerError::new(response::REQUEST_CODE_NOT_SUPPORTED, remark));
-        }
+        let order = Order::of(header.order, header.attempt_id)?;
         let subscription = subscription(broker, header.topic, header.exp_type, header.exp)?;
         let deadline_ms = parking::deadline(broker, header.poll_time, deadline_ms);
-        Ok(Self { header, allowed, subscription, begun, deadline_ms })
+        Ok(Self { header, allowed, subscription, order, begun, deadline_ms })
     }
 
     /// `cold_bytes`: this thread may wait for the disk, and so many bytes that come from it are accounted for.
     fn run(&self, broker: &Arc<Broker>, conn: &Arc<Conn>, request: &Command, cold_bytes: Option<i64>) {
         // As long as what is out cannot be noted, no more is given out than there is room for.
         let room = self.allowed.settings.pop_ck_max_buffer_size.saturating_mul(2);
-        if broker.pop.batches() > room {
+        if self.order.is_none() && broker.pop.batches() > room {
             let remark = "too many popped messages cannot be noted in the log: see why the broker refuses messages";
             let error = BrokerError::new(response::SYSTEM_BUSY, remark);
             return reply(broker, conn, &error.response_to(request).with_header(&NOTHING), self.begun);
         }
-        broker.begin_to_pop();
-        let found = self.collect(broker, cold_bytes.is_some());
+        let found = match self.order {
+            Some(order) => self.collect_in_order(broker, order, cold_bytes.is_some()),
+            None => {
+                broker.begin_to_pop();
+                self.collect(broker, cold_bytes.is_some())
+            }
+        };
         if let Some(most) = cold_bytes {
             broker.cold.end(&self.allowed.group, found.bytes as i64 - most, broker.now());
         }
         if found.messages > 0 || found.is_wanted {
             // Whoever came meanwhile, or waits, may find more.
-            wake(broker, broker.pop.waiters.next(&self.allowed.group, &self.allowed.topic.name));
+            self.wake_others(broker, found.messages > 0);
         }
         if found.messages > 0 {
             return self.answer(broker, conn, request, found);
@@ -249,6 +274,14 @@ impl<'r> Wanted<'r> {
         }
     }
 
+    fn wake_others(&self, broker: &Broker, has_some: bool) {
+        let (group, topic) = (&self.allowed.group, &self.allowed.topic.name);
+        match self.order {
+            Some(order) => order.wake(broker, group, topic, self.header.queue_id, has_some),
+            None => wake(broker, broker.pop.waiters.next(group, topic)),
+        }
+    }
+
     fn waiter(&self, conn: &Arc<Conn>, request: &Command) -> Waiter {
         Waiter {
             conn: Arc::clone(conn),
@@ -257,6 +290,8 @@ impl<'r> Wanted<'r> {
             topic: Arc::clone(&self.allowed.topic.name),
             queue: self.header.queue_id,
             subscription: Arc::clone(&self.subscription),
+            is_in_order: self.order.is_some(),
+            attempt: self.order.and_then(Order::to_wait),
             deadline_ms: self.deadline_ms,
             begun: self.begun.parked(),
         }
@@ -270,13 +305,13 @@ impl<'r> Wanted<'r> {
         }
         // A message may have come between the look and the parking.
         if self.places(broker).any_unread(broker, self.header.init_mode) {
-            wake(broker, broker.pop.waiters.next(&self.allowed.group, &self.allowed.topic.name));
+            self.wake_others(broker, true);
         }
     }
 
-    fn places(&self, broker: &Broker) -> Places {
+    fn places(&self, broker: &Broker) -> Places<'_> {
         let chance = Rng::new(broker.pop.turn()).number();
-        Places::of(broker, &self.allowed, self.header.queue_id, chance)
+        Places::of(broker, &self.allowed, self.header.queue_id, self.order, chance)
     }
 
     fn answer(&self, broker: &Broker, conn: &Conn, request: &Command, found: Found) {
@@ -287,7 +322,7 @@ impl<'r> Wanted<'r> {
             rest_num: found.rest,
             start_offset_info: Some(&found.starts),
             msg_offset_info: Some(&found.offsets),
-            order_count_info: None,
+            order_count_info: found.times.as_deref(),
         };
         let answer = Command::response_to(request, response::SUCCESS).with_remark("FOUND").with_header(&header);
         broker.count_pull(self.header.consumer_group, self.header.topic, found.messages as u64, found.bytes as u64);

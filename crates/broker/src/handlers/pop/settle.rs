@@ -116,17 +116,14 @@ impl<'r> Named<'r> {
             let remark = format!("queueId[{queue}] is illegal, topic:[{topic}] topicConfig.readQueueNums:[{queues}]");
             return Err(BrokerError::new(response::MESSAGE_ILLEGAL, remark));
         }
-        if handle.revive_queue == IN_ORDER {
-            let remark = "this broker does not pop messages in order yet";
-            return Err(BrokerError::new(response::REQUEST_CODE_NOT_SUPPORTED, remark));
-        }
         let (min, max) = broker.store.queue_range(&topic, queue).unwrap_or_default();
         if offset < min.max(handle.start) || offset >= max {
             let remark = format!("offset is illegal, key:{topic}@{queue}, commit:{offset}, store:{min}~{max}");
             return Err(BrokerError::new(response::NO_MESSAGE, remark));
         }
         let ahead = handle.pop_time - broker.now();
-        if ahead > broker.settings.load().timer_max_delay_ms() {
+        // Popped in order, the time tells which batch it is, and may be ahead of a clock that was put back.
+        if handle.revive_queue != IN_ORDER && ahead > broker.settings.load().timer_max_delay_ms() {
             return Err(BrokerError::new(response::MESSAGE_ILLEGAL, "the handle is of a time to come"));
         }
         Ok(Self { group, topic, offset, handle })
@@ -138,6 +135,9 @@ impl<'r> Named<'r> {
     }
 
     fn ack(&self, broker: &Broker) -> Result<(), BrokerError> {
+        if self.is_in_order() {
+            return self.ack_in_order(broker);
+        }
         let (delivery, now, due) = (self.delivery(), broker.now(), self.handle.due());
         let (acked, makes_room) = {
             let mut flight = broker.pop.flight(self.group, &self.topic);

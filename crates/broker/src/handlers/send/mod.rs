@@ -188,7 +188,7 @@ impl Sends {
             );
             return Err(BrokerError::new(response::MESSAGE_ILLEGAL, remark));
         }
-        let (topic, queue_id) = target.queue(&route);
+        let (topic, queue_id) = target.queue(&route, given);
         // Whether it is a batch that is kept as one, the broker decides.
         let sys_flag = origin.header.sys_flag & !(sysflag::NEED_UNWRAP | sysflag::INNER_BATCH);
         let message = NewMessage {
@@ -214,7 +214,7 @@ impl Sends {
             slot.inner = inner;
             slot.unique_key.clear();
             slot.unique_key.push_str(&unique_key);
-            slot.queue_id = Some(target.queue_id);
+            slot.queue_id = Some(target.queue_of(given));
             // It counts for the topic that it is stored in.
             slot.waits_in = (route != Route::Now).then(|| Arc::clone(&message.topic));
             slot.message_type = given.message_type();
@@ -225,7 +225,7 @@ impl Sends {
             self.enqueue(state, slot, draft);
             return Ok(());
         };
-        self.enqueue_once(state, slot, draft, window, key, target)
+        self.enqueue_once(state, slot, draft, window, key, (target.now_ms, target.queue_of(given)))
     }
 
     /// Takes a message unless its unique key is that of one sent before.
@@ -236,11 +236,11 @@ impl Sends {
         draft: Draft,
         window: &Arc<Window>,
         key: &str,
-        target: &Target<'_>,
+        (now_ms, queue_id): (i64, i32),
     ) -> Result<(), BrokerError> {
         let token = state.token(slot);
         let sends: Arc<dyn AppendDone> = Arc::clone(self) as _;
-        match window.claim(target.now_ms, key.as_bytes(), target.queue_id, &sends, token) {
+        match window.claim(now_ms, key.as_bytes(), queue_id, &sends, token) {
             Claim::First(done) => {
                 state.count(slot, &draft);
                 state.outbox.push(Append { draft, done, token });

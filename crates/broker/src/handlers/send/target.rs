@@ -60,6 +60,7 @@ pub(super) struct Given<'t> {
     level: Option<&'t str>,
     half: Option<&'t str>,
     sharding_key: Option<&'t str>,
+    priority: Option<&'t str>,
     wish: Wish<'t>,
     pub unique_key: Option<&'t str>,
     producer_group: Option<&'t str>,
@@ -68,23 +69,25 @@ pub(super) struct Given<'t> {
 impl<'t> Given<'t> {
     pub fn of(text: &'t [u8]) -> Self {
         let [sec, ms, at, out, delete] = Wish::NAMES;
-        let [level, half, sharding_key, unique_key, producer_group, sec, ms, at, out, delete] = properties::pick(
-            text,
-            [
-                property::DELAY,
-                property::TRANSACTION_PREPARED,
-                property::SHARDING_KEY,
-                property::UNIQ_KEY,
-                property::PRODUCER_GROUP,
-                sec,
-                ms,
-                at,
-                out,
-                delete,
-            ],
-        );
+        let [level, half, sharding_key, priority, unique_key, producer_group, sec, ms, at, out, delete] =
+            properties::pick(
+                text,
+                [
+                    property::DELAY,
+                    property::TRANSACTION_PREPARED,
+                    property::SHARDING_KEY,
+                    property::PRIORITY,
+                    property::UNIQ_KEY,
+                    property::PRODUCER_GROUP,
+                    sec,
+                    ms,
+                    at,
+                    out,
+                    delete,
+                ],
+            );
         let wish = Wish::of([sec, ms, at, out, delete]);
-        Self { level, half, sharding_key, wish, unique_key, producer_group }
+        Self { level, half, sharding_key, priority, wish, unique_key, producer_group }
     }
 
     /// What metrics take the message for.
@@ -94,8 +97,15 @@ impl<'t> Given<'t> {
             Self { sharding_key: Some(_), .. } => MessageType::Fifo,
             Self { level: Some(_), .. } => MessageType::Delay,
             given if given.wish.is_there() => MessageType::Delay,
+            Self { priority: Some(_), .. } => MessageType::Priority,
             _ => MessageType::Normal,
         }
+    }
+
+    /// The priority, from 0 on. Where something else decides when the message is consumed there is none.
+    fn priority(&self) -> Option<i32> {
+        let priority = self.priority?.parse().ok().filter(|priority| *priority >= 0);
+        priority.filter(|_| self.message_type() == MessageType::Priority)
     }
 }
 
@@ -186,6 +196,7 @@ impl<'b> Target<'b> {
                 Some(_) => MessageType::Delay,
                 None if wish.is_there() => MessageType::Delay,
                 None if is_sharded => MessageType::Fifo,
+                None if given.priority.is_some() => MessageType::Priority,
                 None => MessageType::Normal,
             };
             kind.check(&self.topic)?;
@@ -235,10 +246,16 @@ impl<'b> Target<'b> {
         Ok(Route::Half)
     }
 
+    /// The queue that the message is for: a priority is one.
+    pub fn queue_of(&self, given: &Given<'_>) -> i32 {
+        let last = (self.topic.config.write_queue_nums - 1).max(0);
+        given.priority().map_or(self.queue_id, |priority| priority.min(last))
+    }
+
     /// The topic and queue that the message is stored in.
-    pub fn queue(&self, route: &Route) -> (Arc<str>, i32) {
+    pub fn queue(&self, route: &Route, given: &Given<'_>) -> (Arc<str>, i32) {
         let (topic, queue_id) = match route {
-            Route::Now => (&self.topic.name, self.queue_id),
+            Route::Now => (&self.topic.name, self.queue_of(given)),
             Route::Level(level) => (&self.broker.schedule_topic, *level as i32 - 1),
             Route::At(_) => (&self.broker.wheel_topic, 0),
             Route::Half => (&self.broker.half_topic, 0),
@@ -263,7 +280,10 @@ impl<'b> Target<'b> {
             _ if self.is_dead => &REPLACED[..REPLACED_OF_DEAD],
             _ => &REPLACED[..REPLACED_ALWAYS],
         };
-        properties::copy_without(out, text, replaced);
+        match given.priority.is_some() && given.priority().is_none() {
+            true => properties::copy_without(out, text, &[replaced, &[property::PRIORITY]].concat()),
+            false => properties::copy_without(out, text, replaced),
+        }
         let unique_key = match given.unique_key {
             Some(key) => Cow::Borrowed(key),
             None => {
