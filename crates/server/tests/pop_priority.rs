@@ -103,11 +103,7 @@ fn a_broker_may_have_it_the_other_way_round_and_a_group_may_share_out() {
 
 #[test]
 fn only_messages_with_a_priority_are_taken_and_it_is_ignored_where_something_else_decides() {
-<<<<<<< HEAD
     let server = Server::start(&["enableTopicMessageTypeCheck=true", "enableMixedMessageType=true"]);
-=======
-    let server = Server::start(&["enableTopicMessageTypeCheck=true"]);
->>>>>>> 565916e (POP in order, and topics of priorities)
     let mut peer = server.connect();
     topic(&mut peer, "PRIORITY");
     let fifo = with_priority(3) + "__SHARDINGKEY\u{1}k\u{2}";
