@@ -60,6 +60,7 @@ pub(crate) async fn keep_house(broker: Arc<Broker>) {
     let mut offsets = tokio::time::interval(Duration::from_millis(settings.flush_consumer_offset_interval));
     let mut delays = tokio::time::interval(Duration::from_millis(settings.flush_delay_offset_interval));
     let mut clients = tokio::time::interval(EXPIRE_CLIENTS);
+    let mut lite = tokio::time::interval(Duration::from_millis(settings.lite_ttl_check_interval));
     let mut samples = tokio::time::interval(Duration::from_secs(SAMPLE_SECONDS));
     loop {
         let broker = Arc::clone(&broker);
@@ -78,8 +79,10 @@ pub(crate) async fn keep_house(broker: Arc<Broker>) {
                     tracing::error!(%error, "offsets of delayed messages cannot be saved; trying again: see whether the disk is full or failed");
                 }
             }),
+            _ = lite.tick() => Some(Broker::remove_expired_lite),
             _ = clients.tick() => {
                 broker.clients(&broker.settings.load()).expire();
+                broker.forget_silent_readers();
                 None
             }
             _ = samples.tick() => {

@@ -25,6 +25,7 @@ use crate::handlers::client::ClientDesk;
 use crate::handlers::pull;
 use crate::handlers::reply::Replies;
 use crate::life::Life;
+use crate::lite::Lite;
 use crate::locks::QueueLocks;
 use crate::longpoll::{LongPolling, Parked};
 use crate::message_type::MessageType;
@@ -80,6 +81,7 @@ pub struct Broker {
     pub(crate) producers: Producers,
     pub(crate) locks: QueueLocks,
     pub(crate) longpoll: LongPolling,
+    pub(crate) lite: Lite,
     pub(crate) pop: Pop,
     pub(crate) cold: ColdReads,
     /// Turns of the reads that wait for the disk.

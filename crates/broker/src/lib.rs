@@ -21,6 +21,7 @@ pub mod groups;
 mod handlers;
 mod journal;
 mod life;
+mod lite;
 pub mod locks;
 mod longpoll;
 mod look;

@@ -26,11 +26,13 @@ pub enum MessageType {
     Transaction,
     /// It has a priority.
     Priority,
+    /// Of a lite topic.
+    Lite,
 }
 
 impl MessageType {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Normal, Self::Fifo, Self::Delay, Self::Transaction, Self::Priority];
+    pub const ALL: [Self; 6] = [Self::Normal, Self::Fifo, Self::Delay, Self::Transaction, Self::Priority, Self::Lite];
 
     /// As labels of metrics have it.
     pub fn label(self) -> &'static str {
@@ -40,6 +42,7 @@ impl MessageType {
             Self::Delay => "delay",
             Self::Transaction => "transaction",
             Self::Priority => "priority",
+            Self::Lite => "lite",
         }
     }
 
@@ -50,6 +53,7 @@ impl MessageType {
             Self::Delay => "DELAY",
             Self::Transaction => "TRANSACTION",
             Self::Priority => PRIORITY,
+            Self::Lite => "LITE",
         }
     }
 

@@ -176,6 +176,14 @@ settings! {
         enable_lmq_quota: bool = "enableLmqQuota", false, Live;
         /// Light queues that there may be, with enableLmqQuota.
         max_lmq_consume_queue_num: usize = "maxLmqConsumeQueueNum", 20_000, Live, 1..=100_000_000;
+        /// Lite topics that clients may read, each counted for each client.
+        max_lite_subscription_count: usize = "maxLiteSubscriptionCount", 100_000, Live, 1..=100_000_000;
+        /// Milliseconds between two looks for lite topics that were not used for as long as their parent says.
+        lite_ttl_check_interval: u64 = "liteTtlCheckInterval", 120_000, Restart, 100..=86_400_000;
+        /// Milliseconds for which a lite topic stays at least, whatever its parent says.
+        min_lite_ttl: i64 = "minLiteTTl", 900_000, Live, 1_000..=2_592_000_000;
+        /// Milliseconds after which a client that says nothing reads its lite topics no more.
+        lite_subscription_check_timeout_mills: i64 = "liteSubscriptionCheckTimeoutMills", 180_000, Live, 1_000..=86_400_000;
         /// Count messages of light queues by their names, as those of topics.
         enable_lmq_stats: bool = "enableLmqStats", false, Live;
         /// Pops of one group and topic that may wait for messages.

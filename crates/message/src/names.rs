@@ -91,6 +91,8 @@ pub mod property {
     pub const TIMER_DEL_UNIQKEY: &str = "TIMER_DEL_UNIQKEY";
     /// Light queues that a message goes to beside its topic's: see [`crate::light`].
     pub const INNER_MULTI_DISPATCH: &str = "INNER_MULTI_DISPATCH";
+    /// Lite topic of the message: a part of its topic.
+    pub const LITE_TOPIC: &str = "__LITE_TOPIC";
     /// Its offsets there.
     pub const INNER_MULTI_QUEUE_OFFSET: &str = "INNER_MULTI_QUEUE_OFFSET";
     /// Delay level of a message that went through the timer.

@@ -234,6 +234,26 @@ impl Store {
         self.queues.delete_topic(topic).context("cannot remove the queues in", &self.root)
     }
 
+    /// Removes a light queue that ends at `end`, with its messages, unless somebody uses it at this time: then it stays, and
+    /// this says no. Its next message is the first of a new one.
+    ///
+    /// # Errors
+    ///
+    /// The deletion cannot be noted, or the files not be removed.
+    pub fn delete_light(&self, topic: &str, end: i64) -> Result<bool, StoreError> {
+        let mut checkpoint = self.lock_checkpoint();
+        let folders = self.queues.folders_of(topic).context("cannot list the queues in", &self.root)?;
+        let queues = checkpoint.queues - folders;
+        self.expect(Checkpoint { queues, ..*checkpoint }, &mut checkpoint)?;
+        // What comes from here on is of the next queue of its name.
+        let log_end = self.log.written();
+        let removed = self.queues.remove_unused(topic, end).context("cannot remove the queues in", &self.root)?;
+        if removed {
+            self.deleted.note(topic, log_end).context("cannot write the file `deleted` in", &self.root)?;
+        }
+        Ok(removed)
+    }
+
     /// Number of light queues.
     pub fn light_queues(&self) -> usize {
         self.queues.light()

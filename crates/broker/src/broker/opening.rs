@@ -24,6 +24,7 @@ use crate::durable::DurableTable;
 use crate::groups::GroupTable;
 use crate::handlers::reply::Replies;
 use crate::life::Life;
+use crate::lite::Lite;
 use crate::locks::QueueLocks;
 use crate::longpoll::LongPolling;
 use crate::metrics::Counters;
@@ -185,6 +186,7 @@ impl Broker {
             producers: Producers::default(),
             locks: QueueLocks::default(),
             longpoll: LongPolling::default(),
+            lite: Lite::default(),
             cold,
             cold_reads: Arc::new(Semaphore::new(MOST_COLD_READS)),
             settled,

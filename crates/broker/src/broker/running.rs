@@ -272,6 +272,9 @@ impl ArrivalListener for Arrivals {
         if *topic == *broker.pop.revive_topic {
             broker.pop.bell.ring();
         }
+        if light::is_light(topic) {
+            broker.wake_lite(topic, None);
+        }
         broker.wake(broker.longpoll.arrived(topic, queue_id, tag_code));
         pop::wake(&broker, broker.pop.waiters.arrived(topic, queue_id, tag_code));
     }

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 
+use apogee_message::names;
 use apogee_wire::codes::response;
 
 use crate::deduplication;
 use crate::error::BrokerError;
 use crate::handlers::pop;
+use crate::lite;
 use crate::message_type;
 use crate::required_codecs;
 use crate::topics;
@@ -47,19 +49,25 @@ impl fmt::Display for Values {
 }
 
 /// Attributes of topics. Those that upstream has beside are for what is not here: retention of single
-/// topics, light topics.
+/// topics.
 pub(super) const OF_TOPICS: &[Known] = &[
     (
         message_type::ATTRIBUTE,
-        Values::Words(&["UNSPECIFIED", "NORMAL", "FIFO", "DELAY", "TRANSACTION", "MIXED", "PRIORITY"]),
+        Values::Words(&["UNSPECIFIED", "NORMAL", "FIFO", "DELAY", "TRANSACTION", "MIXED", "PRIORITY", lite::TYPE]),
     ),
     (topics::QUEUE_TYPE, Values::Words(&["SimpleCQ", topics::BATCHES])),
     ("cleanup.policy", Values::Words(&["DELETE"])),
     (deduplication::ATTRIBUTE, Values::Number(1..=deduplication::LONGEST_MS)),
+    (lite::EXPIRATION, Values::Number(-1..=43_200)),
     (required_codecs::ATTRIBUTE, Values::Checked(required_codecs::is_value, required_codecs::VALUES)),
 ];
-/// Attributes of groups. Those that upstream has beside are for light topics.
-pub(super) const OF_GROUPS: &[Known] = &[(pop::PRIORITY_FACTOR, Values::Number(0..=100))];
+/// Attributes of groups. Those that upstream has beside are other ways to read lite topics.
+pub(super) const OF_GROUPS: &[Known] = &[
+    (pop::PRIORITY_FACTOR, Values::Number(0..=100)),
+    (lite::BIND, Values::Checked(|topic| names::check_topic(topic).is_ok(), "names of topics")),
+    (lite::MODEL, Values::Words(&lite::MODELS)),
+    (lite::QUOTA, Values::Number(-1..=i64::MAX)),
+];
 
 /// Splits `+key=value,-key`.
 pub(super) fn parse(text: &str) -> BTreeMap<String, String> {

@@ -1,5 +1,6 @@
 //! Topics: creating, changing, listing, removing (upstream `AdminBrokerProcessor`).
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use apogee_message::{light, names};
@@ -20,6 +21,7 @@ use super::answer::{self, Answer};
 use super::attributes;
 use crate::broker::Broker;
 use crate::error::BrokerError;
+use crate::lite;
 use crate::message_type;
 use crate::settings::BrokerSettings;
 use crate::stats::Kind;
@@ -110,6 +112,10 @@ fn check(topics: &TopicTable, settings: &BrokerSettings, config: TopicConfig) ->
     let is_mixed = attributes.get(message_type::ATTRIBUTE).is_some_and(|kind| kind == message_type::MIXED);
     if is_mixed && !settings.enable_mixed_message_type {
         return refused(format!("topic[{topic}]: MIXED message type is not supported (enableMixedMessageType)"));
+    }
+    let is_parent = attributes.get(message_type::ATTRIBUTE).is_some_and(|kind| kind == lite::TYPE);
+    if is_parent && !(settings.enable_lmq && settings.enable_multi_dispatch) {
+        return refused(format!("topic[{topic}]: lite topics need enableLmq=true and enableMultiDispatch=true"));
     }
     Ok(TopicConfig { attributes, ..config })
 }
@@ -236,18 +242,24 @@ impl Broker {
         }
         let mut count = 0;
         self.store.remove_expired_light(&mut |queues| {
-            // The next ones of these names are others.
-            let are_gone = |name: &str| queues.contains(name);
-            self.offsets.forget_topics(are_gone);
-            self.pop.forget(|_, of| are_gone(of));
-            self.stats.forget(are_gone);
-            self.counters.events.forget(are_gone);
+            self.forget_light(queues);
             count += queues.len();
         })?;
         if count > 0 {
             tracing::info!(count, "light queues are removed, as all of their messages had expired");
         }
         Ok(())
+    }
+}
+
+impl Broker {
+    /// Light queues were removed: the next ones of their names are others.
+    pub(crate) fn forget_light(&self, queues: &HashSet<Arc<str>>) {
+        let are_gone = |name: &str| queues.contains(name);
+        self.offsets.forget_topics(are_gone);
+        self.pop.forget(|_, of| are_gone(of));
+        self.stats.forget(are_gone);
+        self.counters.events.forget(are_gone);
     }
 }
 

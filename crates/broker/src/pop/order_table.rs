@@ -47,6 +47,7 @@ impl OrderTable {
         };
         for freed in freed {
             wake(broker, broker.pop.waiters.next_in_order(&freed.group, &freed.topic, freed.queue));
+            broker.wake_lite(&freed.topic, Some(&freed.group));
         }
         // The clock may have been put back.
         if !(1..=SAVE_MS).contains(&(self.next_save.load(Ordering::Relaxed) - now_ms)) {

@@ -534,12 +534,22 @@ impl QueueTable {
     /// Removes a light queue that [may have expired](Self::may_be_expired), unless it has not or somebody is about to use
     /// it. Its next message is the first of a new one. Not while another caller writes.
     pub fn remove_expired(&self, topic: &str) -> io::Result<bool> {
+        self.remove_if_free(topic, |(min, max)| min == max)
+    }
+
+    /// Removes a light queue that ends at `end` still, unless somebody is about to use it. Not while another caller writes.
+    pub fn remove_unused(&self, topic: &str, end: i64) -> io::Result<bool> {
+        self.remove_if_free(topic, |(_, max)| max == end)
+    }
+
+    fn remove_if_free(&self, topic: &str, goes: impl Fn((i64, i64)) -> bool) -> io::Result<bool> {
         let removed = {
             let mut topics = self.write_topics();
-            // What has hands on it may be about to add to it; nobody else can get hold of it meanwhile.
+            // What has hands on it may be about to add to it; nobody else can get hold of it meanwhile. The list of queues
+            // with units to write adds nothing.
             let is_free = |queue: &SharedQueue| {
-                let (min, max) = queue.range();
-                SharedQueue::is_unique(queue) && min == max
+                let listed = usize::from(queue.lock().dirty);
+                SharedQueue::count(queue) <= 1 + listed && goes(queue.range())
             };
             match topics.get(topic) {
                 Some(known) if known.queues.values().flatten().all(is_free) => topics.remove(topic),

@@ -192,6 +192,32 @@ enums! {
         Customized = "CUSTOMIZED",
     }
 
+    /// What a client says of the lite topics that it reads.
+    LiteSubscriptionAction {
+        /// These, too.
+        #[default]
+        PartialAdd = "PARTIAL_ADD",
+        /// These no more.
+        PartialRemove = "PARTIAL_REMOVE",
+        /// These and no others.
+        CompleteAdd = "COMPLETE_ADD",
+        /// None.
+        CompleteRemove = "COMPLETE_REMOVE",
+    }
+
+    /// What tells where a group begins in a lite topic.
+    OffsetOptionType {
+        /// A rule: 0 behind the last message, 1 at the first.
+        #[default]
+        Policy = "POLICY",
+        /// An offset.
+        Offset = "OFFSET",
+        /// So many messages before the end.
+        TailN = "TAIL_N",
+        /// A time, in milliseconds since 1970.
+        Timestamp = "TIMESTAMP",
+    }
+
     /// How a client shall ask for messages.
     MessageRequestMode {
         /// By pulling from queues that are its own.

@@ -1,10 +1,38 @@
-//! Lite topics: what brokers tell administrators of them.
+//! Lite topics: which ones clients read, and what brokers tell administrators of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{OffsetWrapper, TopicOffset, bodies};
+use super::{LiteSubscriptionAction, OffsetOptionType, OffsetWrapper, TopicOffset, bodies};
 
 bodies! {
+    /// Request of `LITE_SUBSCRIPTION_CTL` (upstream `LiteSubscriptionCtlRequestBody`).
+    #[derive(Eq)]
+    LiteSubscriptionCtlRequestBody {
+        subscription_set: Vec<LiteSubscriptionDto>,
+    }
+
+    /// A change of what a client reads (upstream `LiteSubscriptionDTO`).
+    #[derive(Eq)]
+    LiteSubscriptionDto {
+        action: LiteSubscriptionAction,
+        client_id: Option<String>,
+        group: Option<String>,
+        lite_topic_set: Option<BTreeSet<String>>,
+        offset_option: Option<OffsetOption>,
+        /// The parent topic.
+        topic: Option<String>,
+        /// Of two complete changes the higher one counts.
+        version: i64,
+    }
+
+    /// Where a group begins in a lite topic (upstream `OffsetOption`).
+    #[derive(Eq)]
+    OffsetOption {
+        #[serde(rename = "type")]
+        kind: OffsetOptionType,
+        value: i64,
+    }
+
     /// Answer to `GET_BROKER_LITE_INFO` (upstream `GetBrokerLiteInfoResponseBody`).
     #[derive(Eq)]
     GetBrokerLiteInfoResponseBody {

@@ -229,7 +229,7 @@ rows! {
     POLLING_INFO: PollingInfoRequestHeader, PollingInfoResponseHeader, Absent, Absent;
     POP_ROLLBACK: -, -, Absent, Absent;
     POP_LITE_MESSAGE: PopLiteMessageRequestHeader, PopLiteMessageResponseHeader, Absent, Messages;
-    LITE_SUBSCRIPTION_CTL: LiteSubscriptionCtlRequestHeader, -, Later, Absent;
+    LITE_SUBSCRIPTION_CTL: LiteSubscriptionCtlRequestHeader, -, Json LiteSubscriptionCtlRequestBody, Absent;
     GET_BROKER_LITE_INFO: -, -, Absent, Json GetBrokerLiteInfoResponseBody;
     GET_PARENT_TOPIC_INFO: GetParentTopicInfoRequestHeader, -, Absent, Json GetParentTopicInfoResponseBody;
     GET_LITE_TOPIC_INFO: GetLiteTopicInfoRequestHeader, -, Absent, Json GetLiteTopicInfoResponseBody;

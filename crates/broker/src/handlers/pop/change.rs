@@ -9,6 +9,7 @@ use apogee_wire::codes::response;
 use apogee_wire::headers::{ChangeInvisibleTimeRequestHeader, ChangeInvisibleTimeResponseHeader};
 
 use super::super::answer::{self, Answer};
+use super::lite::topic_of;
 use super::settle::Named;
 use crate::broker::Broker;
 use crate::error::BrokerError;
@@ -31,6 +32,7 @@ impl<'r> Change<'r> {
             let remark = format!("invisibleTime={invisible} is not from 0 to {longest} ms");
             return Err(BrokerError::new(response::INVALID_PARAMETER, remark));
         }
+        let topic = &*topic_of(topic, header.lite_topic);
         let named = Named::of(broker, consumer_group, topic, queue_id, extra_info, offset)?;
         Ok(Self { named, invisible, suspend: header.suspend == Some(true), header })
     }

@@ -69,6 +69,15 @@ impl<'o> Places<'o> {
         Self { group: Arc::clone(group), places, order }
     }
 
+    /// Of queues of lite topics those that have something.
+    pub fn of_lite(broker: &Broker, group: &Arc<str>, queues: &[Arc<str>], order: Order<'o>) -> Self {
+        let place = |queue: &Arc<str>| Place { source: Source::Own, topic: Arc::clone(queue), queue: light::QUEUE };
+        let has_some = |place: &Place| place.unread(broker, group, Some(order), FROM_FIRST).is_some();
+        let mut places: Queues = queues.iter().map(place).filter(has_some).collect();
+        order.sort(broker, group, &mut places);
+        Self { group: Arc::clone(group), places, order: Some(order) }
+    }
+
     fn push_retries(places: &mut Queues, broker: &Broker, allowed: &Allowed, turn: Turn) {
         let Allowed { settings, topic, group, .. } = allowed;
         if again::is_retry(&topic.name) {
@@ -201,6 +210,8 @@ pub(super) struct Found {
     pub offsets: String,
     /// How often messages were given out before, where they are popped in order.
     pub times: Option<String>,
+    /// The same of each message.
+    pub counts: Vec<i32>,
     /// Somebody else wanted to read the same queue meanwhile.
     pub is_wanted: bool,
     /// It would have to wait for the disk.

@@ -132,6 +132,8 @@ impl Wanted<'_> {
         }
         found.add_place(*source, *queue, *start, &offsets);
         found.add_times(source.flag(), *queue, &offsets, &taken.times);
+        let times = |offset: &i64| taken.times.iter().find(|(of, _)| of == offset).map_or(0, |(_, count)| *count);
+        found.counts.extend(offsets.iter().map(times));
         found.messages += offsets.len();
         found.bytes += slices.iter().map(Bytes::len).sum::<usize>();
         found.slices.append(&mut slices);
@@ -197,6 +199,7 @@ impl Named<'_> {
             Acked::Done { is_free, .. } => {
                 if is_free {
                     wake(broker, broker.pop.waiters.next_in_order(lane.group, lane.topic, lane.queue));
+                    broker.wake_lite(lane.topic, Some(lane.group));
                 }
                 Ok(())
             }

@@ -30,6 +30,7 @@ mod ask;
 mod change;
 mod collect;
 mod in_order;
+mod lite;
 mod settle;
 #[cfg(test)]
 mod tests;
@@ -40,6 +41,7 @@ pub(crate) use settle::{ack, ack_batch};
 
 use self::collect::{Found, Places};
 use self::in_order::Order;
+use self::lite::Reader;
 use super::parking::{self, count, reply};
 
 /// Messages that one pop brings.
@@ -72,7 +74,7 @@ fn run(broker: &Arc<Broker>, conn: &Arc<Conn>, request: &Command, begun: Begun, 
     if request.code == code::NOTIFICATION {
         return ask::notification(broker, conn, request, begun, deadline_ms);
     }
-    match Wanted::check(broker, request, begun, deadline_ms) {
+    match Wanted::check(broker, conn, request, begun, deadline_ms) {
         Ok(wanted) => wanted.run(broker, conn, request, None),
         Err(error) => reply(broker, conn, &error.response_to(request).with_header(&NOTHING), begun),
     }
@@ -185,6 +187,8 @@ struct Wanted<'r> {
     allowed: Allowed,
     subscription: Arc<Subscription>,
     order: Option<Order<'r>>,
+    /// Where it pops lite topics.
+    reader: Option<Reader>,
     begun: Begun,
     deadline_ms: i64,
 }
@@ -192,11 +196,23 @@ struct Wanted<'r> {
 impl<'r> Wanted<'r> {
     fn check(
         broker: &Broker,
+        conn: &Arc<Conn>,
         request: &'r Command,
         begun: Begun,
         deadline_ms: Option<i64>,
     ) -> Result<Self, BrokerError> {
-        let header: PopMessageRequestHeader<'r> = request.header()?;
+        match request.code {
+            code::POP_LITE_MESSAGE => Self::check_lite(broker, conn, request, begun, deadline_ms),
+            _ => Self::of(broker, request.header()?, begun, deadline_ms),
+        }
+    }
+
+    fn of(
+        broker: &Broker,
+        header: PopMessageRequestHeader<'r>,
+        begun: Begun,
+        deadline_ms: Option<i64>,
+    ) -> Result<Self, BrokerError> {
         let ip = || broker.settings.load().broker_ip1.clone();
         let invalid = |remark: String| BrokerError::new(response::INVALID_PARAMETER, remark);
         if header.max_msg_nums > MOST {
@@ -211,7 +227,7 @@ impl<'r> Wanted<'r> {
         let order = Order::of(header.order, header.attempt_id)?;
         let subscription = subscription(broker, header.topic, header.exp_type, header.exp)?;
         let deadline_ms = parking::deadline(broker, header.poll_time, deadline_ms);
-        Ok(Self { header, allowed, subscription, order, begun, deadline_ms })
+        Ok(Self { header, allowed, subscription, order, reader: None, begun, deadline_ms })
     }
 
     /// `cold_bytes`: this thread may wait for the disk, and so many bytes that come from it are accounted for.
@@ -261,7 +277,7 @@ impl<'r> Wanted<'r> {
             // The disk may take its time: not on a thread that serves others.
             Ok(()) => spawn_cold(broker, conn, request, move |broker, conn, request| {
                 let Some(broker) = broker.weak().upgrade() else { return Ok(None) };
-                Wanted::check(&broker, request, begun, Some(deadline_ms))?.run(&broker, conn, request, Some(most));
+                Wanted::check(&broker, conn, request, begun, Some(deadline_ms))?.run(&broker, conn, request, Some(most));
                 Ok(None)
             }),
             Err(_) if deadline_ms <= now => self.refuse(broker, conn, request, response::POLLING_TIMEOUT, rest),
@@ -276,6 +292,9 @@ impl<'r> Wanted<'r> {
 
     fn wake_others(&self, broker: &Broker, has_some: bool) {
         let (group, topic) = (&self.allowed.group, &self.allowed.topic.name);
+        if let Some(reader) = &self.reader {
+            return reader.wake(broker);
+        }
         match self.order {
             Some(order) => order.wake(broker, group, topic, self.header.queue_id, has_some),
             None => wake(broker, broker.pop.waiters.next(group, topic)),
@@ -287,7 +306,7 @@ impl<'r> Wanted<'r> {
             conn: Arc::clone(conn),
             request: request.clone(),
             group: Arc::clone(&self.allowed.group),
-            topic: Arc::clone(&self.allowed.topic.name),
+            topic: Arc::clone(self.reader.as_ref().map_or(&self.allowed.topic.name, |reader| &reader.key)),
             queue: self.header.queue_id,
             subscription: Arc::clone(&self.subscription),
             is_in_order: self.order.is_some(),
@@ -310,6 +329,9 @@ impl<'r> Wanted<'r> {
     }
 
     fn places(&self, broker: &Broker) -> Places<'_> {
+        if let Some((reader, order)) = self.reader.as_ref().zip(self.order) {
+            return Places::of_lite(broker, &self.allowed.group, &reader.queues, order);
+        }
         let chance = Rng::new(broker.pop.turn()).number();
         Places::of(broker, &self.allowed, self.header.queue_id, self.order, chance)
     }
@@ -324,7 +346,11 @@ impl<'r> Wanted<'r> {
             msg_offset_info: Some(&found.offsets),
             order_count_info: found.times.as_deref(),
         };
-        let answer = Command::response_to(request, response::SUCCESS).with_remark("FOUND").with_header(&header);
+        let answer = Command::response_to(request, response::SUCCESS).with_remark("FOUND");
+        let answer = match &self.reader {
+            Some(reader) => reader.answer(broker, answer, &found, self.header.invisible_time),
+            None => answer.with_header(&header),
+        };
         broker.count_pull(self.header.consumer_group, self.header.topic, found.messages as u64, found.bytes as u64);
         count(broker, conn, &answer, self.begun);
         conn.reply_parts(&answer, found.slices);

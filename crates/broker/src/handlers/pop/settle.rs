@@ -11,6 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::super::answer::{self, Answer};
+use super::lite::topic_of;
 use crate::broker::Broker;
 use crate::error::BrokerError;
 use crate::pop::flight::{Acked, Delivery, Flight};
@@ -34,7 +35,8 @@ pub(super) struct Named<'r> {
 /// `ACK_MESSAGE`: a message is consumed.
 pub(crate) fn ack(broker: &Broker, _: &Arc<Conn>, request: &Command) -> Answer {
     let header: AckMessageRequestHeader<'_> = request.header()?;
-    let AckMessageRequestHeader { consumer_group, topic, queue_id, extra_info, offset, .. } = header;
+    let AckMessageRequestHeader { consumer_group, topic, queue_id, extra_info, offset, lite_topic, .. } = header;
+    let topic = &*topic_of(topic, lite_topic);
     Named::of(broker, consumer_group, topic, queue_id, extra_info, offset)?.ack(broker)?;
     answer::done(request)
 }

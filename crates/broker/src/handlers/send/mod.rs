@@ -12,7 +12,7 @@ mod target;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use apogee_message::names;
+use apogee_message::names::{self, property};
 use apogee_message::record::{Draft, NewMessage};
 use apogee_message::{batch, properties, sysflag};
 use apogee_net::Conn;
@@ -163,8 +163,9 @@ impl Sends {
         if inner.is_none() {
             required_codecs::check(&target.topic, text, origin.header.sys_flag, &body)?;
         }
-        let route = target.route(given, origin.settings)?;
-        let light = if origin.settings.enable_lmq { target.light(text, origin.settings)? } else { 0 };
+        let lite = if origin.settings.enable_lmq { target.lite(text)? } else { None };
+        let route = target.route(given, lite.is_some(), origin.settings)?;
+        let light = if origin.settings.enable_lmq { target.light(text, lite.as_deref(), origin.settings)? } else { 0 };
         let keeps_batches = target.topic.keeps_batches();
         if keeps_batches && route != Route::Now {
             let remark = format!(
@@ -177,6 +178,10 @@ impl Sends {
         let mut edited = std::mem::take(&mut state.properties);
         edited.clear();
         let unique_key = target.edit_properties(&mut edited, text, given, &route, messages, origin);
+        if let Some(queue) = &lite {
+            // Of two the last counts.
+            properties::push(&mut edited, property::INNER_MULTI_DISPATCH, queue);
+        }
         state.arena().extend_from_slice(&edited);
         state.properties = edited;
         let properties = state.arena.split().freeze();
@@ -288,8 +293,9 @@ impl Sends {
         if messages.is_empty() {
             return Err(illegal("the batch holds no message".to_owned()));
         }
+        let is_lite = target.topic.is_parent();
         for message in &messages {
-            if target.route(&Given::of(&message.properties), origin.settings)? != Route::Now {
+            if target.route(&Given::of(&message.properties), is_lite, origin.settings)? != Route::Now {
                 return Err(illegal("a message of a batch cannot be delayed, nor transactional".to_owned()));
             }
         }

@@ -11,6 +11,7 @@ use apogee_wire::headers::SendMessageRequestHeader;
 
 use crate::broker::Broker;
 use crate::error::BrokerError;
+use crate::lite;
 use crate::message_type::MessageType;
 use crate::settings::BrokerSettings;
 use crate::timer::wish::Wish;
@@ -182,7 +183,7 @@ impl<'b> Target<'b> {
     }
 
     /// What the properties ask for; refuses what this broker doesn't have.
-    pub fn route(&self, given: &Given<'_>, settings: &BrokerSettings) -> Result<Route, BrokerError> {
+    pub fn route(&self, given: &Given<'_>, is_lite: bool, settings: &BrokerSettings) -> Result<Route, BrokerError> {
         if self.is_dead {
             return Ok(Route::Now);
         }
@@ -192,6 +193,7 @@ impl<'b> Target<'b> {
         let level = level.map(|level| level.min(self.broker.delays.len())).filter(|level| *level > 0);
         if settings.enable_topic_message_type_check {
             let kind = match level {
+                None if is_lite && !is_half && !wish.is_there() => MessageType::Lite,
                 _ if is_half => MessageType::Transaction,
                 Some(_) => MessageType::Delay,
                 None if wish.is_there() => MessageType::Delay,
@@ -214,10 +216,28 @@ impl<'b> Target<'b> {
         }
     }
 
+    /// The light queue that the message's lite topic is, below a topic that has such.
+    pub fn lite(&self, text: &[u8]) -> Result<Option<String>, BrokerError> {
+        if !self.topic.is_parent() || self.is_dead {
+            return Ok(None);
+        }
+        let Some(name) = properties::get(text, property::LITE_TOPIC) else {
+            let remark = format!(
+                "topic[{}] takes messages of lite topics only: name one ({})",
+                self.topic.name,
+                property::LITE_TOPIC
+            );
+            return Err(BrokerError::new(response::MESSAGE_ILLEGAL, remark));
+        };
+        lite::check_name(name)?;
+        Ok(Some(lite::queue(&self.topic.name, name)))
+    }
+
     /// Checks that the light queues that a message goes to may be there. Returns the bytes of properties that are left
     /// free for its offsets in them.
-    pub fn light(&self, text: &[u8], settings: &BrokerSettings) -> Result<usize, BrokerError> {
-        let named = if settings.enable_multi_dispatch { light::dispatch(&self.topic.name, text) } else { None };
+    pub fn light(&self, text: &[u8], lite: Option<&str>, settings: &BrokerSettings) -> Result<usize, BrokerError> {
+        let named = || lite.or_else(|| light::dispatch(&self.topic.name, text));
+        let named = if settings.enable_multi_dispatch { named() } else { None };
         let limit = settings.max_lmq_consume_queue_num;
         let own = self.broker.topics.is_light(&self.topic.name).then_some(&*self.topic.name);
         if settings.enable_lmq_quota && self.broker.store.light_queues() >= limit {

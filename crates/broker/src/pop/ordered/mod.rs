@@ -271,6 +271,11 @@ impl Ordered {
         self.looks.first().map(|(look_at, ..)| *look_at)
     }
 
+    /// Queues of which a group holds something, or may.
+    pub fn len(&self) -> usize {
+        self.lanes.values().map(BTreeMap::len).sum()
+    }
+
     /// Forgets a topic, or a group: `of` is asked with group and topic.
     pub fn forget(&mut self, of: impl Fn(&str, &str) -> bool) {
         let gone = |key: &str| key.split_once(AT).is_some_and(|(topic, group)| of(group, topic));
