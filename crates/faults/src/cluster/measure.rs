@@ -64,8 +64,7 @@ pub fn run(binary: &Path, folder: &Path, seed: u64, seconds: f64, settings: &[St
         let mut order = [false, true];
         order.rotate_left(pair % 2);
         for catches_up in order {
-            let taker =
-                catches_up.then(|| Taker::start(&run.hosts[0], LACKING << 12, cores.other.clone())).transpose()?;
+            let taker = catches_up.then(|| Taker::start(&run.hosts[0], LACKING << 12, cores.other)).transpose()?;
             let rate = send(&run, &["--seconds", &seconds.to_string()])?;
             rates[usize::from(catches_up)].push(rate);
             match taker {

@@ -277,7 +277,12 @@ impl<'r> Wanted<'r> {
             // The disk may take its time: not on a thread that serves others.
             Ok(()) => spawn_cold(broker, conn, request, move |broker, conn, request| {
                 let Some(broker) = broker.weak().upgrade() else { return Ok(None) };
-                Wanted::check(&broker, conn, request, begun, Some(deadline_ms))?.run(&broker, conn, request, Some(most));
+                Wanted::check(&broker, conn, request, begun, Some(deadline_ms))?.run(
+                    &broker,
+                    conn,
+                    request,
+                    Some(most),
+                );
                 Ok(None)
             }),
             Err(_) if deadline_ms <= now => self.refuse(broker, conn, request, response::POLLING_TIMEOUT, rest),

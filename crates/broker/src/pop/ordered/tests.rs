@@ -164,7 +164,15 @@ const QUEUES: i32 = 2;
 /// Messages that are out, by queue: offset, pop time, when they are visible.
 type Held = BTreeMap<i32, (Option<&'static str>, BTreeMap<i64, i64>)>;
 
-/// What survives a crash, and what the world knows of the messages.
+/// What survives a crash.
+#[derive(Default)]
+struct Kept {
+    committed: BTreeMap<i32, i64>,
+    table: BTreeMap<String, BTreeMap<i32, OrderInfo>>,
+    held: Held,
+}
+
+/// A group that reads in order, and what the world knows of its messages.
 struct World {
     ordered: Ordered,
     now: i64,
@@ -174,7 +182,7 @@ struct World {
     /// Deliveries that somebody may acknowledge: queue, offset, pop time.
     handles: Vec<(i32, i64, i64)>,
     /// As it was saved last.
-    kept: (BTreeMap<i32, i64>, BTreeMap<String, BTreeMap<i32, OrderInfo>>, Held),
+    kept: Kept,
     acked: BTreeSet<(i32, i64)>,
 }
 
@@ -283,27 +291,27 @@ impl World {
 
     /// The table, and then the offsets, which may be newer.
     fn save(&mut self, rng: &mut Rng) {
-        self.kept.2 = self.held.clone();
+        self.kept.held = self.held.clone();
         match rng.chance(50) {
-            true => self.kept.1 = self.ordered.snapshot().table,
+            true => self.kept.table = self.ordered.snapshot().table,
             false => {
                 let Change { removed, put } = self.ordered.take_unsaved().unwrap_or_default();
-                removed.iter().for_each(|key| drop(self.kept.1.remove(key)));
-                self.kept.1.extend(put.table);
+                removed.iter().for_each(|key| drop(self.kept.table.remove(key)));
+                self.kept.table.extend(put.table);
             }
         }
         for _ in 0..rng.below(3) {
             self.ack(rng);
         }
-        self.kept.0 = self.committed.clone();
+        self.kept.committed = self.committed.clone();
     }
 
     fn crash(&mut self) {
-        let kept = ConsumerOrderInfo { table: self.kept.1.clone() };
+        let kept = ConsumerOrderInfo { table: self.kept.table.clone() };
         let kept = ConsumerOrderInfo::decode(&kept.encode()).unwrap();
         self.ordered = Ordered::new(kept, std::iter::empty(), self.now);
-        self.committed = self.kept.0.clone();
-        self.held = self.kept.2.clone();
+        self.committed = self.kept.committed.clone();
+        self.held = self.kept.held.clone();
     }
 
     fn clock(&mut self, to: i64) {
@@ -311,7 +319,7 @@ impl World {
             for (_, held) in self.held.values_mut() {
                 held.values_mut().for_each(|visible_at| *visible_at = (*visible_at).min(to));
             }
-            for (_, held) in self.kept.2.values_mut() {
+            for (_, held) in self.kept.held.values_mut() {
                 held.values_mut().for_each(|visible_at| *visible_at = (*visible_at).min(to));
             }
         }
@@ -388,7 +396,7 @@ fn nothing_is_lost_or_passed_or_stuck_whatever_happens() {
                 committed: begin.clone(),
                 held: Held::new(),
                 handles: Vec::new(),
-                kept: (begin, BTreeMap::new(), Held::new()),
+                kept: Kept { committed: begin, ..Kept::default() },
                 acked: BTreeSet::new(),
             };
             for _ in 0..300 {
