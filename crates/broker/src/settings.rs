@@ -91,10 +91,10 @@ settings! {
         ha_housekeeping_interval: u64 = "haHousekeepingInterval", 20_000, Live, 100..=3_600_000;
         /// Most bytes of the log in one frame for a slave.
         ha_transfer_batch_size: usize = "haTransferBatchSize", 32_768, Live, 1_024..=8_388_608;
-        /// The log is sent to each slave no faster than `maxHaTransferByteInSecond`, so that one that catches up leaves
-        /// the disk and the network to the others. Slower than messages come, a slave stays behind.
+        /// A slave that lacks more than 16 MiB is sent the log no faster than `maxHaTransferByteInSecond`, so that one that
+        /// catches up leaves the disk and the network to the others. Slower than messages come, a slave stays behind.
         ha_flow_control_enable: bool = "haFlowControlEnable", false, Live;
-        /// Bytes of the log a second that one slave is sent at most, with `haFlowControlEnable`.
+        /// Bytes of the log a second that one slave that catches up is sent at most, with `haFlowControlEnable`.
         max_ha_transfer_byte_in_second: u64 = "maxHaTransferByteInSecond", 104_857_600, Live, 1_048_576..=1_099_511_627_776;
         /// An empty slave begins with the last file of its master's log, not with all of it. Without a controller it is
         /// the master's setting that counts; there upstream's masters do so in any case.

@@ -24,6 +24,8 @@ use crate::broker::Broker;
 
 /// Bytes of the log in one write.
 const WRITE: usize = 1 << 20;
+/// A slave that lacks no more follows what is written: how fast it is sent the log has no limit, since messages wait for it.
+const IN_STEP: i64 = 16 << 20;
 /// How soon a slave learns that more is confirmed, when nothing else is sent.
 const TELL: Duration = Duration::from_millis(100);
 /// The copy has not begun.
@@ -176,7 +178,8 @@ impl Link<'_> {
                 write_all(writes, &pieces).await?;
                 (said, told, greeted) = (Instant::now(), confirmed, true);
                 let settings = self.broker.settings.load();
-                if settings.ha_flow_control_enable {
+                let behind = self.broker.store.log_max_offset() - self.next();
+                if settings.ha_flow_control_enable && behind > IN_STEP {
                     let bytes = pieces.iter().map(Bytes::len).sum();
                     let pause = pace.sent(bytes, settings.max_ha_transfer_byte_in_second, said);
                     // Not kept over the pause: an operator may change it.
