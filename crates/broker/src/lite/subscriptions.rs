@@ -95,7 +95,9 @@ impl<C> Subscriptions<C> {
         if after > before && after > limits.each {
             return Err(Full::Client(limits.each));
         }
-        if after > before && self.count + after - before > limits.all {
+        // One that reads nothing takes room, too.
+        let is_one_too_many = known.is_none() && self.readers.len() >= limits.all;
+        if is_one_too_many || after > before && self.count + after - before > limits.all {
             return Err(Full::Broker(limits.all));
         }
         if is_complete.is_some() {
@@ -247,6 +249,9 @@ mod tests {
         assert_eq!(all.add(change("a", &["4"]), LIMITS), Err(Full::Client(3)));
         assert_eq!(all.add(change("b", &["1", "2"]), LIMITS), Err(Full::Broker(4)));
         all.add(change("b", &["1"]), LIMITS).unwrap();
+        let idle = |client| Change { is_complete: Some(1), ..change(client, &[]) };
+        assert!(all.add(idle("c"), LIMITS).is_ok() && all.add(idle("d"), LIMITS).is_ok());
+        assert_eq!(all.add(idle("e"), LIMITS), Err(Full::Broker(4)));
         all.add(Change { is_complete: Some(1), ..change("a", &["4", "5"]) }, LIMITS).unwrap();
         assert_eq!((reads(&all, "a").len(), reads(&all, "b").len(), all.len()), (2, 1, 3));
     }
