@@ -203,12 +203,8 @@ impl Store {
             };
             // Up to here memory was asked for; and whether the unit before was let pass.
             let (mut touched, mut is_dense) = (0, false);
-            let begin = result.next_offset;
-            for (index, unit) in units.iter().copied().enumerate().take((max - begin) as usize) {
-                if begin + (index as i64) < result.next_offset {
-                    // A message of a record that was decided on.
-                    continue;
-                }
+            let mut each = units.iter().copied().enumerate().take((max - result.next_offset) as usize);
+            while let Some((index, unit)) = each.next() {
                 looked_at += 1;
                 if unit.is_blank() || !filter.by_unit(unit.tag_code) {
                     result.next_offset += 1;
@@ -264,6 +260,10 @@ impl Store {
                         Led::Damaged => (Verdict::Skip, None, unit),
                     },
                 };
+                if end > result.next_offset + 1 {
+                    // The other messages of the record are decided on with it.
+                    let _ = each.nth((end - result.next_offset) as usize - 2);
+                }
                 let slice = match verdict {
                     Verdict::Take => elsewhere.or_else(|| view.slice(unit.physical_offset, unit.size as usize)),
                     Verdict::Skip => None,

@@ -88,9 +88,16 @@ impl Disk for RealDisk {
     }
 }
 
-/// The system drops the lock with the file.
 struct RealLock {
     file: File,
+}
+
+impl Drop for RealLock {
+    fn drop(&mut self) {
+        // Closing it would do, were it not for a child process that is being started at this moment: it has the file, too,
+        // and the lock with it, until it runs its program. Nothing can be done where this fails.
+        let _ = flock(&self.file, FlockOperation::Unlock);
+    }
 }
 
 impl Lock for RealLock {
