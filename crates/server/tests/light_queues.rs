@@ -8,9 +8,8 @@ use apogee_message::record::{self, Record};
 use apogee_wire::Command;
 use apogee_wire::bodies::{Body, GetBrokerLiteInfoResponseBody, SubscriptionGroupConfig, TopicStatsTable};
 use apogee_wire::codes::{request, response};
-use apogee_wire::headers::{
-    AckMessageRequestHeader, PopMessageRequestHeader, PopMessageResponseHeader, PullMessageResponseHeader, RpcFields,
-};
+use apogee_wire::headers::{AckMessageRequestHeader, PopMessageResponseHeader, PullMessageResponseHeader, RpcFields};
+use common::pop::Pop;
 use common::{PATIENCE, Peer, Pull, Server};
 
 const LIGHT: &[&str] = &["enableLmq=true", "enableMultiDispatch=true"];
@@ -181,24 +180,6 @@ fn names_that_fill_the_properties_are_refused_and_odd_ones_passed_over() {
     assert_eq!(pulled(&mut peer, "%LMQ%899", 0), ["x"]);
 }
 
-fn pop(peer: &mut Peer, queue: &str, invisible_time: i64, poll_time: i64) -> Command {
-    peer.call(Command::request(request::POP_MESSAGE).with_header(&PopMessageRequestHeader {
-        consumer_group: "G",
-        topic: queue,
-        queue_id: -1,
-        max_msg_nums: 32,
-        invisible_time,
-        poll_time,
-        born_time: 0,
-        init_mode: 0,
-        exp_type: Some("TAG"),
-        exp: Some("*"),
-        order: Some(false),
-        attempt_id: None,
-        rpc: RpcFields::default(),
-    }))
-}
-
 #[test]
 fn a_light_queue_is_popped_by_its_own_offsets() {
     let server = Server::start(LIGHT);
@@ -210,7 +191,7 @@ fn a_light_queue_is_popped_by_its_own_offsets() {
     for body in ["1", "2"] {
         peer.send_ok("T", 2, body.as_bytes(), &to("%LMQ%b,%LMQ%a"));
     }
-    let answer = pop(&mut peer, "%LMQ%a", 2_000, 0);
+    let answer = peer.call(Pop { invisible: 2_000, ..Pop::of("%LMQ%a") }.command());
     assert_eq!(bodies(&answer), ["1", "2"]);
     let head: PopMessageResponseHeader<'_> = answer.header().expect("a header");
     assert_eq!((head.start_offset_info, head.msg_offset_info), (Some("0 0 0"), Some("0 0 0,1")));
@@ -229,7 +210,7 @@ fn a_light_queue_is_popped_by_its_own_offsets() {
     let deadline = Instant::now() + PATIENCE;
     loop {
         assert!(Instant::now() < deadline, "nothing came again");
-        let answer = pop(&mut peer, "%LMQ%a", 60_000, 500);
+        let answer = peer.call(Pop { poll: 500, ..Pop::of("%LMQ%a") }.command());
         if answer.code == response::SUCCESS {
             assert_eq!(bodies(&answer), ["2"]);
             break;

@@ -6,153 +6,46 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use apogee_message::record::{self, Record};
+use apogee_message::record;
 use apogee_wire::Command;
 use apogee_wire::bodies::{BatchAck, BatchAckMessageRequestBody, Body};
 use apogee_wire::codes::{request, response};
 use apogee_wire::headers::{
-    AckMessageRequestHeader, ChangeInvisibleTimeRequestHeader, ChangeInvisibleTimeResponseHeader,
-    NotificationRequestHeader, NotificationResponseHeader, PeekMessageRequestHeader, PollingInfoRequestHeader,
-    PollingInfoResponseHeader, PopMessageRequestHeader, PopMessageResponseHeader, QueryConsumerOffsetRequestHeader,
+    ChangeInvisibleTimeResponseHeader, NotificationRequestHeader, NotificationResponseHeader, PeekMessageRequestHeader,
+    PollingInfoRequestHeader, PollingInfoResponseHeader, PopMessageResponseHeader, QueryConsumerOffsetRequestHeader,
     QueryConsumerOffsetResponseHeader, RpcFields,
 };
+use common::pop::{Pop, Popped, bodies, read};
 use common::{PATIENCE, Peer, Server};
 
 /// Noted in the log so soon, for tests of what is noted.
 const NOTED_SOON: &[&str] = &["popCkStayBufferTime=100", "popCkStayBufferTimeOut=0"];
 
-#[derive(Clone, Copy)]
-struct Ask {
-    group: &'static str,
-    queue: i32,
-    most: i32,
-    invisible: i64,
-    poll: i64,
-    tags: &'static str,
-}
+const ASK: Pop<'_> = Pop::of("T");
 
-const ASK: Ask = Ask { group: "G", queue: -1, most: 32, invisible: 60_000, poll: 0, tags: "*" };
-
-impl Ask {
-    fn command(self) -> Command {
-        Command::request(request::POP_MESSAGE).with_header(&PopMessageRequestHeader {
-            consumer_group: self.group,
-            topic: "T",
-            queue_id: self.queue,
-            max_msg_nums: self.most,
-            invisible_time: self.invisible,
-            poll_time: self.poll,
-            born_time: 0,
-            init_mode: 0,
-            exp_type: Some("TAG"),
-            exp: Some(self.tags),
-            order: Some(false),
-            attempt_id: None,
-            rpc: RpcFields::default(),
-        })
-    }
-}
-
-/// A message as it was popped.
-#[derive(Debug, Clone)]
-struct Popped {
-    body: String,
-    times: i32,
-    topic: String,
-    /// The topic that it is stored in.
-    real_topic: String,
-    queue: i32,
-    offset: i64,
-    handle: String,
-}
-
-fn read(answer: &Command) -> Vec<Popped> {
-    if answer.code != response::SUCCESS {
-        assert_eq!(answer.code, response::POLLING_TIMEOUT, "{answer:?}");
-        return Vec::new();
-    }
-    let header: PopMessageResponseHeader<'_> = answer.header().expect("a header");
-    let starts = header.start_offset_info.expect("first offsets");
-    let start_of = |queue: i32| -> i64 {
-        let entry = starts.split(';').find_map(|entry| entry.strip_prefix(&format!("0 {queue} ")));
-        entry.expect("its queue").parse().expect("a number")
-    };
-    let popped = |record: Record<'_>| {
-        let (queue, offset) = (record.queue_id, record.queue_offset);
-        let own = || {
-            let PopMessageResponseHeader { pop_time, invisible_time, revive_qid, .. } = header;
-            format!("{} {pop_time} {invisible_time} {revive_qid} 0 broker-a {queue} {offset}", start_of(queue))
-        };
-        let handle = record.property("POP_CK").map_or_else(own, str::to_owned);
-        let retries = handle.split(' ').nth(4) == Some("1");
-        Popped {
-            body: String::from_utf8_lossy(record.body).into_owned(),
-            times: record.reconsume_times,
-            topic: record.topic.to_owned(),
-            real_topic: if retries { "%RETRY%G_T".into() } else { "T".into() },
-            queue,
-            offset,
-            handle,
-        }
-    };
-    record::iter(&answer.body).map(|record| popped(record.expect("a record"))).collect()
-}
-
-fn pop(peer: &mut Peer, ask: Ask) -> Vec<Popped> {
+fn pop(peer: &mut Peer, ask: Pop<'_>) -> Vec<Popped> {
     read(&peer.call(ask.command()))
 }
 
 /// Pops until so many came.
-fn pop_count(peer: &mut Peer, ask: Ask, count: usize) -> Vec<Popped> {
+fn pop_count(peer: &mut Peer, ask: Pop<'_>, count: usize) -> Vec<Popped> {
     let deadline = Instant::now() + PATIENCE;
     let mut all = Vec::new();
     while all.len() < count {
         assert!(Instant::now() < deadline, "{} of {count} came: {all:?}", all.len());
-        all.extend(pop(peer, Ask { poll: 500, ..ask }));
+        all.extend(pop(peer, Pop { poll: 500, ..ask }));
     }
     all
 }
 
-fn bodies(popped: &[Popped]) -> Vec<&str> {
-    let mut bodies: Vec<&str> = popped.iter().map(|popped| &*popped.body).collect();
-    bodies.sort_unstable();
-    bodies
-}
-
-fn try_ack(peer: &mut Peer, popped: &Popped) -> Command {
-    peer.call(Command::request(request::ACK_MESSAGE).with_header(&AckMessageRequestHeader {
-        consumer_group: "G",
-        topic: &popped.real_topic,
-        queue_id: popped.queue,
-        extra_info: &popped.handle,
-        offset: popped.offset,
-        lite_topic: None,
-        rpc: RpcFields::default(),
-    }))
-}
-
 fn ack(peer: &mut Peer, popped: &Popped) {
-    let answer = try_ack(peer, popped);
+    let answer = popped.ack(peer);
     assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
-}
-
-fn try_change(peer: &mut Peer, popped: &Popped, invisible_time: i64, suspend: bool) -> Command {
-    peer.call(Command::request(request::CHANGE_MESSAGE_INVISIBLETIME).with_header(&ChangeInvisibleTimeRequestHeader {
-        consumer_group: "G",
-        topic: &popped.real_topic,
-        queue_id: popped.queue,
-        extra_info: &popped.handle,
-        offset: popped.offset,
-        invisible_time,
-        lite_topic: None,
-        suspend: Some(suspend),
-        rpc: RpcFields::default(),
-    }))
 }
 
 /// Returns the message with its new handle.
 fn change(peer: &mut Peer, popped: &Popped, invisible: i64, suspend: bool) -> Popped {
-    let answer = try_change(peer, popped, invisible, suspend);
+    let answer = popped.change(peer, invisible, suspend);
     assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
     let header: ChangeInvisibleTimeResponseHeader = answer.header().expect("a header");
     let mut parts: Vec<String> = popped.handle.split(' ').map(str::to_owned).collect();
@@ -192,7 +85,7 @@ fn a_message_is_given_out_once_and_is_done_with_when_it_is_acknowledged() {
     let server = Server::start(&[]);
     let (mut peer, mut other) = (server.connect(), server.connect());
     send(&mut peer, &["a", "b", "c"]);
-    let first = pop(&mut peer, Ask { most: 2, ..ASK });
+    let first = pop(&mut peer, Pop { most: 2, ..ASK });
     assert_eq!(bodies(&first), ["a", "b"]);
     assert!(first.iter().all(|popped| popped.times == 0 && popped.topic == "T"), "{first:?}");
     let second = pop(&mut other, ASK);
@@ -205,7 +98,7 @@ fn a_message_is_given_out_once_and_is_done_with_when_it_is_acknowledged() {
     ack(&mut peer, &first[0]);
     ack(&mut peer, &first[0]);
     assert_eq!(committed(&mut peer), 3);
-    assert_eq!(pop(&mut peer, Ask { group: "H", ..ASK }).len(), 3, "each group gets all");
+    assert_eq!(pop(&mut peer, Pop { group: "H", ..ASK }).len(), 3, "each group gets all");
 }
 
 #[test]
@@ -216,7 +109,7 @@ fn an_answer_says_what_a_consumer_needs() {
         peer.send_ok("T", queue, b"x", "TAGS\u{1}A\u{2}");
         peer.send_ok("T", queue, b"y", "TAGS\u{1}B\u{2}");
     }
-    let answer = peer.call(Ask { tags: "B", most: 32, ..ASK }.command());
+    let answer = peer.call(Pop { tags: "B", most: 32, ..ASK }.command());
     assert_eq!((answer.code, answer.remark.as_deref()), (response::SUCCESS, Some("FOUND")));
     let header: PopMessageResponseHeader<'_> = answer.header().expect("a header");
     let sorted = |text: Option<&str>| {
@@ -237,11 +130,11 @@ fn what_is_not_acknowledged_comes_again_and_again() {
     let server = Server::start(&[]);
     let mut peer = server.connect();
     peer.send_ok("T", 0, b"a", "KEYS\u{1}k\u{2}TAGS\u{1}A\u{2}");
-    let ask = Ask { invisible: 1_000, ..ASK };
+    let ask = Pop { invisible: 1_000, ..ASK };
     let mut last = pop(&mut peer, ask).remove(0);
     for times in 1..4 {
         let began = Instant::now();
-        let answer = peer.call(Ask { poll: 10_000, ..ask }.command());
+        let answer = peer.call(Pop { poll: 10_000, ..ask }.command());
         let again = read(&answer).remove(0);
         assert_eq!((&*again.body, again.times, &*again.topic, again.queue), ("a", times, "T", 0));
         assert_ne!(again.handle, last.handle);
@@ -249,13 +142,13 @@ fn what_is_not_acknowledged_comes_again_and_again() {
         let record = record::iter(&answer.body).next().expect("one").expect("a record");
         assert_eq!((record.property("ORIGIN_GROUP"), record.property("KEYS")), (Some("G"), Some("k")));
         assert!(record.property("1ST_POP_TIME").is_some() && record.is_intact(&answer.body));
-        let late = try_ack(&mut peer, &last);
+        let late = last.ack(&mut peer);
         assert_eq!(late.code, response::NO_MESSAGE, "{late:?}");
         last = again;
     }
     ack(&mut peer, &last);
     assert_eq!(committed(&mut peer), 1);
-    assert!(pop(&mut peer, Ask { poll: 2_500, ..ask }).is_empty());
+    assert!(pop(&mut peer, Pop { poll: 2_500, ..ask }).is_empty());
 }
 
 #[test]
@@ -263,18 +156,18 @@ fn its_invisible_time_can_be_changed() {
     let server = Server::start(&[]);
     let mut peer = server.connect();
     send(&mut peer, &["short", "long"]);
-    let ask = Ask { invisible: 1_500, ..ASK };
+    let ask = Pop { invisible: 1_500, ..ASK };
     let popped = pop(&mut peer, ask);
     let (short, long) = (&popped[0], &popped[1]);
     let renewed = change(&mut peer, long, 60_000, false);
     let given_up = change(&mut peer, short, 0, true);
-    assert_eq!(try_ack(&mut peer, long).code, response::NO_MESSAGE, "the old handle is no more");
+    assert_eq!(long.ack(&mut peer).code, response::NO_MESSAGE, "the old handle is no more");
     let again = pop_count(&mut peer, ask, 1);
     assert_eq!((bodies(&again), again[0].times), (vec!["short"], 0), "it did not fail");
-    assert_eq!(try_ack(&mut peer, &given_up).code, response::NO_MESSAGE);
-    assert_eq!(try_change(&mut peer, &given_up, 1, false).code, response::NO_MESSAGE);
+    assert_eq!(given_up.ack(&mut peer).code, response::NO_MESSAGE);
+    assert_eq!(given_up.change(&mut peer, 1, false).code, response::NO_MESSAGE);
     ack(&mut peer, &again[0]);
-    assert!(pop(&mut peer, Ask { poll: 2_000, ..ask }).is_empty(), "the other one stays invisible");
+    assert!(pop(&mut peer, Pop { poll: 2_000, ..ask }).is_empty(), "the other one stays invisible");
     ack(&mut peer, &renewed);
     assert_eq!(committed(&mut peer), 2);
 }
@@ -288,7 +181,7 @@ fn a_pop_waits_for_a_message_and_one_of_a_group_gets_it() {
     ack(&mut peer, &done[0]);
     let mut waiting: Vec<Peer> = (0..4).map(|_| server.connect()).collect();
     for peer in &mut waiting {
-        peer.park(Ask { poll: 15_000, ..ASK }.command());
+        peer.park(Pop { poll: 15_000, ..ASK }.command());
     }
     let info = PollingInfoRequestHeader { consumer_group: "G", topic: "T", queue_id: -1, rpc: RpcFields::default() };
     let answer = peer.call(Command::request(request::POLLING_INFO).with_header(&info));
@@ -327,7 +220,7 @@ fn poppers_of_one_group_share_the_messages() {
         std::thread::spawn(move || {
             let mut came = Vec::new();
             loop {
-                let popped = pop(&mut peer, Ask { most: 7, poll: 300, ..ASK });
+                let popped = pop(&mut peer, Pop { most: 7, poll: 300, ..ASK });
                 if popped.is_empty() {
                     return came;
                 }
@@ -349,7 +242,7 @@ fn what_is_noted_in_the_log_is_settled_there() {
         let data = folder.path().join(kill.to_string());
         let (server, mut peer) = start(&data, NOTED_SOON);
         send(&mut peer, &["acked", "lost", "renewed", "acked later"]);
-        let popped = pop(&mut peer, Ask { invisible: 6_000, ..ASK });
+        let popped = pop(&mut peer, Pop { invisible: 6_000, ..ASK });
         let began = Instant::now();
         let by: BTreeMap<&str, &Popped> = popped.iter().map(|popped| (&*popped.body, popped)).collect();
         // All four are noted: the group's offset passes them.
@@ -372,7 +265,7 @@ fn what_is_noted_in_the_log_is_settled_there() {
         assert!(began.elapsed() >= Duration::from_millis(5_900), "{:?}", began.elapsed());
         assert_eq!((bodies(&again), again[0].times), (vec!["lost"], 1));
         ack(&mut peer, &again[0]);
-        assert!(pop(&mut peer, Ask { poll: 2_500, ..ASK }).is_empty());
+        assert!(pop(&mut peer, Pop { poll: 2_500, ..ASK }).is_empty());
         ack(&mut peer, &renewed);
     }
 }
@@ -392,7 +285,7 @@ fn no_message_is_lost_by_a_kill_at_any_moment() {
     while acked.len() < MESSAGES {
         assert!(Instant::now() < deadline, "{} of {MESSAGES} came", acked.len());
         for (number, popped) in
-            pop(&mut peer, Ask { most: 16, invisible: 1_200, poll: 100, ..ASK }).into_iter().enumerate()
+            pop(&mut peer, Pop { most: 16, invisible: 1_200, poll: 100, ..ASK }).into_iter().enumerate()
         {
             match (number + round) % 3 {
                 0 => open.push(popped),
@@ -407,7 +300,7 @@ fn no_message_is_lost_by_a_kill_at_any_moment() {
         if round % 2 == 0 {
             // By now they may be noted, or given to somebody else.
             for popped in open.drain(..) {
-                if try_ack(&mut peer, &popped).code == response::SUCCESS {
+                if popped.ack(&mut peer).code == response::SUCCESS {
                     acked.insert(popped.body);
                 }
             }
@@ -425,7 +318,7 @@ fn handles_that_cannot_be_are_refused() {
     let server = Server::start(&[]);
     let mut peer = server.connect();
     send(&mut peer, &["a", "b"]);
-    let popped = pop(&mut peer, Ask { most: 1, ..ASK }).remove(0);
+    let popped = pop(&mut peer, Pop { most: 1, ..ASK }).remove(0);
     let forged =
         |handle: &str, offset: i64, queue: i32| Popped { handle: handle.into(), offset, queue, ..popped.clone() };
     let fields: Vec<&str> = popped.handle.split(' ').collect();
@@ -446,15 +339,15 @@ fn handles_that_cannot_be_are_refused() {
         (forged(&with(1, "1"), 0, 0), response::NO_MESSAGE),
         (forged(&with(4, "1"), 0, 0), response::TOPIC_NOT_EXIST),
     ] {
-        let answer = try_ack(&mut peer, &wrong);
+        let answer = wrong.ack(&mut peer);
         assert_eq!(answer.code, code, "{wrong:?}: {answer:?}");
-        assert_eq!(try_change(&mut peer, &wrong, 1_000, false).code, code, "{wrong:?}");
+        assert_eq!(wrong.change(&mut peer, 1_000, false).code, code, "{wrong:?}");
     }
     for wrong in [
-        Ask { most: 33, ..ASK },
-        Ask { invisible: 0, ..ASK },
-        Ask { invisible: i64::MAX, ..ASK },
-        Ask { queue: 99, ..ASK },
+        Pop { most: 33, ..ASK },
+        Pop { invisible: 0, ..ASK },
+        Pop { invisible: i64::MAX, ..ASK },
+        Pop { queue: 99, ..ASK },
     ] {
         let answer = peer.call(wrong.command());
         assert_eq!(answer.code, response::INVALID_PARAMETER, "{answer:?}");
@@ -531,7 +424,7 @@ fn looking_takes_nothing() {
     ack(&mut peer, &popped[0]);
     let (mut asker, mut popper) = (server.connect(), server.connect());
     asker.park(ask(15_000));
-    popper.park(Ask { poll: 15_000, ..ASK }.command());
+    popper.park(Pop { poll: 15_000, ..ASK }.command());
     send(&mut peer, &["b"]);
     assert!(has(&asker.read()), "who only looks is told");
     assert_eq!(bodies(&read(&popper.read())), ["b"], "and keeps it from nobody");

@@ -4,76 +4,27 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use apogee_message::record;
 use apogee_wire::Command;
 use apogee_wire::bodies::{
     Body, ExponentialRetryPolicy, GroupRetryPolicy, GroupRetryPolicyType, SubscriptionGroupConfig,
 };
 use apogee_wire::codes::{request, response};
 use apogee_wire::headers::{
-    AckMessageRequestHeader, ChangeInvisibleTimeRequestHeader, GetMaxOffsetRequestHeader, GetMaxOffsetResponseHeader,
-    NotificationRequestHeader, NotificationResponseHeader, PopMessageRequestHeader, PopMessageResponseHeader,
-    QueryConsumerOffsetRequestHeader, QueryConsumerOffsetResponseHeader, RpcFields, UpdateConsumerOffsetRequestHeader,
+    GetMaxOffsetRequestHeader, GetMaxOffsetResponseHeader, QueryConsumerOffsetRequestHeader,
+    QueryConsumerOffsetResponseHeader, RpcFields, UpdateConsumerOffsetRequestHeader,
 };
 use common::group::until;
+use common::pop::{self, Pop, Popped};
 use common::{Peer, Server};
 
 const NO_LIMIT: i64 = 10_000;
 
-/// A message as it was popped.
-#[derive(Debug)]
-struct Popped {
-    body: String,
-    times: i32,
-    queue: i32,
-    offset: i64,
-    handle: String,
-}
-
-fn pop_request(most: i32, invisible_time: i64, poll_time: i64) -> Command {
-    Command::request(request::POP_MESSAGE).with_header(&PopMessageRequestHeader {
-        consumer_group: "G",
-        topic: "T",
-        queue_id: -1,
-        max_msg_nums: most,
-        invisible_time,
-        poll_time,
-        born_time: 0,
-        init_mode: 0,
-        exp_type: Some("TAG"),
-        exp: Some("*"),
-        order: Some(false),
-        attempt_id: None,
-        rpc: RpcFields::default(),
-    })
-}
-
-/// What an answer brings, all of one queue.
-fn read(answer: &Command) -> Vec<Popped> {
-    if answer.code != response::SUCCESS {
-        assert_eq!(answer.code, response::POLLING_TIMEOUT, "{answer:?}");
-        return Vec::new();
-    }
-    let header: PopMessageResponseHeader<'_> = answer.header().expect("a header");
-    let start = header.start_offset_info.and_then(|starts| starts.rsplit(' ').next()).expect("a first offset");
-    let records = record::iter(&answer.body).map(|record| record.expect("a record"));
-    let popped = records.map(|record| {
-        let (queue, offset) = (record.queue_id, record.queue_offset);
-        let PopMessageResponseHeader { pop_time, invisible_time, revive_qid, .. } = header;
-        let own = || format!("{start} {pop_time} {invisible_time} {revive_qid} 0 broker-a {queue} {offset}");
-        Popped {
-            body: String::from_utf8_lossy(record.body).into_owned(),
-            times: record.reconsume_times,
-            queue,
-            offset,
-            handle: record.property("POP_CK").map_or_else(own, str::to_owned),
-        }
-    });
-    popped.collect()
+fn pop_request(most: i32, invisible: i64, poll: i64) -> Command {
+    Pop { most, invisible, poll, ..Pop::of("T") }.command()
 }
 
 fn pop(peer: &mut Peer, most: i32, invisible: i64, poll: i64) -> Vec<Popped> {
-    read(&peer.call(pop_request(most, invisible, poll)))
+    pop::read(&peer.call(pop_request(most, invisible, poll)))
 }
 
 fn pop_one(peer: &mut Peer, invisible: i64) -> Popped {
@@ -81,31 +32,12 @@ fn pop_one(peer: &mut Peer, invisible: i64) -> Popped {
 }
 
 fn ack(peer: &mut Peer, popped: &Popped) {
-    let answer = peer.call(Command::request(request::ACK_MESSAGE).with_header(&AckMessageRequestHeader {
-        consumer_group: "G",
-        topic: "T",
-        queue_id: popped.queue,
-        extra_info: &popped.handle,
-        offset: popped.offset,
-        lite_topic: None,
-        rpc: RpcFields::default(),
-    }));
+    let answer = popped.ack(peer);
     assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
 }
 
 fn give_back(peer: &mut Peer, popped: &Popped, suspend: bool) {
-    let request = Command::request(request::CHANGE_MESSAGE_INVISIBLETIME);
-    let answer = peer.call(request.with_header(&ChangeInvisibleTimeRequestHeader {
-        consumer_group: "G",
-        topic: "T",
-        queue_id: popped.queue,
-        extra_info: &popped.handle,
-        offset: popped.offset,
-        invisible_time: 0,
-        lite_topic: None,
-        suspend: Some(suspend),
-        rpc: RpcFields::default(),
-    }));
+    let answer = popped.change(peer, 0, suspend);
     assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
 }
 
@@ -150,20 +82,7 @@ fn a_message_that_failed_waits_as_its_groups_policy_says() {
 }
 
 fn has_messages(peer: &mut Peer) -> bool {
-    let header = NotificationRequestHeader {
-        consumer_group: "G",
-        topic: "T",
-        queue_id: -1,
-        poll_time: 0,
-        born_time: 0,
-        order: Some(false),
-        attempt_id: None,
-        exp_type: None,
-        exp: None,
-        rpc: RpcFields::default(),
-    };
-    let answer = peer.call(Command::request(request::NOTIFICATION).with_header(&header));
-    answer.header::<NotificationResponseHeader>().expect("a header").has_msg
+    pop::has_messages(&peer.call(Pop::of("T").notification()))
 }
 
 fn count(peer: &mut Peer, topic: &str) -> i64 {
@@ -191,7 +110,7 @@ fn no_more_is_given_out_while_too_many_are_out() {
     ack(&mut peer, &out[0]);
     let answer = other.read();
     assert_eq!(answer.opaque, waiting, "{answer:?}");
-    let next = read(&answer);
+    let next = pop::read(&answer);
     assert_eq!(next[0].body, "3");
     assert!(pop(&mut other, 32, 60_000, 0).is_empty());
 
@@ -200,7 +119,7 @@ fn no_more_is_given_out_while_too_many_are_out() {
     give_back(&mut peer, &out[1], false);
     let answer = other.read();
     assert_eq!(answer.opaque, waiting, "{answer:?}");
-    let mut all = read(&answer);
+    let mut all = pop::read(&answer);
     all.extend(pop(&mut other, 32, 60_000, 100));
     let mut bodies: Vec<&str> = all.iter().map(|popped| &*popped.body).collect();
     bodies.sort_unstable();

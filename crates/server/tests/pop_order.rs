@@ -12,41 +12,12 @@ use apogee_wire::bodies::{BatchAck, BatchAckMessageRequestBody, Body};
 use apogee_wire::codes::{request, response};
 use apogee_wire::headers::{
     AckMessageRequestHeader, ChangeInvisibleTimeRequestHeader, ChangeInvisibleTimeResponseHeader,
-    NotificationRequestHeader, NotificationResponseHeader, PopMessageRequestHeader, PopMessageResponseHeader,
-    QueryConsumerOffsetRequestHeader, QueryConsumerOffsetResponseHeader, RpcFields,
+    PopMessageResponseHeader, QueryConsumerOffsetRequestHeader, QueryConsumerOffsetResponseHeader, RpcFields,
 };
+use common::pop::{Pop, has_messages};
 use common::{PATIENCE, Peer, Server};
 
-#[derive(Clone, Copy)]
-struct Ask {
-    queue: i32,
-    most: i32,
-    invisible: i64,
-    poll: i64,
-    attempt: Option<&'static str>,
-}
-
-const ASK: Ask = Ask { queue: 0, most: 32, invisible: 60_000, poll: 0, attempt: None };
-
-impl Ask {
-    fn command(self) -> Command {
-        Command::request(request::POP_MESSAGE).with_header(&PopMessageRequestHeader {
-            consumer_group: "G",
-            topic: "T",
-            queue_id: self.queue,
-            max_msg_nums: self.most,
-            invisible_time: self.invisible,
-            poll_time: self.poll,
-            born_time: now(),
-            init_mode: 0,
-            exp_type: Some("TAG"),
-            exp: Some("*"),
-            order: Some(true),
-            attempt_id: self.attempt,
-            rpc: RpcFields::default(),
-        })
-    }
-}
+const ASK: Pop<'_> = Pop { queue: 0, in_order: true, ..Pop::of("T") };
 
 fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis() as i64
@@ -81,7 +52,7 @@ fn read(answer: &Command) -> Popped {
     }
 }
 
-fn pop(peer: &mut Peer, ask: Ask) -> Popped {
+fn pop(peer: &mut Peer, ask: Pop<'_>) -> Popped {
     read(&peer.call(ask.command()))
 }
 
@@ -123,24 +94,8 @@ fn change(peer: &mut Peer, popped: &Popped, number: usize, invisible_time: i64) 
     }))
 }
 
-fn notification(poll_time: i64) -> Command {
-    Command::request(request::NOTIFICATION).with_header(&NotificationRequestHeader {
-        consumer_group: "G",
-        topic: "T",
-        queue_id: 0,
-        poll_time,
-        born_time: now(),
-        order: Some(true),
-        attempt_id: None,
-        exp_type: None,
-        exp: None,
-        rpc: RpcFields::default(),
-    })
-}
-
-fn has_messages(answer: &Command) -> bool {
-    assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
-    answer.header::<NotificationResponseHeader>().expect("a header").has_msg
+fn notification(poll: i64) -> Command {
+    Pop { poll, ..ASK }.notification()
 }
 
 fn send(peer: &mut Peer, bodies: &[&str]) {
@@ -172,10 +127,10 @@ fn nobody_gets_what_is_behind_messages_that_are_out() {
     let server = Server::start(&[]);
     let (mut peer, mut other) = (server.connect(), server.connect());
     send(&mut peer, &["a", "b", "c", "d"]);
-    let first = pop(&mut peer, Ask { most: 3, ..ASK });
+    let first = pop(&mut peer, Pop { most: 3, ..ASK });
     assert_eq!((&first.bodies[..], &*first.counts), (&["a".into(), "b".into(), "c".into()][..], "0 0 0"));
     assert_eq!(pop(&mut other, ASK), Popped::default(), "d waits for them");
-    other.park(Ask { poll: 20_000, ..ASK }.command());
+    other.park(Pop { poll: 20_000, ..ASK }.command());
     ack(&mut peer, &first, 1);
     assert_eq!(committed(&mut peer), 0);
     ack(&mut peer, &first, 0);
@@ -209,8 +164,8 @@ fn what_is_not_acknowledged_in_time_comes_again_in_its_place() {
     let (mut peer, mut other) = (server.connect(), server.connect());
     send(&mut peer, &["a", "b", "c"]);
     let began = Instant::now();
-    let first = pop(&mut peer, Ask { most: 2, invisible: 1_500, ..ASK });
-    other.park(Ask { poll: 20_000, ..ASK }.command());
+    let first = pop(&mut peer, Pop { most: 2, invisible: 1_500, ..ASK });
+    other.park(Pop { poll: 20_000, ..ASK }.command());
     let again = answer(&mut other);
     assert!(began.elapsed() > Duration::from_millis(1_400), "not before its time: {:?}", began.elapsed());
     assert!(began.elapsed() < Duration::from_secs(10), "and not when the poll ends: {:?}", began.elapsed());
@@ -228,10 +183,10 @@ fn an_attempt_gets_its_messages_again() {
     let server = Server::start(&[]);
     let (mut peer, mut other) = (server.connect(), server.connect());
     send(&mut peer, &["a", "b", "c"]);
-    let mine = Ask { most: 2, attempt: Some("one"), ..ASK };
+    let mine = Pop { most: 2, attempt: Some("one"), ..ASK };
     let first = pop(&mut peer, mine);
     assert_eq!(first.bodies, ["a", "b"]);
-    assert_eq!(pop(&mut other, Ask { attempt: Some("two"), ..mine }), Popped::default());
+    assert_eq!(pop(&mut other, Pop { attempt: Some("two"), ..mine }), Popped::default());
     let again = pop(&mut other, mine);
     assert_eq!((&again.bodies, &*again.counts), (&first.bodies, "0 0 0"), "nothing failed");
     ack(&mut other, &again, 0);
@@ -244,13 +199,13 @@ fn its_invisible_time_can_be_changed() {
     let server = Server::start(&[]);
     let (mut peer, mut other) = (server.connect(), server.connect());
     send(&mut peer, &["a", "b"]);
-    let first = pop(&mut peer, Ask { most: 1, invisible: 1_000, ..ASK });
+    let first = pop(&mut peer, Pop { most: 1, invisible: 1_000, ..ASK });
     let answered = change(&mut peer, &first, 0, 60_000);
     let header: ChangeInvisibleTimeResponseHeader = answered.header().expect("a header");
     assert_eq!((header.pop_time, header.revive_qid), (first.pop_time, 999), "its handle stays valid");
     assert!((60_000..70_000).contains(&header.invisible_time), "{answered:?}");
-    assert_eq!(pop(&mut other, Ask { poll: 2_000, ..ASK }), Popped::default());
-    other.park(Ask { poll: 20_000, most: 1, ..ASK }.command());
+    assert_eq!(pop(&mut other, Pop { poll: 2_000, ..ASK }), Popped::default());
+    other.park(Pop { poll: 20_000, most: 1, ..ASK }.command());
     assert_eq!(change(&mut peer, &first, 0, 0).code, response::SUCCESS);
     let again = answer(&mut other);
     assert_eq!((&again.bodies, &*again.counts), (&first.bodies, "0 qo0%0 1;0 0 1"));
@@ -262,7 +217,7 @@ fn notifications_know_what_is_blocked() {
     let (mut peer, mut other) = (server.connect(), server.connect());
     send(&mut peer, &["a", "b"]);
     assert!(has_messages(&peer.call(notification(0))));
-    let first = pop(&mut peer, Ask { most: 1, ..ASK });
+    let first = pop(&mut peer, Pop { most: 1, ..ASK });
     assert!(!has_messages(&peer.call(notification(0))), "b is behind a");
     if common::oracle::is_wanted() {
         // Apache's wakes no question when a queue is free again.
@@ -280,7 +235,7 @@ fn requests_of_an_attempt_that_wait_get_what_it_got() {
     }
     let server = Server::start(&[]);
     let mut peer = server.connect();
-    let mine = Ask { attempt: Some("one"), poll: 20_000, queue: -1, ..ASK };
+    let mine = Pop { attempt: Some("one"), poll: 20_000, queue: -1, ..ASK };
     send(&mut peer, &["a"]);
     let first = pop(&mut peer, ASK);
     ack(&mut peer, &first, 0);
@@ -305,7 +260,7 @@ fn what_was_never_given_out_cannot_be_settled() {
     let server = Server::start(&[]);
     let mut peer = server.connect();
     send(&mut peer, &["a", "b", "c"]);
-    let first = pop(&mut peer, Ask { most: 2, ..ASK });
+    let first = pop(&mut peer, Pop { most: 2, ..ASK });
     let forged = |start: i64, pop_time: i64, offset: i64| Popped {
         offsets: vec![offset],
         handle: format!("{start} {pop_time} 60000 999 0 broker-a 0"),
@@ -321,8 +276,7 @@ fn what_was_never_given_out_cannot_be_settled() {
         assert_eq!(try_ack(&mut peer, &forged, 0), code, "{forged:?}");
         assert_eq!(change(&mut peer, &forged, 0, 0).code, code, "{forged:?}");
     }
-    let long: &'static str = Box::leak("x".repeat(300).into_boxed_str());
-    let refused = peer.call(Ask { attempt: Some(long), ..ASK }.command());
+    let refused = peer.call(Pop { attempt: Some(&"x".repeat(300)), ..ASK }.command());
     assert_eq!(refused.code, response::INVALID_PARAMETER, "{refused:?}");
     assert_eq!(committed(&mut peer), 0);
     ack(&mut peer, &first, 0);
@@ -340,7 +294,7 @@ fn a_batch_outlives_a_stop_and_a_kill() {
         let data = folder.path().join(kill.to_string());
         let (server, mut peer) = start(&data);
         send(&mut peer, &["a", "b", "c"]);
-        let first = pop(&mut peer, Ask { most: 2, attempt: Some("one"), ..ASK });
+        let first = pop(&mut peer, Pop { most: 2, attempt: Some("one"), ..ASK });
         ack(&mut peer, &first, 0);
         let file = data.join("store/config/consumerOrderInfo.json");
         if kill {
@@ -376,7 +330,7 @@ fn what_apache_left_in_flight_is_taken_over() {
     let folder = tempfile::tempdir().expect("a folder");
     let (server, mut peer) = start(folder.path());
     send(&mut peer, &["a", "b", "c"]);
-    let first = pop(&mut peer, Ask { most: 1, ..ASK });
+    let first = pop(&mut peer, Pop { most: 1, ..ASK });
     ack(&mut peer, &first, 0);
     assert!(server.stop().success());
     let (now, config) = (now(), folder.path().join("store/config"));
@@ -392,7 +346,7 @@ fn what_apache_left_in_flight_is_taken_over() {
         Popped { offsets: vec![1, 2], handle: format!("1 {now} 600000 999 0 broker-a 0"), ..Popped::default() };
     assert_eq!(change(&mut peer, &theirs, 0, 0).code, response::SUCCESS);
     ack(&mut peer, &theirs, 1);
-    let again = pop(&mut peer, Ask { most: 1, ..ASK });
+    let again = pop(&mut peer, Pop { most: 1, ..ASK });
     assert_eq!((again.bodies, &*again.counts), (vec!["b".to_owned()], "0 qo0%1 3;0 0 3"));
 }
 
@@ -412,7 +366,7 @@ fn no_message_is_lost_or_passed_by_a_kill_at_any_moment() {
     while done < MESSAGES {
         assert!(Instant::now() < deadline, "stuck at {done} of {MESSAGES}");
         round += 1;
-        let popped = pop(&mut peer, Ask { most: 1 + round % 9, invisible: 400, poll: 1_000, ..ASK });
+        let popped = pop(&mut peer, Pop { most: 1 + round % 9, invisible: 400, poll: 1_000, ..ASK });
         for (number, body) in popped.bodies.iter().enumerate() {
             let body: usize = body.parse().expect("a number");
             assert!(body <= done, "{body} comes before {done}");

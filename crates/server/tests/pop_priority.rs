@@ -5,11 +5,11 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use apogee_message::record;
 use apogee_wire::Command;
 use apogee_wire::bodies::{Body, SubscriptionGroupConfig};
 use apogee_wire::codes::{request, response};
-use apogee_wire::headers::{CreateTopicRequestHeader, PopMessageRequestHeader, RpcFields, SendMessageResponseHeader};
+use apogee_wire::headers::{CreateTopicRequestHeader, RpcFields, SendMessageResponseHeader};
+use common::pop::Pop;
 use common::{PATIENCE, Peer, Server};
 
 fn topic(peer: &mut Peer, kind: &str) {
@@ -42,27 +42,9 @@ fn with_priority(priority: i32) -> String {
     format!("_SYS_MSG_PRIORITY_\u{1}{priority}\u{2}")
 }
 
-fn pop(peer: &mut Peer, group: &str, most: i32, invisible_time: i64) -> Vec<String> {
-    let answer = peer.call(Command::request(request::POP_MESSAGE).with_header(&PopMessageRequestHeader {
-        consumer_group: group,
-        topic: "T",
-        queue_id: -1,
-        max_msg_nums: most,
-        invisible_time,
-        poll_time: 0,
-        born_time: 0,
-        init_mode: 0,
-        exp_type: Some("TAG"),
-        exp: Some("*"),
-        order: Some(false),
-        attempt_id: None,
-        rpc: RpcFields::default(),
-    }));
-    if answer.code != response::SUCCESS {
-        assert_eq!(answer.code, response::POLLING_TIMEOUT, "{answer:?}");
-    }
-    let body = |record: record::Record<'_>| String::from_utf8_lossy(record.body).into_owned();
-    record::iter(&answer.body).map(|record| body(record.expect("a record"))).collect()
+fn pop(peer: &mut Peer, group: &str, most: i32, invisible: i64) -> Vec<String> {
+    let popped = Pop { group, most, invisible, ..Pop::of("T") }.by(peer);
+    popped.into_iter().map(|popped| popped.body).collect()
 }
 
 #[test]

@@ -21,6 +21,7 @@ pub mod group;
 pub mod http;
 pub mod mqadmin;
 pub mod oracle;
+pub mod pop;
 
 /// How long anything may take before a test counts it as never.
 pub const PATIENCE: Duration = Duration::from_secs(20);
