@@ -26,7 +26,8 @@ def cpu(share: float, of: str = APACHE) -> Target:
 def run(workload: str, **options: Value) -> Run:
     """One run of the generator, by its options."""
     given: dict[str, Value] = {"topic": "Compare", **options}
-    words = ((f"--{name.replace('_', '-')}", str(value)) for name, value in given.items())
+    # What is a switch has no value.
+    words = ((f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])) for name, value in given.items())
     return Run(workload, tuple(word for pair in words for word in pair))
 
 
@@ -42,6 +43,8 @@ def warming(workload: str, messages: int) -> Run:
     if workload == "send":
         # Few in flight: Apache's broker refuses what waits for 200 ms, and at first it is slow.
         return run("send", connections=16, in_flight=4, size=1024, **common)
+    if workload == "pop":
+        return run("pop", connections=8, in_flight=8, **common)
     return run(workload, connections=8, pull_batch=32, **{"from": "first"}, **common)
 
 
@@ -96,6 +99,21 @@ def reading(scale: Scale) -> Session:
     ), prepare=(
         send(scale, in_flight=8, messages=count, seconds=0, tag="rare", tag_every=every),
     ), chained=True, charts=("cpu_us", "rate"))
+
+
+def popping(scale: Scale) -> Session:
+    def pop(name: str, title: str, *targets: Target, messages: int, **options: Value) -> Workload:
+        step = run("pop", connections=8, queues=8, invisible=600, **options)
+        return Workload(name, title, step, targets, messages=messages, speed="cpu_us")
+
+    count = scale.one_million
+    return Session("pop", f"Popping {count:,} messages, each acknowledged by a request of its own", (
+        pop("pop-8", "8 connections, 1 in flight", cpu(1 / 6), messages=count),
+        pop("pop-8x8", "8 connections, 8 in flight", cpu(1 / 6), messages=count, in_flight=8),
+        Workload("pop-kept", f"{count:,} messages popped and not acknowledged",
+                 run("pop", connections=8, queues=8, invisible=600, in_flight=8, keep=True),
+                 (Target("added_bytes", 200e6, of=""),), messages=count),
+    ), warm=("send", "pop"), prepare=(send(scale, in_flight=4, messages=count, seconds=0),), chained=True, charts=("cpu_us", "rate"))
 
 
 def live(scale: Scale) -> Session:
@@ -206,7 +224,7 @@ def restart(scale: Scale) -> Session:
 
 def sessions(scale: Scale) -> list[Session]:
     """All of them, in the order in which they run."""
-    parts = (sending, flushing, reading, live, later, groups, memory, topics, most_topics, start, restart)
+    parts = (sending, flushing, reading, popping, live, later, groups, memory, topics, most_topics, start, restart)
     return [part(scale) for part in parts]
 
 

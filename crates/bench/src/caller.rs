@@ -99,6 +99,15 @@ impl Caller {
         Ok((first.offset, next.offset))
     }
 
+    /// The broker's name, as its configuration has it.
+    pub(crate) fn broker_name(&mut self) -> Result<String, BenchError> {
+        let what = "the broker does not tell its name";
+        let answer = good(what, self.call(Command::request(request::GET_BROKER_CONFIG))?)?;
+        let settings = String::from_utf8_lossy(&answer.body);
+        let name = settings.lines().find_map(|line| line.strip_prefix("brokerName="));
+        name.map(|name| name.trim().to_owned()).ok_or_else(|| BenchError::new(what))
+    }
+
     /// Records of a queue from an offset on, and the offset to go on from.
     pub(crate) fn pull(&mut self, pull: &Pull<'_>, offset: i64) -> Result<(Bytes, i64), BenchError> {
         let answer = self.call(pull.request(offset))?;

@@ -28,7 +28,7 @@ mod workloads;
 
 use error::BenchError;
 use report::Report;
-use workloads::{connections, consume, e2e, send, timer, topics, transaction};
+use workloads::{connections, consume, e2e, pop, send, timer, topics, transaction};
 
 const AFTER: &str = "\
 Examples:
@@ -53,6 +53,8 @@ enum Workload {
     Send(send::SendArgs),
     /// Reads messages: catching up by pulls, or live by long polls
     Consume(consume::ConsumeArgs),
+    /// Pops messages and acknowledges them
+    Pop(pop::PopArgs),
     /// Sends at a pace and receives: latency from end to end
     E2e(e2e::EndToEndArgs),
     /// Sends in transactions
@@ -72,6 +74,7 @@ pub fn run(args: BenchArgs) -> ExitCode {
     let outcome = match args.workload {
         Workload::Send(options) => show(options.common.json, options.common.threads, send::run(options)),
         Workload::Consume(options) => show(options.common.json, options.common.threads, consume::run(options)),
+        Workload::Pop(options) => show(options.common.json, options.common.threads, pop::run(options)),
         // Those who send and those who receive.
         Workload::E2e(options) => show(options.common.json, 2 * options.common.threads, e2e::run(options)),
         Workload::Timer(options) => show(options.common.json, 2 * options.common.threads, timer::run(options)),

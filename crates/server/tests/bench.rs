@@ -242,6 +242,31 @@ fn messages_are_read() {
 }
 
 #[test]
+fn messages_are_popped_and_acknowledged() {
+    let server = Server::start(&[]);
+    let sent = measure(&server, &["send", "--topic", "Popped", "--queues", "3", "--messages", "500", "--size", "64"]);
+    assert_eq!(number(&sent, "/messages"), 500.0);
+    let pop = |more: &[&str]| {
+        let common = ["pop", "--topic", "Popped", "--queues", "3", "--connections", "4", "--in-flight", "3"];
+        measure(&server, &[&common, more].concat())
+    };
+    let popped = pop(&["--verify", "--threads", "2"]);
+    assert_eq!(number(&popped, "/messages"), 500.0, "{popped}");
+    assert_verified(&popped, 500.0);
+    assert!(popped["errors"].as_object().is_some_and(serde_json::Map::is_empty), "{popped}");
+    assert!(number(&popped, "/latency_us/p50") > 0.0);
+    let kept = pop(&["--keep", "--verify", "--pop-batch", "5"]);
+    assert_verified(&kept, 500.0);
+    let some = pop(&["--messages", "100"]);
+    assert!((100.0..500.0).contains(&number(&some, "/messages")), "{some}");
+
+    let empty = failure(&server.broker.to_string(), &["pop", "--topic", "Nothing"]);
+    assert!(empty.contains("Nothing"), "{empty}");
+    let rate = failure(&server.broker.to_string(), &["pop", "--topic", "Popped", "--rate", "5"]);
+    assert!(rate.contains("--rate has no meaning"), "{rate}");
+}
+
+#[test]
 fn messages_are_received_as_they_come() {
     let server = Server::start(&[]);
     let way = ["e2e", "--rate", "1000", "--messages", "400", "--warm-up", "50", "--verify", "--queues", "3"];

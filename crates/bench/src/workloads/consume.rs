@@ -146,7 +146,7 @@ fn consume<S: Sink>(
 
 /// What was read, as far as it can be judged without knowing what was sent.
 #[derive(Debug, Default)]
-struct Read {
+pub(crate) struct Read {
     received: u64,
     duplicates: u64,
     damaged: u64,
@@ -166,7 +166,8 @@ impl Sink for Reader {
 }
 
 impl Read {
-    fn take(&mut self, record: &Record<'_>, bytes: &[u8]) {
+    /// Looks at a record, with the bytes that it begins.
+    pub(crate) fn take(&mut self, record: &Record<'_>, bytes: &[u8]) {
         if !record.is_intact(bytes) {
             self.damaged += 1;
             return;
@@ -183,7 +184,7 @@ impl Read {
     }
 
     /// Compared with the places of queues that were passed.
-    fn result(&self, passed: u64) -> Verified {
+    pub(crate) fn result(&self, passed: u64) -> Verified {
         let missing = passed.saturating_sub(self.received + self.damaged);
         Verified { sent: passed, received: self.received, missing, duplicates: self.duplicates, damaged: self.damaged }
     }
