@@ -13,7 +13,6 @@ use std::collections::HashMap;
 use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use apogee_base::disk::{self, Disk, DiskFile};
@@ -21,10 +20,11 @@ use apogee_message::record::Record;
 use bytes::{Buf, BufMut};
 
 use super::files::{Contents, partition};
+use super::folders::Folders;
 use super::mend::{Gap, Kind, Source};
 use super::{Queue, Unit};
 use crate::dispatch::has_queue;
-use crate::log::{file_name, offset_of};
+use crate::log::file_name;
 use crate::scan::{Found, Scan};
 
 /// Bytes of a unit.
@@ -87,39 +87,18 @@ pub(crate) struct Part {
 }
 
 pub(crate) struct BatchFiles {
-    disk: Arc<dyn Disk>,
-    root: PathBuf,
+    pub(super) folders: Folders,
     /// Bytes of a file.
     size: u64,
     source: OnceLock<Arc<Source>>,
     /// The files of the queues that are open, by the queues' keys.
     parts: Mutex<HashMap<u32, Vec<Part>>>,
-    /// Folders of queues.
-    folders: AtomicI64,
 }
 
 impl BatchFiles {
     pub fn new(disk: Arc<dyn Disk>, root: PathBuf, size: u64) -> Self {
-        let (source, parts, folders) = (OnceLock::new(), Mutex::default(), AtomicI64::new(0));
-        Self { disk, root, size: size.div_ceil(UNIT) * UNIT, source, parts, folders }
-    }
-
-    /// Topics with the ids of their queues.
-    pub fn topics(&self) -> io::Result<Vec<(String, Vec<i32>)>> {
-        let mut topics = Vec::new();
-        for topic in self.disk.list(&self.root)? {
-            match self.disk.list(&self.root.join(&topic)) {
-                Ok(ids) => {
-                    let ids: Vec<i32> = ids.iter().filter_map(|id| id.parse().ok()).collect();
-                    self.folders.fetch_add(ids.len() as i64, Ordering::Relaxed);
-                    topics.push((topic, ids));
-                }
-                // Not ours.
-                Err(error) if error.kind() == io::ErrorKind::NotADirectory => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(topics)
+        let (source, parts) = (OnceLock::new(), Mutex::default());
+        Self { folders: Folders::new(disk, root), size: size.div_ceil(UNIT) * UNIT, source, parts }
     }
 
     /// From now on, files that are damaged or gone are made anew by this log.
@@ -128,26 +107,15 @@ impl BatchFiles {
         let _ = self.source.set(source);
     }
 
-    /// Folders of queues.
-    pub fn folders(&self) -> i64 {
-        self.folders.load(Ordering::Relaxed)
-    }
-
-    /// Folders of a topic's queues.
-    pub fn folders_of(&self, topic: &str) -> io::Result<i64> {
-        let names = self.disk.list(&self.root.join(topic))?;
-        Ok(names.iter().filter(|name| name.parse::<i32>().is_ok()).count() as i64)
-    }
-
     /// What is valid of a queue's files: units of records in this part of the log. With `wipe`, all after those
     /// becomes zeros.
     pub fn contents(&self, topic: &str, id: i32, log: Range<i64>, wipe: bool) -> io::Result<Contents> {
-        let folder = self.folder(topic, id);
-        let bases = self.bases(&folder)?;
+        let folder = self.folders.folder(topic, id);
+        let bases = self.folders.bases(topic, id)?;
         let (mut contents, mut kept, mut has_ended) = (Contents::default(), None, false);
-        let mut is_whole = !(bases.is_empty() && self.disk.exists(&folder));
+        let mut is_whole = !(bases.is_empty() && self.folders.disk.exists(&folder));
         for (number, base) in bases.iter().enumerate() {
-            let file = self.disk.open(&folder.join(file_name(*base)), false)?;
+            let file = self.folders.disk.open(&folder.join(file_name(*base)), false)?;
             let length = file.length()?;
             if length > self.size {
                 return Err(self.wrong_size(&folder, length));
@@ -196,17 +164,17 @@ impl BatchFiles {
     /// Makes the files of a queue anew, durably. Nobody else may use the queue. Wherever a crash comes between, they
     /// are found lacking again.
     pub fn mend(&self, source: &Source, topic: &str, id: i32, log: Range<i64>) -> io::Result<()> {
-        let folder = self.folder(topic, id);
+        let folder = self.folders.folder(topic, id);
         let mut units: Vec<BatchUnit> = Vec::new();
-        for base in self.bases(&folder)? {
+        for base in self.folders.bases(topic, id)? {
             let path = folder.join(file_name(base));
             // What lies before the log's beginning still tells where the queue goes on.
-            let before = units_of(&*self.disk.open(&path, false)?)?.into_iter().filter(|unit| {
+            let before = units_of(&*self.folders.disk.open(&path, false)?)?.into_iter().filter(|unit| {
                 unit.is_valid() && unit.unit.end_offset() <= log.start && unit.unit.physical_offset < log.start
             });
             let last = units.pop().into_iter().chain(before).max_by_key(BatchUnit::end);
             units.extend(last);
-            self.disk.remove(&path)?;
+            self.folders.disk.remove(&path)?;
         }
         let (at, to) = (log.start, log.end);
         let scan = Scan { log: &source.log, checks: source.checks, at, to, ahead: 0, known: to, ends_from: i64::MAX };
@@ -236,13 +204,13 @@ impl BatchFiles {
         }
         for (number, units) in files.iter().enumerate().rev() {
             // Not in the folder itself: upstream's broker would take it for a file of the queue.
-            let new = self.root.with_extension("new");
-            let file = disk::create(&*self.disk, &new)?;
+            let new = self.folders.root.with_extension("new");
+            let file = disk::create(&*self.folders.disk, &new)?;
             file.set_len(self.size)?;
             file.write_at(&mut [IoSlice::new(&encoded(units))], 0)?;
             file.sync()?;
-            self.disk.rename(&new, &folder.join(file_name(number as i64 * self.size as i64)))?;
-            self.disk.sync_folder(&folder)?;
+            self.folders.disk.rename(&new, &folder.join(file_name(number as i64 * self.size as i64)))?;
+            self.folders.disk.sync_folder(&folder)?;
         }
         Ok(())
     }
@@ -261,8 +229,8 @@ impl BatchFiles {
             let part = behind.checked_sub(1).and_then(|index| parts.get(index)).copied();
             (part.ok_or(io::ErrorKind::UnexpectedEof)?, parts.get(behind).map(|part| part.first))
         };
-        let path = self.folder(&queue.topic, queue.id).join(file_name(part.base));
-        let file = self.disk.open(&path, false)?;
+        let path = self.folders.folder(&queue.topic, queue.id).join(file_name(part.base));
+        let file = self.folders.disk.open(&path, false)?;
         let first = |at: i64| -> io::Result<i64> {
             let units = read_units(&*file, at, 1)?;
             units.first().map(|unit| unit.first).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
@@ -318,7 +286,7 @@ impl BatchFiles {
             }
             let Some(part) = parts.last_mut() else { break };
             let count = rest.len().min((self.per_file() - part.units) as usize);
-            let file = self.file(&self.folder(&queue.topic, queue.id), part.base)?;
+            let file = self.folders.file(queue, part.base, Some(self.size))?;
             file.write_at(&mut [IoSlice::new(&encoded(&rest[..count]))], part.units as u64 * UNIT)?;
             part.first = part.first.min(next.first);
             part.units += count as i64;
@@ -326,7 +294,7 @@ impl BatchFiles {
             if part.units == self.per_file() {
                 // A last file that is not full tells that none is missing behind it.
                 let base = part.base + self.size as i64;
-                self.file(&self.folder(&queue.topic, queue.id), base)?;
+                self.folders.file(queue, base, Some(self.size))?;
                 parts.push(Part { base, first: i64::MAX, units: 0 });
             }
         }
@@ -345,21 +313,21 @@ impl BatchFiles {
     /// Removes the files of a queue whose messages all lie before `start` of the log. The last of these that has a unit
     /// stays: it tells where the queue goes on. Returns how many were removed. Not while another caller writes.
     pub fn trim(&self, topic: &str, id: i32, key: Option<u32>, start: i64) -> io::Result<usize> {
-        let folder = self.folder(topic, id);
+        let folder = self.folders.folder(topic, id);
         let mut removed = 0;
-        for pair in self.bases(&folder)?.windows(2) {
+        for pair in self.folders.bases(topic, id)?.windows(2) {
             let (base, path) = (pair[0], folder.join(file_name(pair[0])));
             // A file that begins before the log tells that none is missing before it.
-            let next = read_units(&*self.disk.open(&folder.join(file_name(pair[1])), false)?, 0, 1)?;
+            let next = read_units(&*self.folders.disk.open(&folder.join(file_name(pair[1])), false)?, 0, 1)?;
             if !next.first().is_some_and(|next| next.is_valid() && next.unit.physical_offset < start) {
                 break;
             }
             if let Some(key) = key {
                 self.lock().entry(key).or_default().retain(|part| part.base > base);
             }
-            self.disk.remove(&path)?;
+            self.folders.disk.remove(&path)?;
             // Before the next can go: a crash must leave no gap.
-            self.disk.sync_folder(&folder)?;
+            self.folders.disk.sync_folder(&folder)?;
             removed += 1;
         }
         Ok(removed)
@@ -368,34 +336,13 @@ impl BatchFiles {
     /// Removes all files of a topic, durably.
     pub fn remove(&self, topic: &str, keys: &[u32]) -> io::Result<()> {
         self.lock().retain(|key, _| !keys.contains(key));
-        let folder = self.root.join(topic);
-        if !self.disk.exists(&folder) {
-            return Ok(());
-        }
-        let folders = self.folders_of(topic)?;
-        self.disk.remove_folder(&folder)?;
-        self.folders.fetch_sub(folders, Ordering::Relaxed);
-        self.disk.sync_folder(&self.root)
+        self.folders.remove(topic)
     }
 
     /// Removes the files of one queue.
     pub fn remove_queue(&self, queue: &Queue) -> io::Result<()> {
         self.know(queue.key, Vec::new());
-        let folder = self.folder(&queue.topic, queue.id);
-        if self.disk.exists(&folder) {
-            self.folders.fetch_sub(1, Ordering::Relaxed);
-        }
-        self.disk.remove_folder(&folder)
-    }
-
-    fn folder(&self, topic: &str, id: i32) -> PathBuf {
-        self.root.join(topic).join(id.to_string())
-    }
-
-    fn bases(&self, folder: &Path) -> io::Result<Vec<i64>> {
-        let mut bases: Vec<i64> = self.disk.list(folder)?.iter().filter_map(|name| offset_of(name)).collect();
-        bases.sort_unstable();
-        Ok(bases)
+        self.folders.remove_queue(queue)
     }
 
     fn per_file(&self) -> i64 {
@@ -408,22 +355,6 @@ impl BatchFiles {
             folder.display(),
             self.size
         ))
-    }
-
-    /// The file of a folder to write to, created when it isn't there.
-    fn file(&self, folder: &Path, base: i64) -> io::Result<Arc<dyn DiskFile>> {
-        let path = folder.join(file_name(base));
-        match self.disk.open(&path, false) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            opened => return opened,
-        }
-        if !self.disk.exists(folder) {
-            self.disk.create_folder(folder)?;
-            self.folders.fetch_add(1, Ordering::Relaxed);
-        }
-        let file = self.disk.open(&path, true)?;
-        file.set_len(self.size)?;
-        Ok(file)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u32, Vec<Part>>> {

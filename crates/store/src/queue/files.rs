@@ -3,28 +3,25 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use apogee_base::disk::{Disk, DiskFile};
 
 use super::batches::Part;
+use super::folders::Folders;
 use super::mend::{Gap, Kind, Source};
 use super::{Queue, Run, UNIT, Unit};
-use crate::log::{file_name, offset_of};
+use crate::log::file_name;
 
 /// Files kept open: enough for what is busy, few enough for the limit of open files.
 const MOST_OPEN: usize = 512;
 
 pub(crate) struct QueueFiles {
-    pub(super) disk: Arc<dyn Disk>,
-    pub(super) root: PathBuf,
+    pub(super) folders: Folders,
     /// Bytes of a file.
     pub(super) size: u64,
     open: Mutex<Open>,
     source: OnceLock<Arc<Source>>,
-    /// Folders of queues.
-    folders: AtomicI64,
 }
 
 #[derive(Default)]
@@ -76,39 +73,18 @@ impl QueueFiles {
     pub fn new(disk: Arc<dyn Disk>, root: PathBuf, size: u64) -> io::Result<Self> {
         disk.create_folder(&root)?;
         Ok(Self {
-            disk,
-            root,
+            folders: Folders::new(disk, root),
             size: size.div_ceil(UNIT) * UNIT,
             open: Mutex::default(),
             source: OnceLock::new(),
-            folders: AtomicI64::new(0),
         })
-    }
-
-    /// Topics with the ids of their queues.
-    pub fn topics(&self) -> io::Result<Vec<(String, Vec<i32>)>> {
-        let mut topics = Vec::new();
-        for topic in self.disk.list(&self.root)? {
-            match self.disk.list(&self.root.join(&topic)) {
-                Ok(ids) => {
-                    let ids: Vec<i32> = ids.iter().filter_map(|id| id.parse().ok()).collect();
-                    self.folders.fetch_add(ids.len() as i64, Ordering::Relaxed);
-                    topics.push((topic, ids));
-                }
-                // Not ours.
-                Err(error) if error.kind() == io::ErrorKind::NotADirectory => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(topics)
     }
 
     /// What is valid of a queue's files: whole units of records before `end` of the log and not
     /// before its beginning, `start`. With `wipe`, all after those becomes zeros.
     pub fn contents(&self, topic: &str, id: i32, start: i64, end: i64, wipe: bool) -> io::Result<Contents> {
-        let folder = self.folder(topic, id);
-        let mut bases: Vec<i64> = self.disk.list(&folder)?.iter().filter_map(|name| offset_of(name)).collect();
-        bases.sort_unstable();
+        let folder = self.folders.folder(topic, id);
+        let bases = self.folders.bases(topic, id)?;
         if let Some(pair) = bases.windows(2).find(|pair| (pair[1] - pair[0]) % self.size as i64 != 0) {
             return Err(self.wrong_size(&folder, (pair[1] - pair[0]) as u64));
         }
@@ -116,13 +92,13 @@ impl QueueFiles {
         let all_of_it = || Gap { kind: Kind::End, offsets: 0..i64::MAX, log: start..end };
         let (Some(&first), per_file) = (bases.first(), self.per_file()) else {
             // Its folder is there, so its files were.
-            let gaps = if may_mend && self.disk.exists(&folder) { vec![all_of_it()] } else { Vec::new() };
+            let gaps = if may_mend && self.folders.disk.exists(&folder) { vec![all_of_it()] } else { Vec::new() };
             return Ok(Contents { gaps, ..Contents::default() });
         };
         let mut files = BTreeMap::new();
         let mut short = BTreeSet::new();
         for base in &bases {
-            let file = self.disk.open(&folder.join(file_name(*base)), false)?;
+            let file = self.folders.disk.open(&folder.join(file_name(*base)), false)?;
             // A crash can leave a file short.
             let length = file.length()?;
             if length > self.size {
@@ -263,11 +239,6 @@ impl QueueFiles {
         (self.size / UNIT) as i64
     }
 
-    /// Folders of queues.
-    pub fn folders(&self) -> i64 {
-        self.folders.load(Ordering::Relaxed)
-    }
-
     fn wrong_size(&self, folder: &Path, found: u64) -> io::Error {
         io::Error::other(format!(
             "the files in {} are {found} bytes long and not {}; set mappedFileSizeConsumeQueue to the size they were written with",
@@ -319,12 +290,6 @@ impl QueueFiles {
         Ok(())
     }
 
-    /// Folders of a topic's queues.
-    pub fn folders_of(&self, topic: &str) -> io::Result<i64> {
-        let names = self.disk.list(&self.root.join(topic))?;
-        Ok(names.iter().filter(|name| name.parse::<i32>().is_ok()).count() as i64)
-    }
-
     /// Puts blanks where no unit is, from the beginning of a file to the place `at` in it.
     fn fill_front(&self, queue: &Queue, at: u64) -> io::Result<()> {
         let base = at - at % self.size;
@@ -342,34 +307,30 @@ impl QueueFiles {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.files.retain(|(key, _), _| !keys.contains(key));
         drop(open);
-        let folders = self.folders_of(topic)?;
-        self.disk.remove_folder(&self.root.join(topic))?;
-        self.folders.fetch_sub(folders, Ordering::Relaxed);
-        self.disk.sync_folder(&self.root)
+        self.folders.remove(topic)
     }
 
     /// Removes the files of a queue whose messages all lie before `start` of the log. The last file
     /// stays: it tells where the queue goes on. Returns how many were removed. Not while another caller
     /// writes.
     pub fn trim(&self, topic: &str, id: i32, key: Option<u32>, start: i64) -> io::Result<usize> {
-        let folder = self.folder(topic, id);
-        let mut bases: Vec<i64> = self.disk.list(&folder)?.iter().filter_map(|name| offset_of(name)).collect();
-        bases.sort_unstable();
+        let folder = self.folders.folder(topic, id);
+        let mut bases = self.folders.bases(topic, id)?;
         bases.pop();
         let per_file = self.per_file();
         let mut removed = 0;
         for base in bases {
             let path = folder.join(file_name(base));
-            let file = self.disk.open(&path, false)?;
+            let file = self.folders.disk.open(&path, false)?;
             if first_kept(0, per_file, start, |at, count| read_units(&*file, at, count))? < per_file {
                 break;
             }
             if let Some(key) = key {
                 self.open.lock().unwrap_or_else(PoisonError::into_inner).files.remove(&(key, base));
             }
-            self.disk.remove(&path)?;
+            self.folders.disk.remove(&path)?;
             // Before the next can go: a crash must leave no gap.
-            self.disk.sync_folder(&folder)?;
+            self.folders.disk.sync_folder(&folder)?;
             removed += 1;
         }
         Ok(removed)
@@ -378,15 +339,7 @@ impl QueueFiles {
     /// Removes the files of one queue.
     pub fn remove_queue(&self, queue: &Queue) -> io::Result<()> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).files.retain(|(key, _), _| *key != queue.key);
-        let folder = self.folder(&queue.topic, queue.id);
-        if self.disk.exists(&folder) {
-            self.folders.fetch_sub(1, Ordering::Relaxed);
-        }
-        self.disk.remove_folder(&folder)
-    }
-
-    pub(super) fn folder(&self, topic: &str, id: i32) -> PathBuf {
-        self.root.join(topic).join(id.to_string())
+        self.folders.remove_queue(queue)
     }
 
     fn file(&self, queue: &Queue, base: i64, create: bool) -> io::Result<Arc<dyn DiskFile>> {
@@ -400,7 +353,7 @@ impl QueueFiles {
                 return Ok(Arc::clone(file));
             }
         }
-        let file = self.open_file(&self.folder(&queue.topic, queue.id), base, create)?;
+        let file = self.folders.file(queue, base, create.then_some(self.size))?;
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.files.len() >= MOST_OPEN {
             // Half at once: the older ones, so that this is rare.
@@ -409,21 +362,6 @@ impl QueueFiles {
         }
         let tick = open.tick;
         open.files.insert(key, (Arc::clone(&file), tick));
-        Ok(file)
-    }
-
-    fn open_file(&self, folder: &Path, base: i64, create: bool) -> io::Result<Arc<dyn DiskFile>> {
-        let path = folder.join(file_name(base));
-        match self.disk.open(&path, false) {
-            Err(error) if create && error.kind() == io::ErrorKind::NotFound => {}
-            opened => return opened,
-        }
-        if !self.disk.exists(folder) {
-            self.disk.create_folder(folder)?;
-            self.folders.fetch_add(1, Ordering::Relaxed);
-        }
-        let file = self.disk.open(&path, true)?;
-        file.set_len(self.size)?;
         Ok(file)
     }
 }

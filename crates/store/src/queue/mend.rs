@@ -73,12 +73,12 @@ impl Source {
 impl QueueFiles {
     /// Makes anew what a queue's files lack, durably. Nobody else may use the queue.
     pub fn mend(&self, source: &Source, topic: &str, id: i32, gaps: &[Gap]) -> io::Result<()> {
-        let folder = self.folder(topic, id);
+        let folder = self.folders.folder(topic, id);
         for gap in gaps {
             if gap.kind == Kind::End && gap.offsets.start == 0 {
                 // Nothing in the files that are left counts, and where the queue begins is unknown.
-                for name in self.disk.list(&folder)?.iter().filter(|name| offset_of(name).is_some()) {
-                    self.disk.remove(&folder.join(name))?;
+                for name in self.folders.disk.list(&folder)?.iter().filter(|name| offset_of(name).is_some()) {
+                    self.folders.disk.remove(&folder.join(name))?;
                 }
             }
             let mut patch = Patch::new(self, &folder, gap);
@@ -108,8 +108,8 @@ impl QueueFiles {
                 tracing::error!(folder = %folder.display(), from, messages, lost, "files of a queue were missing or cut short: they are made anew from the commit log");
             }
         }
-        for name in self.disk.list(&folder)?.iter().filter(|name| offset_of(name).is_some()) {
-            let file = self.disk.open(&folder.join(name), false)?;
+        for name in self.folders.disk.list(&folder)?.iter().filter(|name| offset_of(name).is_some()) {
+            let file = self.folders.disk.open(&folder.join(name), false)?;
             let length = file.length()?;
             if length < self.size {
                 // Without the part of a unit.
@@ -148,7 +148,7 @@ impl<'f> Patch<'f> {
             // The topic was deleted and made again.
             self.file = None;
             for path in self.made.drain(..) {
-                self.files.disk.remove(&path)?;
+                self.files.folders.disk.remove(&path)?;
             }
             (self.end, self.messages, self.lost, self.is_changed) = (None, 0, 0, false);
         }
@@ -213,8 +213,8 @@ impl<'f> Patch<'f> {
             self.save()?;
             let mut bytes = vec![0; self.files.size as usize];
             let path = self.path(number);
-            if self.files.disk.exists(&path) {
-                let read = self.files.disk.open(&path, false)?.read_at(&mut bytes, 0)?;
+            if self.files.folders.disk.exists(&path) {
+                let read = self.files.folders.disk.open(&path, false)?.read_at(&mut bytes, 0)?;
                 bytes[read - read % UNIT as usize..].fill(0);
             }
             self.file = Some((number, bytes));
@@ -225,9 +225,9 @@ impl<'f> Patch<'f> {
     fn save(&mut self) -> io::Result<()> {
         let Some((number, bytes)) = self.file.take().filter(|_| self.is_changed) else { return Ok(()) };
         self.is_changed = false;
-        let (disk, path) = (&self.files.disk, self.path(number));
+        let (disk, path) = (&self.files.folders.disk, self.path(number));
         // Not in the folder itself: upstream's broker would take it for a file of the queue.
-        let new = self.files.root.with_extension("new");
+        let new = self.files.folders.root.with_extension("new");
         let file = disk::create(&**disk, &new)?;
         file.set_len(self.files.size)?;
         file.write_at(&mut [IoSlice::new(&bytes)], 0)?;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 mod batches;
 mod files;
+mod folders;
 mod kept;
 mod mend;
 mod pending;

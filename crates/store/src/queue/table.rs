@@ -76,7 +76,7 @@ impl QueueTable {
     /// expected to be in memory.
     pub fn open(files: QueueFiles, batches: BatchFiles, hot_bytes: u64, has_light: bool) -> io::Result<Self> {
         let mut topics = QuickMap::default();
-        let (simple, of_batches) = (files.topics()?, batches.topics()?);
+        let (simple, of_batches) = (files.folders.topics()?, batches.folders.topics()?);
         let simple = simple.into_iter().map(|topic| (Kind::Simple, topic));
         for (kind, (name, ids)) in simple.chain(of_batches.into_iter().map(|topic| (Kind::Batch, topic))) {
             let queues = ids.into_iter().map(|id| (id, None)).collect();
@@ -120,12 +120,12 @@ impl QueueTable {
 
     /// Queues that have a folder.
     pub fn folders(&self) -> i64 {
-        self.files.folders() + self.batches.folders()
+        self.files.folders.count() + self.batches.folders.count()
     }
 
     /// Queues of a topic that have a folder.
     pub fn folders_of(&self, topic: &str) -> io::Result<i64> {
-        Ok(self.files.folders_of(topic)? + self.batches.folders_of(topic)?)
+        Ok(self.files.folders.of(topic)? + self.batches.folders.of(topic)?)
     }
 
     fn kind_of(&self, topic: &str) -> Kind {
