@@ -139,6 +139,12 @@ pub(crate) fn start_threads(broker: &Arc<Broker>) -> io::Result<Vec<thread::Join
             broker.retention.bell.sleep(sleep);
         })?,
     ];
+    if broker.store.compacts() {
+        threads.push(spawn("compaction", |broker| {
+            let sleep = broker.compaction.step(broker);
+            broker.compaction.bell.sleep(sleep);
+        })?);
+    }
     if !broker.role.delivers() {
         threads.push(spawn("timer", |broker| {
             let sleep = broker.timer.follow(&broker.store, broker.now());

@@ -18,6 +18,7 @@ use crate::access::Access;
 use crate::acting::{Acting, Ledger};
 use crate::clients::{Consumers, Producers};
 use crate::cold::ColdReads;
+use crate::compaction::Compaction;
 use crate::config::Config;
 use crate::durable::DurableTable;
 use crate::groups::GroupTable;
@@ -91,6 +92,7 @@ pub struct Broker {
     pub(crate) transactions: Transactions,
     pub(crate) timer: Timer,
     pub(crate) retention: Retention,
+    pub(crate) compaction: Compaction,
     pub(crate) replies: Replies,
     pub(crate) replication: Replication,
     pub(crate) acting: Acting,

@@ -12,6 +12,7 @@ mod bell;
 mod broker;
 pub mod clients;
 mod cold;
+mod compaction;
 mod config;
 mod copied;
 pub mod deduplication;

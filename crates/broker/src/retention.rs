@@ -224,7 +224,7 @@ fn remove(
         tracing::warn!(
             by = held.by,
             offset = held.from,
-            "old log files are kept, as messages in them still wait to be delivered or decided"
+            "old log files are kept, as messages in them still wait to be delivered, decided or copied"
         );
         state.told_held = held.from;
     }
@@ -249,12 +249,13 @@ fn remove(
 
 /// What of the log before `end` is still needed.
 fn held(broker: &Broker, end: i64) -> Option<Held> {
-    let Broker { store, schedule, transactions, timer, pop, .. } = broker;
+    let Broker { store, schedule, transactions, timer, pop, compaction, topics, .. } = broker;
     let holders = [
         schedule.held_from(store).map(|from| Held { from, by: "delay levels" }),
         transactions.held_from(store).map(|from| Held { from, by: "transactions" }),
         timer.held_from(store, end).map(|from| Held { from, by: "timer" }),
         pop.held_from(broker).map(|from| Held { from, by: "popped messages" }),
+        compaction.held_from(store, topics).map(|from| Held { from, by: "compaction" }),
     ];
     holders.into_iter().flatten().filter(|held| held.from < end).min_by_key(|held| held.from)
 }

@@ -268,6 +268,21 @@ settings! {
         sync_flush_timeout: i64 = "syncFlushTimeout", 2_000, Restart, 1..=600_000;
         /// Milliseconds between two flushes of consume queues.
         flush_interval_consume_queue: u64 = "flushIntervalConsumeQueue", 1_000, Restart, 10..=60_000;
+        /// Have topics with `cleanup.policy=COMPACTION`, of which the newest message of each key is kept for ever. Without,
+        /// such a topic loses old messages as all others do.
+        enable_compaction: bool = "enableCompaction", true, Restart;
+        /// Milliseconds between two compactions of a queue.
+        compaction_schedule_internal: i64 = "compactionScheduleInternal", 900_000, Live, 100..=86_400_000;
+        /// Bytes of a file of a compacted log, rounded to a multiple of a file of its queue, five at least. Queues that
+        /// have files go on with theirs.
+        compaction_mapped_file_size: u64 = "compactionMappedFileSize", 104_857_600, Restart, 460..=2_147_483_647;
+        /// Bytes of a file of a compacted log's queue: 46 for each message.
+        compaction_cq_mapped_file_size: u64 = "compactionCqMappedFileSize", 10_485_760, Restart, 92..=429_496_729;
+        /// Queues that are compacted at a time; no more than there are processors.
+        compaction_thread_num: usize = "compactionThreadNum", 6, Live, 1..=256;
+        /// Bytes of memory that the keys of all queues that are being compacted may take. A queue with more new keys than
+        /// have room is compacted in several rounds.
+        max_offset_map_size: usize = "maxOffsetMapSize", 104_857_600, Live, 1_024..=2_147_483_647;
         /// Hours that messages are kept at least: a log file whose messages are all older is expired.
         file_reserved_time: i64 = "fileReservedTime", 72, Live, 0..=876_000;
         /// Hours of the day, UTC, in which expired files are removed, separated by semicolons.

@@ -13,6 +13,7 @@
 //! | counting what matches a filter | `matching.rs` |
 //! | one message in many light queues | `light.rs` |
 //! | index by key | `index/` |
+//! | of topics that are compacted, the newest message of each key for ever | `compaction/`, `compacting.rs` |
 //! | reading from a queue | `reader.rs` |
 //! | a store that no broker has: checking it, showing it | `offline.rs` |
 //! | which files of the log may go, and what goes with them | `retention.rs` |
@@ -29,6 +30,8 @@
 //! Invariant: the store starts no thread and asks no system clock.
 
 mod checkpoint;
+mod compacting;
+mod compaction;
 mod copying;
 mod deleted;
 mod dispatch;
@@ -50,6 +53,7 @@ mod retention;
 mod scan;
 mod store;
 
+pub use compaction::{Compacted, CompactionOptions, CompactionRules};
 pub use dispatch::ArrivalListener;
 pub use error::{AppendError, StoreError};
 pub use log::{Append, AppendDone, Appended, CopyError, CopyOptions, ProgressListener, Times};

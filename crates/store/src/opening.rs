@@ -3,10 +3,12 @@
 use std::io::IoSlice;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use apogee_base::disk::{self, Disk};
 
 use crate::checkpoint::Checkpoint;
+use crate::compaction::Compaction;
 use crate::deleted::Deleted;
 use crate::dispatch::{Dispatcher, Tagger};
 use crate::error::{Context, StoreError};
@@ -15,7 +17,7 @@ use crate::log::{self, Log};
 use crate::mark::Mark;
 use crate::missing::Missing;
 use crate::options::StoreOptions;
-use crate::queue::{BatchFiles, KeptUnits, QueueFiles, QueueTable, Source};
+use crate::queue::{BatchFiles, KeptUnits, Kind, QueueFiles, QueueTable, Source};
 use crate::recovery::Recovery;
 use crate::scan::Checks;
 
@@ -72,6 +74,7 @@ pub(crate) struct Opened {
     pub tagger: Tagger,
     pub deleted: Arc<Deleted>,
     pub index: Option<Arc<Index>>,
+    pub compaction: Option<Compaction>,
     pub dispatcher: Arc<Dispatcher>,
     pub mark: Mark,
     pub checkpoint: Checkpoint,
@@ -130,7 +133,11 @@ impl<'o> Opening<'o> {
 
     /// Makes of it a store that is whole, and marks it as open.
     pub fn finish(mut self) -> Result<Opened, StoreError> {
+        let compaction = self.open_compaction()?;
         if let Some(to) = self.options.cut_at {
+            if let Some(compaction) = &compaction {
+                compaction.cut(to).context("cannot cut the compacted logs in", compaction.root())?;
+            }
             self.cut(to)?;
         }
         self.load_kept_units()?;
@@ -164,9 +171,12 @@ impl<'o> Opening<'o> {
         if end < self.marked {
             self.mark.sync().context("cannot flush the file `flushed` in", &self.root)?;
         }
+        if let Some(compaction) = &compaction {
+            self.go_on_behind(compaction)?;
+        }
         self.mark_as_open()?;
         let Self { log, queues, tagger, deleted, mark, .. } = self;
-        Ok(Opened { log, queues, tagger, deleted, index, dispatcher, mark, checkpoint, kept })
+        Ok(Opened { log, queues, tagger, deleted, index, compaction, dispatcher, mark, checkpoint, kept })
     }
 
     /// Takes away what is behind a place of the log. Whatever points there goes first, so that a crash in between
@@ -277,6 +287,23 @@ impl<'o> Opening<'o> {
         let (slots, entries) = (self.options.index_slots, self.options.index_entries);
         let index = Index::open(Arc::clone(&self.disk), self.index_folder(), slots, entries, left);
         Ok(Some(Arc::new(index.context("cannot open", &self.index_folder())?)))
+    }
+
+    fn open_compaction(&self) -> Result<Option<Compaction>, StoreError> {
+        let Some(options) = self.options.compaction else { return Ok(None) };
+        let opened = Compaction::open(Arc::clone(&self.disk), &self.root, options, self.left != Left::Closed);
+        opened.map(Some).context("cannot open the compacted logs in", &self.root.join("compaction"))
+    }
+
+    /// No offset is given again that a compacted log has a message of: where a queue ended may be lost with its files
+    /// and the log's.
+    fn go_on_behind(&self, compaction: &Compaction) -> Result<(), StoreError> {
+        for compacted in compaction.all().iter().filter(|compacted| compacted.end() > 0) {
+            let queue = self.queues.get_or_create(&compacted.topic, compacted.id, Kind::Simple);
+            let queue = queue.context("cannot open a queue in", &self.queue_folder())?;
+            queue.next.fetch_max(compacted.end(), Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Does again what queues and index may lack. Returns from where on, and the end of the log.

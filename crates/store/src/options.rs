@@ -1,5 +1,6 @@
 //! What can be chosen.
 
+use crate::compaction::CompactionOptions;
 use crate::log::CopyOptions;
 
 /// Choices for a store; the defaults are upstream's but for the flush.
@@ -47,6 +48,8 @@ pub struct StoreOptions {
     pub checkpoint_bytes: u64,
     /// Put messages into the light queues that they name, too (upstream `enableLmq` and `enableMultiDispatch`).
     pub light_queues: bool,
+    /// Files of compacted logs; `None`: there are none.
+    pub compaction: Option<CompactionOptions>,
     /// What copies on other machines are waited for; `None`: none.
     pub copies: Option<CopyOptions>,
     /// Whether the log is a copy of another one, see [`crate::Store::append_copy`]: nothing else is appended.
@@ -82,6 +85,7 @@ impl Default for StoreOptions {
             kept_units: 4 << 20,
             checkpoint_bytes: 512 << 20,
             light_queues: false,
+            compaction: None,
             copies: None,
             follows: false,
             cut_at: None,

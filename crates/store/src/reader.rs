@@ -159,6 +159,7 @@ impl Store {
             max_offset,
             behind_bytes: 0,
         };
+        let (mut offset, compacted) = (offset, self.compacted(topic, queue_id));
         let queue = match self.queues.get(topic, queue_id) {
             Ok(Some(queue)) => queue,
             Ok(None) => return ended(ReadStatus::NoMatchedLogicQueue, 0, 0, 0),
@@ -167,7 +168,18 @@ impl Store {
                 return ended(ReadStatus::OffsetFoundNull, offset, 0, 0);
             }
         };
-        let (min, max) = queue.range();
+        let (mut min, mut max) = queue.range();
+        if let Some(compacted) = compacted {
+            (min, max) = Self::widened(&compacted, (min, max));
+            // Where there is no message any more, the next one is what is asked for.
+            if offset < compacted.end().max(min) {
+                match self.read_compacted(&compacted, offset, (min, max), limits, filter) {
+                    Ok(read) => return read,
+                    Err(_) if max <= compacted.end() => return ended(ReadStatus::NoMatchedMessage, max, min, max),
+                    Err(next) => offset = next.max(queue.range().0),
+                }
+            }
+        }
         match offset {
             _ if max == 0 => return ended(ReadStatus::NoMessageInQueue, 0, min, max),
             _ if offset < min => return ended(ReadStatus::OffsetTooSmall, min, min, max),
@@ -316,6 +328,9 @@ impl Store {
     /// Whether a read from there may have to wait for the disk. Never waits itself, and so says yes
     /// where it cannot know without the disk.
     pub fn may_wait(&self, topic: &str, queue_id: i32, offset: i64) -> bool {
+        if self.compacted(topic, queue_id).is_some_and(|compacted| offset < compacted.end()) {
+            return true;
+        }
         let since = self.log.written() - self.options.hot_bytes as i64;
         self.queues.may_wait(topic, queue_id, offset, since)
     }
@@ -332,7 +347,8 @@ impl Store {
 
     /// First and end offset of a queue; `None` when there is no such queue.
     pub fn queue_range(&self, topic: &str, queue_id: i32) -> Option<(i64, i64)> {
-        Some(self.queue(topic, queue_id)?.range())
+        let range = self.queue(topic, queue_id)?.range();
+        Some(self.compacted(topic, queue_id).map_or(range, |compacted| Self::widened(&compacted, range)))
     }
 
     /// Where a message of a queue is.
@@ -399,6 +415,11 @@ impl Store {
 
     /// When a message of a queue was stored, in milliseconds since 1970.
     pub fn store_time(&self, topic: &str, queue_id: i32, offset: i64) -> Option<i64> {
+        if let Some(compacted) = self.compacted(topic, queue_id).filter(|compacted| offset < compacted.end())
+            && let Some(time) = Self::compacted_time(&compacted, offset)
+        {
+            return Some(time);
+        }
         let queue = self.queue(topic, queue_id)?;
         let unit = self.unit(topic, queue_id, offset).filter(|unit| !unit.is_blank())?;
         let Led::Record(bytes, _) = self.led_to(&queue, offset, unit) else { return None };
@@ -410,7 +431,14 @@ impl Store {
     /// clock was put back, one of several places at which the time lies. `None` when there is no such
     /// queue.
     pub fn offset_by_time(&self, topic: &str, queue_id: i32, timestamp: i64, boundary: Boundary) -> Option<i64> {
-        let (min, max) = self.queue_range(topic, queue_id)?;
+        let (mut min, max) = self.queue(topic, queue_id)?.range();
+        let mut before = None;
+        if let Some(compacted) = self.compacted(topic, queue_id) {
+            if let Some(offset) = Self::compacted_by_time(&compacted, timestamp, boundary) {
+                return Some(offset);
+            }
+            (before, min) = (compacted.last(), min.max(compacted.end()));
+        }
         let earlier = |offset: i64| {
             // A message that is damaged or missing has the time of the next one.
             let near = offset..max.min(offset + MOST_WITHOUT_TIME);
@@ -423,6 +451,7 @@ impl Store {
         // The condition itself never fails.
         let first_later = crate::queue::partition(min, max, earlier).unwrap_or(max);
         Some(match boundary {
+            Boundary::Upper if first_later <= min => before.unwrap_or(first_later),
             Boundary::Upper if first_later > min => first_later - 1,
             _ => first_later,
         })

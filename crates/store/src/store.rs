@@ -12,6 +12,7 @@ use apogee_message::tag;
 use bytes::Bytes;
 
 use crate::checkpoint::Checkpoint;
+use crate::compaction::Compaction;
 use crate::deleted::Deleted;
 use crate::dispatch::{ArrivalListener, Dispatcher, Tagger, key_begins, tag_begins};
 use crate::error::{AppendError, Context, StoreError};
@@ -38,6 +39,7 @@ pub struct Store {
     pub(crate) told: Told,
     deleted: Arc<Deleted>,
     index: Option<Arc<Index>>,
+    pub(crate) compaction: Option<Compaction>,
     dispatcher: Arc<Dispatcher>,
     pub(crate) confirmer: Arc<Confirmer>,
     appender: Appender,
@@ -76,7 +78,8 @@ impl Store {
         disk.create_folder(&root).context("cannot create", &root)?;
         let lock = lock(&*disk, &root)?;
         let opening = Opening::look(Arc::clone(&disk), root.clone(), &options)?;
-        let Opened { log, queues, tagger, deleted, index, dispatcher, mark, checkpoint, kept } = opening.finish()?;
+        let opened = opening.finish()?;
+        let Opened { log, queues, tagger, deleted, index, compaction, dispatcher, mark, checkpoint, kept } = opened;
 
         let health = Arc::new(Health::default());
         let confirmer = Arc::new(Confirmer::new(
@@ -115,6 +118,7 @@ impl Store {
             told: Told::default(),
             deleted,
             index,
+            compaction,
             dispatcher,
             confirmer,
             appender,
@@ -226,6 +230,11 @@ impl Store {
 
     /// Forgets the queues of a topic, durably.
     pub fn delete_topic(&self, topic: &str) -> Result<(), StoreError> {
+        let _not_copied = self.compaction.as_ref().map(Compaction::lock);
+        if let Some(compaction) = &self.compaction {
+            // First of all: where a crash comes in between, what is left of the topic has no older messages than its queues.
+            compaction.remove(topic).context("cannot remove the compacted logs in", compaction.root())?;
+        }
         let mut checkpoint = self.lock_checkpoint();
         let folders = self.queues.folders_of(topic).context("cannot list the queues in", &self.root)?;
         let queues = checkpoint.queues - folders;

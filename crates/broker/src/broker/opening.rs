@@ -18,6 +18,7 @@ use crate::access::Access;
 use crate::acting::{Acting, Ledger};
 use crate::clients::{Consumers, Producers};
 use crate::cold::ColdReads;
+use crate::compaction::{self, Compaction};
 use crate::config::{self, Config};
 use crate::deduplication;
 use crate::durable::DurableTable;
@@ -171,6 +172,7 @@ impl Broker {
             acting: Acting::new(&settings, is_online),
             routes: Arc::new(Routes::new(&settings.namesrv_addr)),
             ledger,
+            compaction: Compaction::new(&settings, now),
             settings: Config::new(Arc::clone(&disk), kept, settings, now),
             role,
             clock,
@@ -251,6 +253,7 @@ fn options(settings: &BrokerSettings, role: &Role, delays: &[i64], memory: u64) 
         hot_bytes: memory / 100 * settings.access_message_in_memory_max_ratio,
         read_ahead: settings.data_read_ahead_enable,
         light_queues: settings.enable_lmq && settings.enable_multi_dispatch,
+        compaction: compaction::options(settings),
         copies: copies.then_some(CopyOptions { timeout_ms: settings.slave_timeout, hides }),
         follows: settings.broker_role.is_slave(),
         ..StoreOptions::default()

@@ -169,6 +169,7 @@ impl RunningBroker {
         let gone = Arc::downgrade(&broker);
         let closing = tokio::task::spawn_blocking(move || {
             end_threads(&broker, threads);
+            broker.compaction.close(&broker);
             broker.save_for_next();
             broker.store.close()
         });
@@ -218,6 +219,7 @@ impl RunningBroker {
                 broker.transactions.write_ops(&broker.store, &broker.offsets, &rules, broker.now());
                 broker.pop.close(&broker);
             }
+            broker.compaction.close(&broker);
             broker.save_all();
             broker.store.close()
         });
@@ -228,6 +230,7 @@ impl RunningBroker {
 /// Wakes the threads: the broker's life has ended.
 fn ring(broker: &Broker) {
     broker.transactions.bell.ring();
+    broker.compaction.bell.ring();
     broker.schedule.bell.ring();
     broker.timer.bell.ring();
     broker.pop.bell.ring();

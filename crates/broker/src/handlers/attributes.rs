@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 use apogee_message::names;
 use apogee_wire::codes::response;
 
+use crate::compaction;
 use crate::deduplication;
 use crate::error::BrokerError;
 use crate::handlers::pop;
@@ -56,7 +57,7 @@ pub(super) const OF_TOPICS: &[Known] = &[
         Values::Words(&["UNSPECIFIED", "NORMAL", "FIFO", "DELAY", "TRANSACTION", "MIXED", "PRIORITY", lite::TYPE]),
     ),
     (topics::QUEUE_TYPE, Values::Words(&["SimpleCQ", topics::BATCHES])),
-    ("cleanup.policy", Values::Words(&["DELETE"])),
+    (compaction::ATTRIBUTE, Values::Words(&compaction::POLICIES)),
     (deduplication::ATTRIBUTE, Values::Number(1..=deduplication::LONGEST_MS)),
     (lite::EXPIRATION, Values::Number(-1..=43_200)),
     (required_codecs::ATTRIBUTE, Values::Checked(required_codecs::is_value, required_codecs::VALUES)),

@@ -20,6 +20,7 @@ use apogee_wire::headers::{
 use super::answer::{self, Answer};
 use super::attributes;
 use crate::broker::Broker;
+use crate::compaction;
 use crate::error::BrokerError;
 use crate::lite;
 use crate::message_type;
@@ -108,6 +109,14 @@ fn check(topics: &TopicTable, settings: &BrokerSettings, config: TopicConfig) ->
     let attributes = attributes::alter(attributes::OF_TOPICS, &current, &config.attributes)?;
     if known.is_some() && keeps_batches(&current) != keeps_batches(&attributes) {
         return refused(format!("topic[{topic}]: {QUEUE_TYPE} cannot be changed: delete the topic and create it anew"));
+    }
+    let is_compacted = compaction::is_compacted(&attributes);
+    if known.is_some() && compaction::is_compacted(&current) != is_compacted {
+        let attribute = compaction::ATTRIBUTE;
+        return refused(format!("topic[{topic}]: {attribute} cannot be changed: delete the topic and create it anew"));
+    }
+    if is_compacted && keeps_batches(&attributes) {
+        return refused(format!("topic[{topic}]: a topic that keeps batches as they are cannot be compacted by keys"));
     }
     let is_mixed = attributes.get(message_type::ATTRIBUTE).is_some_and(|kind| kind == message_type::MIXED);
     if is_mixed && !settings.enable_mixed_message_type {

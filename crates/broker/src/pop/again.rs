@@ -83,6 +83,7 @@ impl Broker {
         }
         let unit = self.store.unit(topic, queue, offset).filter(|unit| !unit.is_blank());
         let bytes = unit.and_then(|unit| self.store.record_at(unit.physical_offset));
+        let bytes = bytes.or_else(|| self.store.compacted_message(topic, queue, offset));
         let Some(bytes) = bytes else {
             let (_, end) = self.store.queue_range(topic, queue).unwrap_or_default();
             // A queue may be behind the log, and the log not confirmed.

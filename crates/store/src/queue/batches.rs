@@ -56,7 +56,7 @@ impl BatchUnit {
         Self { unit: Unit::decode(&bytes[..20]), store_timestamp, first, messages }
     }
 
-    fn put(&self, out: &mut Vec<u8>) {
+    pub fn put(&self, out: &mut Vec<u8>) {
         out.extend(self.unit.encoded());
         out.put_i64(self.store_timestamp);
         out.put_i64(self.first);
@@ -66,7 +66,7 @@ impl BatchUnit {
         out.put_i32(0);
     }
 
-    fn is_valid(&self) -> bool {
+    pub fn is_valid(&self) -> bool {
         self.unit.size > 0 && self.unit.physical_offset >= 0 && self.messages > 0 && self.first >= 0
     }
 

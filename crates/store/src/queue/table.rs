@@ -258,6 +258,11 @@ impl QueueTable {
         topics.iter().map(|(name, topic)| (Arc::clone(name), topic.queues.keys().copied().collect())).collect()
     }
 
+    /// The ids of a topic's queues.
+    pub fn ids_of(&self, topic: &str) -> Vec<i32> {
+        self.read_topics().get(topic).map_or_else(Vec::new, |topic| topic.queues.keys().copied().collect())
+    }
+
     /// Whether messages are put into light queues.
     pub fn has_light(&self) -> bool {
         self.has_light

@@ -23,6 +23,7 @@ use apogee_wire::headers::{HeaderError, SendMessageRequestHeader};
 use bytes::Bytes;
 
 use crate::broker::Broker;
+use crate::compaction;
 use crate::deduplication::{Claim, Window};
 use crate::error::BrokerError;
 use crate::required_codecs;
@@ -162,6 +163,7 @@ impl Sends {
         }
         if inner.is_none() {
             required_codecs::check(&target.topic, text, origin.header.sys_flag, &body)?;
+            compaction::check(&target.topic, text)?;
         }
         let lite = if origin.settings.enable_lmq { target.lite(text)? } else { None };
         let route = target.route(given, lite.is_some(), origin.settings)?;

@@ -1,0 +1,363 @@
+//! One file of a queue's compacted log, with the file of its units (upstream `TopicPartitionLog`).
+
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use apogee_base::disk::{self, Disk, DiskFile};
+use apogee_message::names::property;
+use apogee_message::record::{BLANK_LENGTH, MAGIC_BLANK, Record};
+use apogee_message::tag;
+use bytes::Bytes;
+
+use crate::log::file_name;
+use crate::queue::{BatchUnit, Unit, partition};
+
+/// Units that are read together.
+const STEP: i64 = 64;
+/// Stands behind the last unit of a file that is full.
+const END: BatchUnit =
+    BatchUnit { unit: Unit { physical_offset: -1, size: 0, tag_code: 0 }, store_timestamp: 0, first: 0, messages: 0 };
+
+/// How long the files of a queue are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sizes {
+    /// Bytes of a file of records: a multiple of the other, as upstream needs it.
+    pub log: u64,
+    /// Bytes of a file of units: a multiple of a unit.
+    pub units: u64,
+}
+
+impl Sizes {
+    /// Of what is set, as upstream rounds it.
+    pub fn of(log: u64, units: u64) -> Self {
+        let unit = BatchUnit::SIZE as u64;
+        let units = (units / unit).max(2) * unit;
+        let (times, rest) = (log / units, log % units);
+        let times = if times >= 5 && (rest == 0 || rest >= units / 2) { times + 1 } else { times.max(5) };
+        Self { log: times * units, units }
+    }
+
+    /// Units that one file takes: behind them stands the end.
+    fn most_units(self) -> i64 {
+        (self.units / BatchUnit::SIZE as u64) as i64 - 1
+    }
+
+    /// Whether so many records of so many bytes fit into one file.
+    pub fn fit(self, units: i64, bytes: u64) -> bool {
+        units <= self.most_units() && bytes + BLANK_LENGTH as u64 <= self.log
+    }
+
+    /// Bytes of a file for one record that may be too large for an ordinary one.
+    fn log_for(self, bytes: u64) -> u64 {
+        (bytes + BLANK_LENGTH as u64).div_ceil(self.log).max(1) * self.log
+    }
+}
+
+/// The two folders of a queue's files.
+#[derive(Debug, Clone)]
+pub(super) struct Folders {
+    pub log: PathBuf,
+    pub units: PathBuf,
+}
+
+impl Folders {
+    pub fn create(&self, disk: &dyn Disk) -> io::Result<()> {
+        disk.create_folder(&self.log)?;
+        disk.create_folder(&self.units)
+    }
+
+    /// Makes the folders' own names durable, up to that of the folder of all compacted logs.
+    pub fn sync_names(&self, disk: &dyn Disk) -> io::Result<()> {
+        let above = |folder: &Path| folder.ancestors().skip(1).take(4).map(Path::to_owned).collect::<Vec<_>>();
+        above(&self.log).iter().chain(&above(&self.units)).try_for_each(|folder| disk.sync_folder(folder))
+    }
+
+    /// Makes what was created, renamed and removed in them durable.
+    pub fn sync(&self, disk: &dyn Disk) -> io::Result<()> {
+        disk.sync_folder(&self.log)?;
+        disk.sync_folder(&self.units)
+    }
+}
+
+/// A file that grows at its end, or is full and never changes. Who reads sees what is published.
+pub(super) struct Segment {
+    /// Its name: where in the compacted log it begins.
+    pub base: i64,
+    sizes: Sizes,
+    log: Arc<dyn DiskFile>,
+    units: Arc<dyn DiskFile>,
+    /// Units that may be read.
+    count: AtomicI64,
+    /// Bytes of their records.
+    end: AtomicI64,
+    /// Offset of the first message; the highest number while there is none.
+    first: AtomicI64,
+    /// Offset of the last message.
+    last: AtomicI64,
+}
+
+impl Segment {
+    /// A new one, empty; for a first record of so many bytes. Not durable before it is synced, and its folders are.
+    pub fn create(disk: &dyn Disk, folders: &Folders, base: i64, sizes: Sizes, bytes: u64) -> io::Result<Self> {
+        let file = |folder: &Path, length: u64| -> io::Result<Arc<dyn DiskFile>> {
+            let file = disk::create(disk, &folder.join(file_name(base)))?;
+            file.set_len(length)?;
+            Ok(file)
+        };
+        let sizes = Sizes { log: sizes.log_for(bytes), units: sizes.units };
+        let units = file(&folders.units, sizes.units)?;
+        let log = file(&folders.log, sizes.log)?;
+        Ok(Self::new(base, sizes, log, units))
+    }
+
+    fn new(base: i64, sizes: Sizes, log: Arc<dyn DiskFile>, units: Arc<dyn DiskFile>) -> Self {
+        let (count, end, first, last) = (0.into(), 0.into(), i64::MAX.into(), (-1).into());
+        Self { base, sizes, log, units, count, end, first, last }
+    }
+
+    /// One that is there. With `verify` its units count up to the first whose record is not whole. Units that are gone
+    /// are made anew from the records.
+    pub fn open(disk: &dyn Disk, folders: &Folders, base: i64, sizes: Sizes, verify: bool) -> io::Result<Self> {
+        let log = disk.open(&folders.log.join(file_name(base)), false)?;
+        let path = folders.units.join(file_name(base));
+        let is_there = disk.exists(&path);
+        let units = disk.open(&path, true)?;
+        let length = units.length()? / BatchUnit::SIZE as u64 * BatchUnit::SIZE as u64;
+        let sizes = Sizes { log: log.length()?, units: if length == 0 { sizes.units } else { length } };
+        let segment = Self::new(base, sizes, log, units);
+        if !is_there || length == 0 {
+            segment.units.set_len(sizes.units)?;
+            segment.make_units()?;
+        }
+        let all = (sizes.units / BatchUnit::SIZE as u64) as i64;
+        let mut count = partition(0, all, |at| Ok(segment.unit(at)?.is_valid()))?;
+        if verify {
+            count = segment.whole(all)?;
+        }
+        segment.publish(count)?;
+        Ok(segment)
+    }
+
+    /// Writes the units of the records that are there.
+    fn make_units(&self) -> io::Result<()> {
+        let rest = self.slice(self.base, self.base + self.sizes.log as i64)?;
+        let (mut at, mut units, mut count) = (0, Vec::new(), 0);
+        while let Ok(record) = Record::read(&rest[at..])
+            && self.sizes.fit(count + 1, (at + record.size as usize) as u64)
+        {
+            let tag_code = tag::tag_code(record.property(property::TAGS));
+            let unit = Unit { physical_offset: self.base + at as i64, size: record.size, tag_code };
+            let (store_timestamp, first) = (record.store_timestamp, record.queue_offset);
+            BatchUnit { unit, store_timestamp, first, messages: 1 }.put(&mut units);
+            at += record.size as usize;
+            count += 1;
+        }
+        self.units.write_at(&mut [IoSlice::new(&units)], 0)?;
+        self.units.sync()
+    }
+
+    /// Units from the first on whose records are whole, one behind the other.
+    fn whole(&self, most: i64) -> io::Result<i64> {
+        let (mut at, mut end, mut next) = (0, self.base, 0);
+        while at < most {
+            let units = self.read_units(at, STEP)?;
+            for unit in &units {
+                let follows = unit.is_valid() && unit.unit.physical_offset == end && unit.first >= next;
+                if !follows || self.record(unit)?.is_none() {
+                    return Ok(at);
+                }
+                (at, end, next) = (at + 1, unit.unit.end_offset(), unit.end());
+            }
+            if units.is_empty() {
+                break;
+            }
+        }
+        Ok(at)
+    }
+
+    fn publish(&self, count: i64) -> io::Result<()> {
+        if count > 0 {
+            let last = self.unit(count - 1)?;
+            self.first.store(self.unit(0)?.first, Ordering::Relaxed);
+            self.last.store(last.first, Ordering::Relaxed);
+            self.end.store(last.unit.end_offset() - self.base, Ordering::Relaxed);
+        }
+        self.count.store(count, Ordering::Release);
+        Ok(())
+    }
+
+    /// Bytes of its file.
+    pub fn length(&self) -> u64 {
+        self.sizes.log
+    }
+
+    /// Bytes of a file of units.
+    pub fn units_length(&self) -> u64 {
+        self.sizes.units
+    }
+
+    /// Messages.
+    pub fn count(&self) -> i64 {
+        self.count.load(Ordering::Acquire)
+    }
+
+    /// Bytes of records.
+    pub fn bytes(&self) -> u64 {
+        self.end.load(Ordering::Relaxed) as u64
+    }
+
+    /// Offset of the first message; the highest number while there is none.
+    pub fn first(&self) -> i64 {
+        self.first.load(Ordering::Relaxed)
+    }
+
+    /// Offset of the last message; -1 while there is none.
+    pub fn last(&self) -> i64 {
+        self.last.load(Ordering::Relaxed)
+    }
+
+    /// Whether a further record of so many bytes fits.
+    pub fn fits(&self, bytes: usize) -> bool {
+        self.fits_after(0, bytes)
+    }
+
+    /// Whether one fits behind so many others, with which it has so many bytes.
+    pub fn fits_after(&self, count: i64, bytes: usize) -> bool {
+        self.sizes.fit(self.count() + count + 1, self.bytes() + bytes as u64)
+    }
+
+    /// The unit at an index. One that is not valid where there is none.
+    fn unit(&self, at: i64) -> io::Result<BatchUnit> {
+        Ok(self.read_units(at, 1)?.first().copied().unwrap_or(END))
+    }
+
+    /// Units from an index on, published or not.
+    fn read_units(&self, at: i64, count: i64) -> io::Result<Vec<BatchUnit>> {
+        let mut bytes = vec![0; count as usize * BatchUnit::SIZE];
+        let read = self.units.read_at(&mut bytes, at as u64 * BatchUnit::SIZE as u64)?;
+        Ok(bytes[..read].chunks_exact(BatchUnit::SIZE).map(BatchUnit::decode).collect())
+    }
+
+    /// Published units from an index on, some at a time.
+    pub fn units(&self, at: i64) -> io::Result<Vec<BatchUnit>> {
+        let count = STEP.min(self.count() - at);
+        if count <= 0 {
+            return Ok(Vec::new());
+        }
+        let units = self.read_units(at, count)?;
+        if units.len() < count as usize { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(units) }
+    }
+
+    /// The index of the first unit that doesn't come before a place, as `is_before` has it.
+    pub fn find(&self, is_before: impl Fn(&BatchUnit) -> bool) -> io::Result<i64> {
+        partition(0, self.count(), |at| Ok(is_before(&self.unit(at)?)))
+    }
+
+    /// Bytes of records from one place of the compacted log to another.
+    pub fn slice(&self, from: i64, to: i64) -> io::Result<Bytes> {
+        self.log.slice((from - self.base) as u64, (to - from) as usize)
+    }
+
+    /// Has a part read into memory soon.
+    pub fn prefetch(&self, from: i64, length: u64) {
+        self.log.prefetch((from - self.base).max(0) as u64, length);
+    }
+
+    /// The record of a unit, if it is the one that is meant, and whole. An error when it cannot be read.
+    pub fn record(&self, unit: &BatchUnit) -> io::Result<Option<Bytes>> {
+        let bytes = self.look(unit)?;
+        // Upstream writes another place into its copies, and the sum of the whole record is not theirs any more.
+        Ok(bytes.filter(|bytes| Record::read(bytes).is_ok_and(|record| record.body_is_intact())))
+    }
+
+    /// The same without a look at its body.
+    pub fn look(&self, unit: &BatchUnit) -> io::Result<Option<Bytes>> {
+        let (from, to) = (unit.unit.physical_offset, unit.unit.end_offset());
+        if from < self.base || to > self.base + self.sizes.log as i64 {
+            return Ok(None);
+        }
+        let bytes = self.slice(from, to)?;
+        let is_meant = |record: Record<'_>| record.size == unit.unit.size && record.queue_offset == unit.first;
+        Ok(Record::read(&bytes).is_ok_and(is_meant).then_some(bytes))
+    }
+
+    /// Adds records that [fit](Self::fits) together, each with its unit, of which the place is filled in. One caller
+    /// at a time.
+    pub fn append(&self, records: &[(BatchUnit, Bytes)]) -> io::Result<()> {
+        let (count, end) = (self.count(), self.bytes());
+        let (mut units, mut at) = (Vec::with_capacity(records.len() * BatchUnit::SIZE), self.base + end as i64);
+        for (unit, bytes) in records {
+            let placed = Unit { physical_offset: at, size: bytes.len() as u32, ..unit.unit };
+            BatchUnit { unit: placed, ..*unit }.put(&mut units);
+            at += bytes.len() as i64;
+        }
+        let mut pieces: Vec<_> = records.iter().map(|(_, bytes)| IoSlice::new(bytes)).collect();
+        self.log.write_at(&mut pieces, end)?;
+        self.units.write_at(&mut [IoSlice::new(&units)], count as u64 * BatchUnit::SIZE as u64)?;
+        self.publish(count + records.len() as i64)
+    }
+
+    /// Marks it as full: nothing is added any more.
+    pub fn end(&self) -> io::Result<()> {
+        let (count, end) = (self.count(), self.bytes());
+        let rest = (self.sizes.log - end) as u32;
+        let blank = [rest.to_be_bytes(), MAGIC_BLANK.to_be_bytes()].concat();
+        self.log.write_at(&mut [IoSlice::new(&blank)], end)?;
+        let mut unit = Vec::new();
+        END.put(&mut unit);
+        self.units.write_at(&mut [IoSlice::new(&unit)], count as u64 * BatchUnit::SIZE as u64)
+    }
+
+    /// Makes it durable.
+    pub fn sync(&self) -> io::Result<()> {
+        self.log.sync()?;
+        self.units.sync()
+    }
+
+    /// Writes all again as it stands, and zeros behind it, and makes it durable: what an earlier process could not
+    /// flush may be in memory only, and look as if it were on disk.
+    pub fn write_again(&self) -> io::Result<()> {
+        let count = self.count();
+        let mut from = 0;
+        while from < self.bytes() {
+            let length = (self.bytes() - from).min(1 << 20);
+            let bytes = self.slice(self.base + from as i64, self.base + (from + length) as i64)?;
+            self.log.write_at(&mut [IoSlice::new(&bytes)], from)?;
+            from += length;
+        }
+        let mut units = vec![0; count as usize * BatchUnit::SIZE];
+        self.units.read_at(&mut units, 0)?;
+        self.cut_units(count)?;
+        self.units.write_at(&mut [IoSlice::new(&units)], 0)?;
+        self.sync()
+    }
+
+    /// Leaves zeros behind so many units. Their file is never mapped, so it may be cut.
+    fn cut_units(&self, count: i64) -> io::Result<()> {
+        self.units.set_len(count as u64 * BatchUnit::SIZE as u64)?;
+        self.units.set_len(self.sizes.units)
+    }
+
+    /// Messages before the first one that stands at or behind a place of the commit log, looked for from the end.
+    pub fn count_before(&self, to: i64) -> io::Result<i64> {
+        let mut count = self.count();
+        while count > 0 {
+            let bytes = self.look(&self.unit(count - 1)?)?;
+            let place = bytes.as_deref().and_then(|bytes| Some(Record::read(bytes).ok()?.physical_offset));
+            if place.is_some_and(|place| place < to) {
+                break;
+            }
+            count -= 1;
+        }
+        Ok(count)
+    }
+
+    /// Forgets all but so many messages, at least one, durably.
+    pub fn cut(&self, count: i64) -> io::Result<()> {
+        self.cut_units(count)?;
+        self.units.sync()?;
+        self.publish(count)
+    }
+}
