@@ -6,75 +6,22 @@ mod common;
 use std::path::Path;
 use std::process::Command as Process;
 
-use apogee_message::batch::{self, BatchMessage};
 use apogee_message::record::{self, Record};
 use apogee_message::sysflag;
-use apogee_wire::Command;
 use apogee_wire::codes::{request, response};
-use bytes::{Buf, Bytes};
+use bytes::Buf;
+use common::batch::{SETTINGS, ask, batch_request, create, create_t, send, texts_of};
 use common::{Peer, Pull, Server};
 
-/// Files of ten units.
-const SETTINGS: &[&str] = &["mapperFileSizeBatchConsumeQueue=460"];
 /// Set where another server is tested.
 const OTHER: &str = "APOGEE_TEST_SERVER";
-
-fn ask(code: i32, fields: &[(&str, &str)]) -> Command {
-    let mut command = Command::request(code);
-    fields.iter().for_each(|(name, value)| command.fields.set(name, *value));
-    command
-}
-
-fn create(peer: &mut Peer, topic: &str, attributes: &str) -> Command {
-    peer.call(ask(
-        request::UPDATE_AND_CREATE_TOPIC,
-        &[
-            ("topic", topic),
-            ("defaultTopic", "TBW102"),
-            ("readQueueNums", "1"),
-            ("writeQueueNums", "1"),
-            ("perm", "6"),
-            ("topicFilterType", "SINGLE_TAG"),
-            ("topicSysFlag", "0"),
-            ("order", "false"),
-            ("attributes", attributes),
-        ],
-    ))
-}
 
 /// A server that has the topic.
 fn start() -> (Server, Peer) {
     let server = Server::start(SETTINGS);
     let mut peer = server.connect();
-    let created = create(&mut peer, "T", "+queue.type=BatchCQ");
-    assert_eq!(created.code, response::SUCCESS, "{created:?}");
+    create_t(&mut peer);
     (server, peer)
-}
-
-fn body_of(texts: &[&str]) -> Bytes {
-    let mut body = Vec::new();
-    for text in texts {
-        let properties = format!("KEYS\u{1}k-{text}\u{2}");
-        batch::push(&mut body, &BatchMessage { flag: 7, body: text.to_string().into(), properties: properties.into() });
-    }
-    body.into()
-}
-
-fn batch_request(properties: &str, texts: &[&str]) -> Command {
-    let mut command = Command::request(request::SEND_BATCH_MESSAGE).with_body(body_of(texts));
-    common::send_header("T", 0, properties).encode_v2(&mut command.fields);
-    command.fields.set("m", "true");
-    command
-}
-
-/// Sends a batch with an id of its own, and returns the offset of its first message.
-fn send(peer: &mut Peer, id: &str, texts: &[&str]) -> i64 {
-    let answer = peer.call(batch_request(&format!("UNIQ_KEY\u{1}{id}\u{2}WAIT\u{1}true\u{2}"), texts));
-    assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
-    let field = |name| answer.fields.get(name);
-    assert_eq!((field("batchUniqId"), field("transactionId")), (Some(id), Some(id)));
-    assert_eq!(field("msgId").map(str::len), Some(32), "one record has one id: {answer:?}");
-    field("queueOffset").and_then(|offset| offset.parse().ok()).expect("an offset")
 }
 
 /// What a pull brings: of each record the first offset, the flag, the number of messages, and their texts.
@@ -93,8 +40,7 @@ fn unwrapped(record: &Record<'_>) -> Pulled {
     let texts = match is_batch {
         true => {
             assert_eq!(record.property("INNER_BASE"), Some(&*record.queue_offset.to_string()));
-            let messages = batch::split(Bytes::copy_from_slice(record.body)).map(|message| message.expect("whole"));
-            messages.map(|message| String::from_utf8_lossy(&message.body).into_owned()).collect()
+            texts_of(record.body)
         }
         false => vec![String::from_utf8_lossy(record.body).into_owned()],
     };
@@ -139,6 +85,13 @@ fn a_batch_is_one_record_and_each_of_its_messages_has_an_offset() {
     assert_eq!(pull(&mut peer, 5), (all[2..].to_vec(), 6));
     assert_eq!(offset(&mut peer, request::GET_MIN_OFFSET, &[]), 0);
     assert_eq!(offset(&mut peer, request::SEARCH_OFFSET_BY_TIMESTAMP, &[("timestamp", "1000")]), 0);
+    if std::env::var_os(OTHER).is_none() {
+        let mut behind_all = |boundary| {
+            let fields = [("timestamp", "9999999999999"), ("boundaryType", boundary)];
+            offset(&mut peer, request::SEARCH_OFFSET_BY_TIMESTAMP, &fields)
+        };
+        assert_eq!((behind_all("LOWER"), behind_all("UPPER")), (6, 5));
+    }
     let (answer, _) = peer.pull(Pull::of("T", 0, 6));
     assert_eq!(answer.code, response::PULL_NOT_FOUND);
 }

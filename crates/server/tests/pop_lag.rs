@@ -10,6 +10,7 @@ use apogee_wire::bodies::{Body, ConsumeStats, ConsumeStatsList};
 use apogee_wire::codes::{request, response};
 use apogee_wire::headers::PopMessageResponseHeader;
 use common::http::{free_port, get};
+use common::pop::Pop;
 use common::{PATIENCE, Peer, Server};
 
 /// A message that was popped: its offset in queue 0, and its handle.
@@ -172,4 +173,45 @@ fn metric_of_broker(port: u16, name: &str) -> i64 {
     let (_, text) = get(port, "/metrics");
     let line = text.lines().find(|line| line.starts_with(&format!("{name}{{"))).expect("the metric");
     line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok()).expect("a number") as i64
+}
+
+#[test]
+fn what_is_in_flight_in_order_is_counted_exactly() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let port = free_port();
+    let setting = format!("metricsPromExporterPort={port}");
+    let server = Server::start_in(folder.path(), &[&setting]);
+    let mut peer = server.connect();
+    for number in 0..10 {
+        peer.send_ok("T", 0, format!("{number}").as_bytes(), "");
+    }
+    let in_order = Pop { queue: 0, in_order: true, most: 4, ..Pop::of("T") };
+    let out = in_order.by(&mut peer);
+    assert_eq!(out.len(), 4);
+    awaits_own("popped", &mut peer, port, (10, 4));
+    for (number, left) in [(2, (9, 3)), (0, (8, 2))] {
+        assert_eq!(out[number].ack(&mut peer).code, response::SUCCESS);
+        awaits_own("acknowledged", &mut peer, port, left);
+    }
+    assert!(server.stop().success());
+    let server = Server::start_in(folder.path(), &[&setting]);
+    let mut peer = server.connect();
+    awaits_own("after a stop", &mut peer, port, (8, 2));
+    for message in [&out[1], &out[3]] {
+        assert_eq!(message.change(&mut peer, 0, false).code, response::SUCCESS);
+    }
+    awaits_own("given back", &mut peer, port, (8, 0));
+    let again = in_order.by(&mut peer);
+    assert_eq!(again.iter().map(|popped| &*popped.body).collect::<Vec<_>>(), ["1", "3", "4", "5"]);
+    awaits_own("popped again", &mut peer, port, (8, 4));
+    again.iter().for_each(|popped| assert_eq!(popped.ack(&mut peer).code, response::SUCCESS));
+    awaits("acknowledged", &mut peer, port, [(4, 0), (0, 0)]);
+}
+
+/// The same of the topic alone: popped in order, a group has no retry topic.
+fn awaits_own(what: &str, peer: &mut Peer, port: u16, expected: (i64, i64)) {
+    awaits(what, peer, port, [expected, (0, 0)]);
+    let (_, text) = get(port, "/metrics");
+    let of = |name: &str| metric(&text, &format!("rocketmq_consumer_{name}_messages"), r#"is_retry="false""#);
+    assert_eq!((of("lag"), of("inflight"), of("ready")), (expected.0, expected.1, expected.0 - expected.1), "{what}");
 }

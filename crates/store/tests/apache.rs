@@ -25,13 +25,21 @@ struct Sample {
     _folder: TempDir,
 }
 
-fn sample(name: &str, options: StoreOptions) -> Sample {
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/store");
+fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/store")
+}
+
+fn unpacked(name: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let archive = golden.join(format!("{name}.tar.gz"));
+    let archive = golden().join(format!("{name}.tar.gz"));
     let status = Command::new("tar").arg("xzf").arg(archive).arg("-C").arg(folder.path()).status().unwrap();
     assert!(status.success());
-    let manifest = std::fs::File::open(golden.join(format!("{name}.manifest.json.gz"))).unwrap();
+    folder
+}
+
+fn sample(name: &str, options: StoreOptions) -> Sample {
+    let folder = unpacked(name);
+    let manifest = std::fs::File::open(golden().join(format!("{name}.manifest.json.gz"))).unwrap();
     let manifest = serde_json::from_reader(flate2::read::GzDecoder::new(manifest)).unwrap();
     Sample { root: folder.path().join("store"), manifest, options, _folder: folder }
 }
@@ -168,5 +176,52 @@ fn light_queues_go_on_where_apache_stopped() {
     for (queue, end) in [("%LMQ%q1", 1), ("%LMQ%q2", 2), ("%LMQ%new", 1)] {
         assert_eq!(store.queue_range(queue, 0), Some((0, end)), "{queue}");
         assert_eq!(store.read(queue, 0, 0, ALL, &mut |_: i64| true).messages as i64, end, "{queue}");
+    }
+}
+
+/// All files of a folder of a queue, in order.
+fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths.into_iter().map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
+}
+
+#[test]
+fn batches_that_are_one_record_are_read_and_their_queue_made_anew_as_apache_wrote_it() {
+    let folder = unpacked("batches-clean");
+    let root = folder.path().join("store");
+    let options = StoreOptions { log_file_size: 65_536, batch_queue_file_size: 460, ..tiny() };
+    let open = || Store::open(Arc::new(RealDisk), Arc::new(SystemClock), root.clone(), options.clone()).unwrap();
+    let queue = root.join("batchconsumequeue/T/0");
+    let written = files(&queue);
+    assert_eq!(written.len(), 3);
+    // As it stands, after a stop of ours, and from the log alone.
+    for is_lost in [false, false, true, false] {
+        if is_lost {
+            std::fs::remove_dir_all(root.join("batchconsumequeue")).unwrap();
+        }
+        let store = open();
+        assert_eq!(store.queue_range("T", 0), Some((0, 49)));
+        assert_eq!(store.queue_range("N", 0), Some((0, 25)));
+        let mut first = 0;
+        for number in 0..25 {
+            let count = 1 + number % 3;
+            // Whatever message of it is asked for.
+            for offset in first..first + count {
+                let read = store.read("T", 0, offset, ReadLimits { messages: 1, ..ALL }, &mut |_: i64| true);
+                let end = first + count;
+                assert_eq!((read.messages as i64, read.next_offset), (end - offset, end), "{offset}");
+                let record = Record::read(&read.slices[0]).unwrap();
+                assert_eq!((record.queue_offset, record.property("INNER_NUM")), (first, Some(&*count.to_string())));
+                assert_eq!(record.property("UNIQ_KEY"), Some(&*format!("ID{number}")));
+                assert!(record.body_is_intact());
+            }
+            first += count;
+        }
+        let found = store.query("T", "key7", None, 32, 0, i64::MAX).unwrap();
+        assert_eq!(Record::read(&found.records[0]).unwrap().property("UNIQ_KEY"), Some("ID7"));
+        store.close().unwrap();
+        drop(store);
+        assert_eq!(files(&queue), written);
     }
 }

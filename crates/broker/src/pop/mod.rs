@@ -21,6 +21,7 @@ use self::flight::{Delivery, Flight, Floor, Leaving, Limits, Way};
 use self::noted::Noted;
 use self::notes::{Acks, Key};
 use self::order_table::OrderTable;
+pub(crate) use self::progress::Popping;
 use self::reader::Reader;
 use self::waiting::Waiters;
 use crate::bell::Bell;
@@ -38,6 +39,7 @@ mod noted;
 pub(crate) mod notes;
 pub(crate) mod order_table;
 pub(crate) mod ordered;
+mod progress;
 pub(crate) mod reader;
 mod recount;
 mod slab;
@@ -54,17 +56,6 @@ const MOST_ACKS: usize = 1_000_000;
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// Pause after a failure, in milliseconds.
 const PAUSE_MS: i64 = 1_000;
-
-/// How a group that pops is with a queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Popping {
-    /// The next message to be popped: so many were, or were passed over.
-    pub cursor: i64,
-    /// Messages that were popped and neither acknowledged nor given back.
-    pub in_flight: i64,
-    /// The first message that is not consumed.
-    pub first: i64,
-}
 
 /// See the module.
 pub(crate) struct Pop {
@@ -380,23 +371,6 @@ impl Broker {
         // A pop needs no more telling than that.
         let moved = self.offsets.take_reset(group, topic, queue);
         moved.or_else(|| self.offsets.query(group, topic, queue))
-    }
-
-    /// How a group that pops is with a queue; `None` where it does not pop it. Exact but for moments in which a message is on
-    /// its way from memory to the log or the retry topic.
-    pub(crate) fn popping(&self, group: &str, topic: &str, queue: i32) -> Option<Popping> {
-        let committed = self.offsets.query(group, topic, queue)?;
-        let in_memory = self.pop.flight(group, topic).progress(group, topic, queue);
-        // Whose offset somebody else moved is where that says.
-        let in_memory = in_memory.filter(|progress| progress.committed == committed || progress.is_read);
-        let (noted, first_noted) = self.pop.noted().out(group, topic, queue);
-        if in_memory.is_none() && noted == 0 {
-            return None;
-        }
-        let (cursor, out, first) =
-            in_memory.map_or((committed, 0, None), |progress| (progress.cursor, progress.out, progress.first_out));
-        let first = first.into_iter().chain(first_noted).fold(cursor, i64::min);
-        Some(Popping { cursor, in_flight: (out + noted) as i64, first })
     }
 
     fn noted(&self, batch: &Leaving) -> Option<Draft> {

@@ -70,6 +70,13 @@ impl Noted {
         }
     }
 
+    /// Messages of a queue that are out.
+    pub fn offsets(&self, group: &str, topic: &str, queue: i32) -> Vec<i64> {
+        let queues = self.groups.get(group).and_then(|topics| topics.get(topic)).into_iter().flatten();
+        let messages = queues.filter(|(id, _)| *id == queue).flat_map(|(_, messages)| messages);
+        messages.filter(|(_, newest)| is_out(**newest)).map(|(offset, _)| *offset).collect()
+    }
+
     /// How many messages of a queue are out, and the first of them.
     pub fn out(&self, group: &str, topic: &str, queue: i32) -> (usize, Option<i64>) {
         let queues = self.groups.get(group).and_then(|topics| topics.get(topic)).into_iter().flatten();

@@ -16,6 +16,7 @@ use apogee_wire::{Command, frame};
 use bytes::{Bytes, BytesMut};
 use tempfile::TempDir;
 
+pub mod batch;
 pub mod controller;
 pub mod group;
 pub mod http;

@@ -101,6 +101,7 @@ pub struct Popped {
     pub queue: i32,
     pub offset: i64,
     pub handle: String,
+    pub sys_flag: i32,
 }
 
 impl Popped {
@@ -167,6 +168,7 @@ pub fn read(answer: &Command) -> Vec<Popped> {
             queue,
             offset,
             handle: record.property("POP_CK").map_or_else(own, str::to_owned),
+            sys_flag: record.sys_flag,
         }
     };
     record::iter(&answer.body).map(|record| popped(record.expect("a record"))).collect()

@@ -180,16 +180,17 @@ impl Named<'_> {
         Lane { group: self.group, topic: &self.topic, queue: self.handle.queue }
     }
 
-    fn in_order(&self) -> Delivery {
-        Delivery { offset: self.offset, pop_time: self.handle.pop_time, due: self.handle.due() }
+    fn in_order(&self, broker: &Broker) -> Delivery {
+        let end = self.offset + broker.messages_at(&self.topic, self.handle.queue, self.offset);
+        Delivery { offset: self.offset, end, pop_time: self.handle.pop_time, due: self.handle.due() }
     }
 
     pub(super) fn ack_in_order(&self, broker: &Broker) -> Result<(), BrokerError> {
-        let lane = self.lane();
+        let (lane, delivery) = (self.lane(), self.in_order(broker));
         let acked = {
             let mut orders = broker.pop.orders.lock();
             let committed = broker.in_order_to(lane);
-            let acked = orders.ack(lane, self.in_order(), committed, broker.now());
+            let acked = orders.ack(lane, delivery, committed, broker.now());
             if let (Acked::Done { floor, .. }, Some(committed)) = (&acked, committed) {
                 broker.commit_in_order(lane, committed, Some(*floor));
             }
@@ -215,12 +216,12 @@ impl Named<'_> {
         request: &Command,
         header: &ChangeInvisibleTimeRequestHeader<'_>,
     ) -> Result<Command, BrokerError> {
-        let (lane, now) = (self.lane(), broker.now());
+        let (lane, delivery, now) = (self.lane(), self.in_order(broker), broker.now());
         let how = (header.invisible_time, header.suspend == Some(true));
         let changed = {
             let mut orders = broker.pop.orders.lock();
             let committed = broker.in_order_to(lane);
-            orders.change(lane, self.in_order(), committed, how, now)
+            orders.change(lane, delivery, committed, how, now)
         };
         let visible_at = changed.map_err(|acked| self.refusal_in_order(&acked))?;
         if header.invisible_time < super::SOON_MS {

@@ -11,6 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::super::answer::{self, Answer};
+use super::MOST;
 use super::lite::topic_of;
 use crate::broker::Broker;
 use crate::error::BrokerError;
@@ -20,8 +21,10 @@ use crate::pop::notes::{Acks, Key};
 
 /// How long after its time a message may be acknowledged that the log knows as popped.
 const GRACE_MS: i64 = 1_000;
-/// Bytes of the bits of one batch.
-const MOST_BITS: usize = 512;
+/// Bytes of the bits of one batch: as many messages as a pop brings, each of which may be the largest batch.
+const MOST_BITS: usize = MOST as usize * (i16::MAX as usize + 1) / 8;
+/// Messages that are acknowledged at once.
+const MOST_AT_ONCE: u32 = 4_096;
 
 /// A delivery, as a request names it and checked against the queue that it is of.
 pub(super) struct Named<'r> {
@@ -66,7 +69,8 @@ fn ack_each(broker: &Broker, batch: &BatchAck, name: &str) -> Result<(), BrokerE
     let flag = batch.retry.as_deref().unwrap_or("0").parse().ok();
     let source = flag.and_then(Source::of).ok_or_else(|| illegal("its retry flag"))?;
     let bits = STANDARD.decode(batch.bit_set.as_deref().unwrap_or_default()).map_err(|_| illegal("its bits"))?;
-    if bits.len() > MOST_BITS {
+    let count = || bits.iter().map(|byte| byte.count_ones()).sum::<u32>();
+    if bits.len() > MOST_BITS || count() > MOST_AT_ONCE {
         return Err(illegal("it has too many bits"));
     }
     if batch.invisible_time < 0 || batch.pop_time < 0 || batch.start_offset < 0 || batch.revive_queue_id < 0 {

@@ -28,6 +28,12 @@ impl Flight {
         Some(Progress { cursor, committed, out, first_out, is_read: lane.is_read })
     }
 
+    /// Messages of a queue that are out.
+    pub fn out(&self, group: &str, topic: &str, queue: i32) -> Vec<i64> {
+        let lane = self.lane_id(group, topic, queue).and_then(|id| self.lanes.get(&id));
+        lane.map_or_else(Vec::new, |lane| lane.window.keys().copied().collect())
+    }
+
     /// Adds the first message of each queue that is out: topic, queue, offset.
     pub fn first_out(&self, to: &mut Vec<(Arc<str>, i32, i64)>) {
         to.extend(self.lanes.values().filter_map(|lane| {

@@ -22,6 +22,8 @@ pub(super) struct Batch {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Message {
     pub offset: i64,
+    /// The offset behind it, as far as that is known.
+    pub end: i64,
     /// When it may be given out again, in milliseconds since 1970.
     pub visible_at: i64,
     /// For how long it was to be invisible, when that was said last.
@@ -35,7 +37,7 @@ impl Batch {
     /// The first message that is not acknowledged; what is behind the last one if all are.
     pub fn floor(&self) -> i64 {
         let open = self.open().next().map(|message| message.offset);
-        open.or_else(|| self.messages.last().map(|last| last.offset + 1)).unwrap_or(0)
+        open.or_else(|| self.messages.last().map(|last| last.end)).unwrap_or(0)
     }
 
     /// Messages that are not acknowledged.
@@ -107,6 +109,7 @@ impl Batch {
             let visible_at = later.get(&offset).copied().unwrap_or(info.pop_time.saturating_add(invisible));
             messages.push(Message {
                 offset,
+                end: offset.checked_add(1)?,
                 visible_at,
                 // The time of the pop may be ahead of a clock that was put back.
                 invisible: visible_at.saturating_sub(info.pop_time.min(info.last_consume_timestamp)).max(invisible),
@@ -155,7 +158,14 @@ impl Batch {
 /// The messages of a new batch. What was acknowledged of the one before stays so where it is among them.
 pub(super) fn messages(offsets: &[i64], before: Option<&Batch>, invisible: i64, now_ms: i64) -> Vec<Message> {
     let visible_at = now_ms.saturating_add(invisible);
-    let message = |offset: &i64| Message { offset: *offset, visible_at, invisible, is_acked: false, suspend: false };
+    let message = |offset: &i64| Message {
+        offset: *offset,
+        end: offset + 1,
+        visible_at,
+        invisible,
+        is_acked: false,
+        suspend: false,
+    };
     let mut messages: Vec<Message> = offsets.iter().map(message).collect();
     let range = offsets.first().copied().unwrap_or(0)..offsets.last().copied().unwrap_or(0);
     let acked = before.into_iter().flat_map(|batch| &batch.messages);

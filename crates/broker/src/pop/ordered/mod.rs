@@ -153,7 +153,7 @@ impl Ordered {
 
     /// Settles a message.
     pub fn ack(&mut self, place: Place<'_>, delivery: Delivery, committed: Option<i64>, now_ms: i64) -> Acked {
-        let Delivery { offset, pop_time, due } = delivery;
+        let Delivery { offset, end, pop_time, due } = delivery;
         // Nobody of the group ever popped where nothing is committed.
         let Some(committed) = committed else { return Acked::Never };
         self.move_to(place, committed);
@@ -167,7 +167,7 @@ impl Ordered {
         let Some(batch) = lane.and_then(|lane| lane.batch.as_ref()) else {
             // An earlier run of the broker, or another master, gave it out; one after the other nothing is passed.
             let is_next = offset == committed && pop_time < self.since_ms && due > now_ms;
-            return if is_next { Acked::Done { floor: offset + 1, is_free: true } } else { Acked::Never };
+            return if is_next { Acked::Done { floor: end, is_free: true } } else { Acked::Never };
         };
         if batch.pop_time != pop_time {
             return Acked::Again;
@@ -179,7 +179,7 @@ impl Ordered {
             return Acked::Before;
         }
         let mut batch = batch.clone();
-        batch.messages[number].is_acked = true;
+        (batch.messages[number].is_acked, batch.messages[number].end) = (true, end);
         batch.changed_at = now_ms;
         let floor = batch.floor();
         batch.times = batch.times.split_off(&floor);
@@ -228,6 +228,15 @@ impl Ordered {
         let batch = lane.batch.as_ref().filter(|batch| batch.holds(committed) && !batch.is_of(attempt));
         let due = batch.and_then(|batch| batch.due_from(committed));
         (!lane.is_read && due.is_none_or(|due| due <= now_ms)).then_some(committed)
+    }
+
+    /// What a group that is at an offset has of a queue, and which messages of it are not acknowledged.
+    pub fn held(&self, place: Place<'_>, committed: i64, now_ms: i64) -> Option<(Held, Vec<i64>)> {
+        let batch = self.batch(place).filter(|batch| batch.holds(committed))?;
+        let due = batch.due_from(committed)?;
+        let end = batch.messages.last().map_or(committed, |last| last.end);
+        let open = batch.open().map(|message| message.offset).filter(|offset| *offset >= committed);
+        Some((Held { floor: batch.floor().max(committed), end, is_due: due <= now_ms }, open.collect()))
     }
 
     /// Whether an attempt has messages of a queue.

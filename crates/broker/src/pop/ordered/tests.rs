@@ -28,7 +28,7 @@ fn pop(ordered: &mut Ordered, committed: i64, end: i64, most: usize, pop: Pop<'_
 }
 
 fn ack(ordered: &mut Ordered, offset: i64, pop_time: i64, committed: i64, now_ms: i64) -> Acked {
-    let delivery = Delivery { offset, pop_time, due: pop_time + 100 };
+    let delivery = Delivery { offset, end: offset + 1, pop_time, due: pop_time + 100 };
     ordered.ack(PLACE, delivery, Some(committed), now_ms)
 }
 
@@ -89,7 +89,7 @@ fn an_attempt_gets_what_it_has_again_and_nothing_more() {
 fn another_time_holds_up_the_queue_for_longer_or_frees_it() {
     let mut ordered = new();
     pop(&mut ordered, 0, 9, 2, at(0));
-    let delivery = |offset| Delivery { offset, pop_time: 0, due: 100 };
+    let delivery = |offset| Delivery { offset, end: offset + 1, pop_time: 0, due: 100 };
     assert_eq!(ordered.change(PLACE, delivery(0), Some(0), (500, false), 50), Ok(550));
     assert_eq!(ordered.freed(549), []);
     assert_eq!(ordered.begin(PLACE, 0, 9, at(549)), Begin::Blocked);
@@ -257,7 +257,7 @@ impl World {
         let place = if count > 0 { rng.below(count) as usize } else { return None };
         let (queue, offset, pop_time) =
             if rng.chance(70) { self.handles.swap_remove(place) } else { self.handles[place] };
-        Some((queue, Delivery { offset, pop_time, due: pop_time + 300 }))
+        Some((queue, Delivery { offset, end: offset + 1, pop_time, due: pop_time + 300 }))
     }
 
     fn ack(&mut self, rng: &mut Rng) {
@@ -359,7 +359,7 @@ impl World {
                 let taken = self.ordered.took(place, &offsets, next, pop);
                 self.commit(queue, taken.floor);
                 for offset in offsets {
-                    let delivery = Delivery { offset, pop_time, due: pop_time + 20 };
+                    let delivery = Delivery { offset, end: offset + 1, pop_time, due: pop_time + 20 };
                     let Acked::Done { floor, .. } =
                         self.ordered.ack(place, delivery, Some(self.committed[&queue]), self.now)
                     else {

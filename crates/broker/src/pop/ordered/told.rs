@@ -50,10 +50,23 @@ pub(crate) struct Taken {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Delivery {
     pub offset: i64,
+    /// The offset behind it; not the next one where it is a batch.
+    pub end: i64,
     /// When it was given out.
     pub pop_time: i64,
     /// When its time is up.
     pub due: i64,
+}
+
+/// What a group has of a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Held {
+    /// The first message that is not acknowledged.
+    pub floor: i64,
+    /// The offset behind all of them.
+    pub end: i64,
+    /// Their time is up: they may be given out again.
+    pub is_due: bool,
 }
 
 /// What became of an acknowledgement.
