@@ -17,6 +17,7 @@ use bytes::{Bytes, BytesMut};
 use tempfile::TempDir;
 
 pub mod batch;
+pub mod cluster;
 pub mod controller;
 pub mod group;
 pub mod http;

@@ -25,6 +25,8 @@ pub struct Pop<'a> {
     pub tags: &'a str,
     pub in_order: bool,
     pub attempt: Option<&'a str>,
+    /// The name of the broker.
+    pub broker: &'a str,
 }
 
 impl<'a> Pop<'a> {
@@ -40,6 +42,7 @@ impl<'a> Pop<'a> {
             tags: "*",
             in_order: false,
             attempt: None,
+            broker: "broker-a",
         }
     }
 
@@ -61,8 +64,13 @@ impl<'a> Pop<'a> {
         })
     }
 
+    /// What it brings; of a light queue the messages are named by that.
     pub fn by(self, peer: &mut Peer) -> Vec<Popped> {
-        read(&peer.call(self.command()))
+        let mut popped = read_from(&peer.call(self.command()), self.broker);
+        for popped in popped.iter_mut().filter(|_| self.topic.starts_with("%LMQ%")) {
+            self.topic.clone_into(&mut popped.topic);
+        }
+        popped
     }
 
     /// Whether there are messages for it: `NOTIFICATION`, which waits as long as a pop.
@@ -143,8 +151,13 @@ impl Popped {
     }
 }
 
-/// What an answer of `broker-a` brings; of the queues of retry topics none but by itself.
+/// What an answer of `broker-a` brings.
 pub fn read(answer: &Command) -> Vec<Popped> {
+    read_from(answer, "broker-a")
+}
+
+/// What an answer of a broker brings.
+pub fn read_from(answer: &Command, broker: &str) -> Vec<Popped> {
     if answer.code != response::SUCCESS {
         assert_eq!(answer.code, response::POLLING_TIMEOUT, "{answer:?}");
         return Vec::new();
@@ -156,10 +169,10 @@ pub fn read(answer: &Command) -> Vec<Popped> {
         entry.expect("its queue").parse().expect("a number")
     };
     let popped = |record: Record<'_>| {
-        let (queue, offset) = (record.queue_id, record.queue_offset);
+        let (queue, offset) = place_of(&record, starts);
         let own = || {
             let PopMessageResponseHeader { pop_time, invisible_time, revive_qid, .. } = header;
-            format!("{} {pop_time} {invisible_time} {revive_qid} 0 broker-a {queue} {offset}", start_of(queue))
+            format!("{} {pop_time} {invisible_time} {revive_qid} 0 {broker} {queue} {offset}", start_of(queue))
         };
         Popped {
             body: String::from_utf8_lossy(record.body).into_owned(),
@@ -172,6 +185,16 @@ pub fn read(answer: &Command) -> Vec<Popped> {
         }
     };
     record::iter(&answer.body).map(|record| popped(record.expect("a record"))).collect()
+}
+
+/// Where a message is in the queue that it was popped of: in a light queue it has an offset of its own.
+fn place_of(record: &Record<'_>, starts: &str) -> (i32, i64) {
+    let own = (record.queue_id, record.queue_offset);
+    let is_of_own = starts.split(';').any(|entry| entry.split(' ').nth(1) == Some(&*own.0.to_string()));
+    match record.property("INNER_MULTI_QUEUE_OFFSET") {
+        Some(light) if !is_of_own => (0, light.parse().expect("one light queue")),
+        _ => own,
+    }
 }
 
 /// Their bodies, sorted.

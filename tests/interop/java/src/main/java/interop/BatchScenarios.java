@@ -28,7 +28,7 @@ final class BatchScenarios {
         suite.add("batches.retry", BatchScenarios::retry);
     }
 
-    private static String topic(Env env, String topic) throws Exception {
+    static String topic(Env env, String topic) throws Exception {
         TopicConfig config = new TopicConfig(topic, 1, 1);
         config.setAttributes(Map.of("+queue.type", "BatchCQ"));
         env.admin.createAndUpdateTopicConfig(env.broker, config);

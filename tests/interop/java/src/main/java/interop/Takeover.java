@@ -39,6 +39,7 @@ public final class Takeover {
     private final List<String> all = new ArrayList<>();
     private final Queue<String> retried = new ConcurrentLinkedQueue<>();
     private final TakeoverPop popped = new TakeoverPop();
+    private final TakeoverBatches batches = new TakeoverBatches();
     private List<String> inFlight = List.of();
     private Message keyed;
     private SendResult keyedAt;
@@ -103,6 +104,7 @@ public final class Takeover {
             if (stage > 0) {
                 popped.consume(env);
             }
+            batches.consume(env, producer, name);
             // What came once must not come again.
             Thread.sleep(3_000);
             received.stop();
@@ -112,6 +114,7 @@ public final class Takeover {
                 popped.leave(env, producer, name, next.endsWith(":kill"));
                 Thread.sleep(next.endsWith(":kill") ? SAVED_MS : 0);
                 popped.leaveAtLast(env, next.endsWith(":kill"));
+                batches.leave(producer, name);
                 leave(producer, transactions, name);
             }
             producer.shutdown();
@@ -125,6 +128,7 @@ public final class Takeover {
         env.topic(TOPIC, QUEUES);
         env.topic(RETRIED, 1);
         TakeoverPop.create(env);
+        TakeoverBatches.create(env);
         SubscriptionGroupConfig group = new SubscriptionGroupConfig();
         group.setGroupName(GROUP);
         group.setRetryMaxTimes(RETRIES);
