@@ -61,6 +61,7 @@ pub(crate) async fn keep_house(broker: Arc<Broker>) {
     let mut delays = tokio::time::interval(Duration::from_millis(settings.flush_delay_offset_interval));
     let mut clients = tokio::time::interval(EXPIRE_CLIENTS);
     let mut lite = tokio::time::interval(Duration::from_millis(settings.lite_ttl_check_interval));
+    let mut looks = tokio::time::interval(Duration::from_millis(settings.lite_event_full_dispatch_delay_time));
     let mut samples = tokio::time::interval(Duration::from_secs(SAMPLE_SECONDS));
     loop {
         let broker = Arc::clone(&broker);
@@ -80,6 +81,7 @@ pub(crate) async fn keep_house(broker: Arc<Broker>) {
                 }
             }),
             _ = lite.tick() => Some(Broker::remove_expired_lite),
+            _ = looks.tick(), if !broker.lite.is_idle() => Some(Broker::look_for_all),
             _ = clients.tick() => {
                 broker.clients(&broker.settings.load()).expire();
                 broker.forget_silent_readers();

@@ -178,6 +178,10 @@ settings! {
         max_lmq_consume_queue_num: usize = "maxLmqConsumeQueueNum", 20_000, Live, 1..=100_000_000;
         /// Lite topics that clients may read, each counted for each client.
         max_lite_subscription_count: usize = "maxLiteSubscriptionCount", 100_000, Live, 1..=100_000_000;
+        /// Lite topics that may wait to be looked into for one client, where its group does not say (lite.sub.client.max.event.cnt).
+        max_client_event_count: usize = "maxClientEventCount", 100, Live, 10..=100_000_000;
+        /// Milliseconds between two looks at all lite topics that clients read.
+        lite_event_full_dispatch_delay_time: u64 = "liteEventFullDispatchDelayTime", 10_000, Restart, 100..=86_400_000;
         /// Milliseconds between two looks for lite topics that were not used for as long as their parent says.
         lite_ttl_check_interval: u64 = "liteTtlCheckInterval", 120_000, Restart, 100..=86_400_000;
         /// Milliseconds for which a lite topic stays at least, whatever its parent says.

@@ -62,12 +62,17 @@ pub(super) const OF_TOPICS: &[Known] = &[
     (lite::EXPIRATION, Values::Number(-1..=43_200)),
     (required_codecs::ATTRIBUTE, Values::Checked(required_codecs::is_value, required_codecs::VALUES)),
 ];
-/// Attributes of groups. Those that upstream has beside are other ways to read lite topics.
+const BOOLEAN: Values = Values::Words(&["true", "false"]);
+/// Attributes of groups.
 pub(super) const OF_GROUPS: &[Known] = &[
     (pop::PRIORITY_FACTOR, Values::Number(0..=100)),
     (lite::BIND, Values::Checked(|topic| names::check_topic(topic).is_ok(), "names of topics")),
     (lite::MODEL, Values::Words(&lite::MODELS)),
     (lite::QUOTA, Values::Number(-1..=i64::MAX)),
+    (lite::WILDCARD, BOOLEAN),
+    (lite::RESET_EXCLUSIVE, BOOLEAN),
+    (lite::RESET_UNSUBSCRIBE, BOOLEAN),
+    (lite::MOST_EVENTS, Values::Number(10..=i64::MAX)),
 ];
 
 /// Splits `+key=value,-key`.

@@ -12,14 +12,16 @@ use apogee_wire::codes::response;
 
 use crate::broker::Broker;
 use crate::error::BrokerError;
-use crate::handlers::pop;
 use crate::message_type;
+use crate::settings::BrokerSettings;
 use crate::topics::Topic;
 
-pub(crate) mod expiry;
+mod dispatch;
+mod expiry;
+mod ready;
 pub(crate) mod subscriptions;
 
-use subscriptions::{Member, Subscriptions};
+use subscriptions::Subscriptions;
 
 /// The type of parents.
 pub(crate) const TYPE: &str = "LITE";
@@ -35,6 +37,14 @@ pub(crate) const MODELS: [&str; 2] = ["Shared", "Exclusive"];
 pub(crate) const QUOTA: &str = "lite.sub.client.quota";
 /// How many if it says nothing.
 const USUAL_QUOTA: usize = 2_000;
+/// Attribute of a group: its clients read all lite topics of the parent.
+pub(crate) const WILDCARD: &str = "lite.sub.wildcard";
+/// Attribute of a group: it begins anew in a lite topic that one client takes over from another.
+pub(crate) const RESET_EXCLUSIVE: &str = "lite.sub.reset.offset.exclusive";
+/// Attribute of a group: it begins anew in a lite topic that a client reads no more.
+pub(crate) const RESET_UNSUBSCRIBE: &str = "lite.sub.reset.offset.unsubscribe";
+/// Attribute of a group: lite topics that may wait to be looked into for one client.
+pub(crate) const MOST_EVENTS: &str = "lite.sub.client.max.event.cnt";
 /// Bytes of a lite topic's name.
 const MAX_NAME: usize = 64;
 /// Between the parts of a light queue's name.
@@ -57,12 +67,9 @@ impl Lite {
         result
     }
 
-    /// Who reads a lite topic.
-    fn readers_of(&self, queue: &str) -> Vec<Member> {
-        if self.count.load(Ordering::Acquire) == 0 {
-            return Vec::new();
-        }
-        self.lock().readers_of(queue).cloned().collect()
+    /// Whether nobody reads anything.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.count.load(Ordering::Acquire) == 0
     }
 
     fn lock(&self) -> MutexGuard<'_, Subscriptions<Weak<Conn>>> {
@@ -121,11 +128,20 @@ pub(crate) fn is_exclusive(group: &SubscriptionGroupConfig) -> bool {
     group.attributes.get(MODEL).is_some_and(|model| model == MODELS[1])
 }
 
-impl Member {
-    /// What its pops wait for: no topic has such a name.
-    pub(crate) fn waits_for(&self, parent: &str) -> Arc<str> {
-        format!("{parent}@{}", self.client).into()
-    }
+/// Whether the clients of a group read all lite topics of the parent.
+pub(crate) fn is_wild(group: &SubscriptionGroupConfig) -> bool {
+    group.attributes.get(WILDCARD).is_some_and(|value| value != "false")
+}
+
+/// Whether an attribute of a group that is yes or no is yes.
+pub(crate) fn is_set(group: &SubscriptionGroupConfig, attribute: &str) -> bool {
+    group.attributes.get(attribute).is_some_and(|value| value == "true")
+}
+
+/// How many lite topics may wait to be looked into for one client of a group.
+pub(crate) fn most_events(group: &SubscriptionGroupConfig, settings: &BrokerSettings) -> usize {
+    let most = group.attributes.get(MOST_EVENTS).and_then(|most| most.parse().ok());
+    most.filter(|most| *most > 0).unwrap_or(settings.max_client_event_count)
 }
 
 impl Broker {
@@ -166,22 +182,6 @@ impl Broker {
             return Err(BrokerError::new(response::INVALID_PARAMETER, remark));
         }
         Ok(config)
-    }
-
-    /// Wakes pops of those who read a lite topic, of one group or of all: it may have something for them.
-    pub(crate) fn wake_lite(&self, queue: &str, group: Option<&str>) {
-        let Some((parent, _)) = parts(queue) else { return };
-        for member in self.lite.readers_of(queue) {
-            if group.is_none_or(|group| group == &*member.group) {
-                self.wake_member(&member, parent);
-            }
-        }
-    }
-
-    /// Wakes the pop of a client that waits longest.
-    pub(crate) fn wake_member(&self, member: &Member, parent: &str) {
-        let key = member.waits_for(parent);
-        pop::wake(self, self.pop.waiters.next_in_order(&member.group, &key, -1));
     }
 
     /// Light queues of a parent's lite topics.

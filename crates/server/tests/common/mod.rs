@@ -21,6 +21,7 @@ pub mod cluster;
 pub mod controller;
 pub mod group;
 pub mod http;
+pub mod lite;
 pub mod mqadmin;
 pub mod oracle;
 pub mod pop;

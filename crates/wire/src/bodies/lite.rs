@@ -14,7 +14,7 @@ bodies! {
     /// A change of what a client reads (upstream `LiteSubscriptionDTO`).
     #[derive(Eq)]
     LiteSubscriptionDto {
-        action: LiteSubscriptionAction,
+        action: Option<LiteSubscriptionAction>,
         client_id: Option<String>,
         group: Option<String>,
         lite_topic_set: Option<BTreeSet<String>>,

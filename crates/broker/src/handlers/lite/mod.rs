@@ -1,9 +1,10 @@
 //! Lite topics (upstream `LiteManagerProcessor`): what administrators ask about them.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use apogee_message::light;
 use apogee_net::Conn;
 use apogee_wire::Command;
 use apogee_wire::bodies::{
@@ -26,7 +27,7 @@ mod subscribe;
 pub(crate) use subscribe::subscribe;
 
 /// Lite topics that one answer names at most.
-const MOST: i32 = 1_000;
+const MOST: i32 = 10_000;
 
 fn count(count: usize) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
@@ -46,7 +47,12 @@ fn groups_of(broker: &Broker, parent: &str) -> BTreeSet<String> {
 /// `GET_BROKER_LITE_INFO`: how much of it there is.
 pub(crate) fn of_broker(broker: &Broker, _: &Arc<Conn>, request: &Command) -> Answer {
     let parents: Vec<_> = broker.topics.all().into_iter().filter(|topic| topic.is_parent()).collect();
-    let bound = parents.iter().map(|topic| (topic.name.to_string(), groups_of(broker, &topic.name)));
+    let mut bound = BTreeMap::<String, BTreeSet<String>>::new();
+    for group in broker.groups.all() {
+        if let Some(parent) = parent_of(&group) {
+            bound.entry(parent.to_owned()).or_default().insert(group.group_name.clone());
+        }
+    }
     let (subscriptions, clients) = broker.lite.with(|all| (all.len(), all.all().count()));
     let body = GetBrokerLiteInfoResponseBody {
         max_lmq_num: count(broker.settings.load().max_lmq_consume_queue_num),
@@ -58,7 +64,7 @@ pub(crate) fn of_broker(broker: &Broker, _: &Arc<Conn>, request: &Command) -> An
         offset_table_size: count(broker.offsets.len()),
         store_type: Some("default".to_owned()),
         topic_meta: parents.iter().map(|topic| (topic.name.to_string(), minutes(topic))).collect(),
-        group_meta: bound.filter(|(_, groups)| !groups.is_empty()).collect(),
+        group_meta: bound,
     };
     answer::body(request, &body)
 }
@@ -90,15 +96,17 @@ pub(crate) fn of_topic(broker: &Broker, _: &Arc<Conn>, request: &Command) -> Ans
         let last = if max_offset > min_offset { broker.store.store_time(&queue, 0, max_offset - 1) } else { None };
         TopicOffset { last_update_timestamp: last.unwrap_or(0), max_offset, min_offset }
     });
-    let reader = |member: &Member| ClientGroup {
-        client_id: Some(member.client.to_string()),
-        group: Some(member.group.to_string()),
-    };
+    let reader =
+        |group: &str, client: &str| ClientGroup { client_id: Some(client.to_owned()), group: Some(group.to_owned()) };
+    let readers = broker.lite.with(|all| {
+        let named = all.readers_of(&queue).map(|member| reader(&member.group, &member.client));
+        named.chain(all.wild_groups(parent).map(|group| reader(group, "*"))).collect()
+    });
     let body = GetLiteTopicInfoResponseBody {
         lite_topic: Some(name.to_owned()),
         parent_topic: Some(parent.to_owned()),
         sharding_to_broker: true,
-        subscriber: Some(broker.lite.with(|all| all.readers_of(&queue).map(reader).collect())),
+        subscriber: Some(readers),
         topic_offset: Some(offsets.unwrap_or_default()),
     };
     answer::body(request, &body)
@@ -117,7 +125,7 @@ pub(crate) fn of_client(broker: &Broker, _: &Arc<Conn>, request: &Command) -> An
     let body = GetLiteClientInfoResponseBody {
         client_id: Some(client.to_owned()),
         group: Some(group.to_owned()),
-        last_access_time: known.as_ref().map_or(0, |reader| reader.seen_ms),
+        last_access_time: known.as_ref().map_or(-1, |reader| reader.seen_ms),
         last_consume_time: known.as_ref().map_or(0, |reader| reader.consumed_ms),
         lite_topic_count: known.as_ref().map_or(-1, |reader| count(reader.queues.len())),
         lite_topic_set: known.as_ref().map(|reader| queues(&reader.queues)),
@@ -140,22 +148,34 @@ pub(crate) fn of_group(broker: &Broker, _: &Arc<Conn>, request: &Command) -> Ans
     if let Some(name) = header.lite_topic.filter(|name| !name.is_empty()) {
         lite::check_name(name)?;
         let queue = lite::queue(parent, name);
-        let (min, max) = broker.store.queue_range(&queue, 0).unwrap_or_default();
-        let committed = broker.offsets.query(header.group, &queue, 0);
-        let lag = lag(broker, header.group, &queue);
         body.lite_topic = Some(name.to_owned());
-        body.total_lag_count = lag.lag_count;
-        body.earliest_unconsumed_timestamp = lag.earliest_unconsumed_timestamp;
-        body.lite_topic_offset_wrapper = Some(OffsetWrapper {
-            broker_offset: max,
-            consumer_offset: committed.unwrap_or(min),
-            last_timestamp: lag.earliest_unconsumed_timestamp.max(0),
-            ..OffsetWrapper::default()
-        });
+        body.total_lag_count = -1;
+        if let Some((min, max)) = broker.store.queue_range(&queue, light::QUEUE) {
+            let next = broker.offsets.query(header.group, &queue, light::QUEUE).unwrap_or(min);
+            let lag = lag(broker, header.group, &queue);
+            body.total_lag_count = lag.lag_count;
+            body.earliest_unconsumed_timestamp = lag.earliest_unconsumed_timestamp;
+            let consumed = if next > min { broker.store.store_time(&queue, light::QUEUE, next - 1) } else { None };
+            body.lite_topic_offset_wrapper = Some(OffsetWrapper {
+                broker_offset: max,
+                consumer_offset: next,
+                last_timestamp: consumed.unwrap_or(0),
+                ..OffsetWrapper::default()
+            });
+        }
         return answer::body(request, &body);
     }
     let most = header.top_k.unwrap_or(20).clamp(0, MOST) as usize;
-    let behind = broker.lite_queues(parent).into_iter().map(|queue| lag(broker, header.group, &queue));
+    let mut queues = broker.lite_queues(parent);
+    if !lite::is_wild(&config) {
+        // What nobody of it reads, nor ever read, it is not behind in.
+        let reads = |queue: &str| {
+            broker.lite.with(|all| all.readers_of(queue).any(|member| *member.group == *header.group))
+                || broker.offsets.query(header.group, queue, light::QUEUE).is_some()
+        };
+        queues.retain(|queue| reads(queue));
+    }
+    let behind = queues.into_iter().map(|queue| lag(broker, header.group, &queue));
     let mut behind: Vec<LiteLagInfo> = behind.filter(|lag| lag.lag_count > 0).collect();
     body.total_lag_count = behind.iter().map(|lag| lag.lag_count).sum();
     let known = |lag: &&LiteLagInfo| lag.earliest_unconsumed_timestamp >= 0;
@@ -185,13 +205,15 @@ fn lag(broker: &Broker, group: &str, queue: &str) -> LiteLagInfo {
 /// `TRIGGER_LITE_DISPATCH`: pops of a group, or of one of its clients, look again.
 pub(crate) fn trigger(broker: &Broker, _: &Arc<Conn>, request: &Command) -> Answer {
     let header: TriggerLiteDispatchRequestHeader<'_> = request.header()?;
-    let config = broker.lite_group(header.group)?;
-    let parent = parent_of(&config).unwrap_or_default();
+    broker.lite_group(header.group)?;
     let client = header.client_id.filter(|client| !client.is_empty());
     let is_meant =
         |member: &&Member| *member.group == *header.group && client.is_none_or(|client| client == &*member.client);
     let members: Vec<Member> =
         broker.lite.with(|all| all.all().map(|(member, _)| member).filter(is_meant).cloned().collect());
-    members.iter().for_each(|member| broker.wake_member(member, parent));
+    for member in &members {
+        broker.look_for(member);
+        broker.wake_member(member);
+    }
     answer::done(request)
 }

@@ -32,7 +32,7 @@ impl<'r> Change<'r> {
             let remark = format!("invisibleTime={invisible} is not from 0 to {longest} ms");
             return Err(BrokerError::new(response::INVALID_PARAMETER, remark));
         }
-        let topic = &*topic_of(topic, header.lite_topic);
+        let topic = &*topic_of(broker, consumer_group, topic, header.lite_topic, extra_info)?;
         let named = Named::of(broker, consumer_group, topic, queue_id, extra_info, offset)?;
         Ok(Self { named, invisible, suspend: header.suspend == Some(true), header })
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use apogee_net::Conn;
 use apogee_wire::Command;
+use apogee_wire::codes::response;
 use apogee_wire::headers::{PopLiteMessageRequestHeader, PopLiteMessageResponseHeader, PopMessageRequestHeader};
 
 use super::collect::Found;
@@ -14,17 +15,18 @@ use super::{FROM_FIRST, Wanted, wake};
 use crate::broker::Broker;
 use crate::error::BrokerError;
 use crate::lite;
-use crate::lite::subscriptions::Member;
+use crate::lite::subscriptions::{self, Member};
 use crate::metrics::requests::Begun;
-use crate::pop::handle::IN_ORDER;
+use crate::pop::handle::{Handle, IN_ORDER};
 
 /// Who pops, and what.
-pub(super) struct Reader {
+pub(super) struct Reader<'r> {
     pub member: Member,
     /// What it waits for.
     pub key: Arc<str>,
     /// Light queues, in the order in which they are looked into.
     pub queues: Vec<Arc<str>>,
+    attempt: Option<&'r str>,
 }
 
 impl<'r> Wanted<'r> {
@@ -54,14 +56,25 @@ impl<'r> Wanted<'r> {
         };
         let wanted = Self::of(broker, of_queues, begun, deadline_ms)?;
         let member = Member { group: Arc::clone(&wanted.allowed.group), client: header.client_id.into() };
-        let queues = broker.lite.with(|all| all.asks(&member, Arc::downgrade(conn), broker.now()));
-        let key = member.waits_for(header.topic);
-        let reader = Reader { member, key, queues: queues.unwrap_or_default() };
-        Ok(Self { reader: Some(reader), ..wanted })
+        broker.lite.with(|all| all.asks(&member, Arc::downgrade(conn), broker.now()));
+        // Who reads nothing waits for it to be told what it reads.
+        let nothing = || (subscriptions::key(header.topic, Some(header.client_id)), Vec::new());
+        let (key, queues) = broker.take_lite(&member, header.attempt_id).unwrap_or_else(nothing);
+        Ok(Self { reader: Some(Reader { member, key, queues, attempt: header.attempt_id }), ..wanted })
     }
 }
 
-impl Reader {
+impl Reader<'_> {
+    /// Gives back what has something still.
+    pub fn end(&self, broker: &Broker) {
+        broker.give_lite_back(&self.member, &self.queues);
+    }
+
+    /// Whether there may be something by now.
+    pub fn is_ready(&self, broker: &Broker) -> bool {
+        broker.lite.with(|all| all.is_ready(&self.member))
+    }
+
     /// Wakes another pop of the client.
     pub fn wake(&self, broker: &Broker) {
         wake(broker, broker.pop.waiters.next_in_order(&self.member.group, &self.key, -1));
@@ -69,7 +82,7 @@ impl Reader {
 
     /// The answer's header when something was found.
     pub fn answer(&self, broker: &Broker, answer: Command, found: &Found, invisible_time: i64) -> Command {
-        broker.lite.with(|all| all.consumed(&self.member, broker.now()));
+        broker.lite.with(|all| all.consumed(&self.member, self.attempt, &self.queues, broker.now()));
         let mut counts = String::new();
         for count in &found.counts {
             let semicolon = if counts.is_empty() { "" } else { ";" };
@@ -87,10 +100,32 @@ impl Reader {
     }
 }
 
-/// The topic that an acknowledgement is of: the light queue, where a lite topic is named.
-pub(super) fn topic_of<'t>(topic: &'t str, lite_topic: Option<&str>) -> Cow<'t, str> {
-    match lite_topic.filter(|name| !name.is_empty()) {
-        Some(name) => lite::queue(topic, name).into(),
-        None => topic.into(),
+/// The topic that an acknowledgement of a group by a handle is of: the light queue, where a lite topic is named.
+pub(super) fn topic_of<'t>(
+    broker: &Broker,
+    group: &str,
+    topic: &'t str,
+    lite_topic: Option<&str>,
+    handle: &str,
+) -> Result<Cow<'t, str>, BrokerError> {
+    let Some(name) = lite_topic.filter(|name| !name.is_empty()) else { return Ok(topic.into()) };
+    broker.lite(group, topic)?;
+    lite::check_name(name)?;
+    if Handle::read(handle).is_ok_and(|handle| handle.revive_queue != IN_ORDER) {
+        let remark = format!("the handle `{handle}` is wrong: lite topics are popped in order (queue {IN_ORDER})");
+        return Err(BrokerError::new(response::INVALID_PARAMETER, remark));
+    }
+    Ok(lite::queue(topic, name).into())
+}
+
+/// The header of an answer without messages.
+pub(super) fn nothing(pop_time: i64, invisible_time: i64, revive_qid: i32) -> PopLiteMessageResponseHeader<'static> {
+    PopLiteMessageResponseHeader {
+        pop_time,
+        invisible_time,
+        revive_qid,
+        start_offset_info: None,
+        msg_offset_info: None,
+        order_count_info: (revive_qid == IN_ORDER).then_some(""),
     }
 }

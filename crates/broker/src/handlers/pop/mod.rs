@@ -21,6 +21,7 @@ use crate::clients::{ALL, Subscription, TAG};
 use crate::error::BrokerError;
 use crate::message_type::{self, PRIORITY};
 use crate::metrics::requests::Begun;
+use crate::pop::handle::IN_ORDER;
 use crate::pop::waiting::{Room, Waiter};
 use crate::serve::{hold, spawn_cold};
 use crate::settings::BrokerSettings;
@@ -76,7 +77,14 @@ fn run(broker: &Arc<Broker>, conn: &Arc<Conn>, request: &Command, begun: Begun, 
     }
     match Wanted::check(broker, conn, request, begun, deadline_ms) {
         Ok(wanted) => wanted.run(broker, conn, request, None),
-        Err(error) => reply(broker, conn, &error.response_to(request).with_header(&NOTHING), begun),
+        Err(error) => {
+            let answer = error.response_to(request);
+            let answer = match request.code {
+                code::POP_LITE_MESSAGE => answer.with_header(&lite::nothing(0, 0, 0)),
+                _ => answer.with_header(&NOTHING),
+            };
+            reply(broker, conn, &answer, begun);
+        }
     }
 }
 
@@ -188,7 +196,7 @@ struct Wanted<'r> {
     subscription: Arc<Subscription>,
     order: Option<Order<'r>>,
     /// Where it pops lite topics.
-    reader: Option<Reader>,
+    reader: Option<Reader<'r>>,
     begun: Begun,
     deadline_ms: i64,
 }
@@ -246,6 +254,9 @@ impl<'r> Wanted<'r> {
                 self.collect(broker, cold_bytes.is_some())
             }
         };
+        if let Some(reader) = &self.reader {
+            reader.end(broker);
+        }
         if let Some(most) = cold_bytes {
             broker.cold.end(&self.allowed.group, found.bytes as i64 - most, broker.now());
         }
@@ -328,7 +339,11 @@ impl<'r> Wanted<'r> {
             Err(_) => return self.refuse(broker, conn, request, response::POLLING_FULL, 0),
         }
         // A message may have come between the look and the parking.
-        if self.places(broker).any_unread(broker, self.header.init_mode) {
+        let has_some = match &self.reader {
+            Some(reader) => reader.is_ready(broker),
+            None => self.places(broker).any_unread(broker, self.header.init_mode),
+        };
+        if has_some {
             self.wake_others(broker, true);
         }
     }
@@ -362,8 +377,11 @@ impl<'r> Wanted<'r> {
     }
 
     fn refuse(&self, broker: &Broker, conn: &Conn, request: &Command, code: i32, rest: i64) {
-        let header = PopMessageResponseHeader { rest_num: rest, ..NOTHING };
-        let answer = Command::response_to(request, code).with_remark("NO_MESSAGE_IN_QUEUE").with_header(&header);
+        let answer = Command::response_to(request, code).with_remark("NO_MESSAGE_IN_QUEUE");
+        let answer = match &self.reader {
+            Some(_) => answer.with_header(&lite::nothing(broker.now(), self.header.invisible_time, IN_ORDER)),
+            None => answer.with_header(&PopMessageResponseHeader { rest_num: rest, ..NOTHING }),
+        };
         reply(broker, conn, &answer, self.begun);
     }
 }

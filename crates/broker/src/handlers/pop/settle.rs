@@ -39,7 +39,7 @@ pub(super) struct Named<'r> {
 pub(crate) fn ack(broker: &Broker, _: &Arc<Conn>, request: &Command) -> Answer {
     let header: AckMessageRequestHeader<'_> = request.header()?;
     let AckMessageRequestHeader { consumer_group, topic, queue_id, extra_info, offset, lite_topic, .. } = header;
-    let topic = &*topic_of(topic, lite_topic);
+    let topic = &*topic_of(broker, consumer_group, topic, lite_topic, extra_info)?;
     Named::of(broker, consumer_group, topic, queue_id, extra_info, offset)?.ack(broker)?;
     answer::done(request)
 }

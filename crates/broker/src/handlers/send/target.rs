@@ -150,8 +150,9 @@ impl<'b> Target<'b> {
             Some(group) => broker.retry_or_dead(group, header)?,
             // A name that is in the table was checked when it came there.
             None => match broker.topics.get(name) {
-                Some(topic) => topic,
-                None => {
+                // Messages of lite topics are sent to their parent.
+                Some(topic) if lite::parts(name).is_none() => topic,
+                _ => {
                     names::check_topic(name)?;
                     return Err(BrokerError::no_topic(name));
                 }
