@@ -11,6 +11,7 @@ use apogee_message::sysflag;
 use apogee_wire::codes::{request, response};
 use bytes::Buf;
 use common::batch::{SETTINGS, ask, batch_request, create, create_t, send, texts_of};
+use common::group::until;
 use common::{Peer, Pull, Server};
 
 /// Set where another server is tested.
@@ -227,4 +228,63 @@ fn what_cannot_be_in_such_a_topic_is_refused() {
     assert_ne!(answer.code, response::SUCCESS, "the type of a topic's queues stays");
     let answer = create(&mut peer, "U", "+queue.type=OtherCQ");
     assert_ne!(answer.code, response::SUCCESS);
+}
+
+#[test]
+fn the_queue_begins_where_the_log_does() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let settings = ["mappedFileSizeCommitLog=65536", "fileReservedTime=0", "deleteWhen=04", SETTINGS[0]];
+    let server = Server::start_in(folder.path(), &settings);
+    let mut peer = server.connect();
+    create_t(&mut peer);
+    let text = "x".repeat(1_000);
+    // Four files of the log, and five of the queue.
+    let (mut end, mut firsts) = (0, Vec::new());
+    for number in 0..50_usize {
+        let texts = vec![&*text; 1 + number % 7];
+        firsts.push(send(&mut peer, &format!("ID{number}"), &texts));
+        end += texts.len() as i64;
+    }
+    await_end(&mut peer, end);
+    let folder_of_store = folder.path().join("store");
+    let names = |folder: &str| {
+        let names = std::fs::read_dir(folder_of_store.join(folder)).into_iter().flatten();
+        let mut names: Vec<_> = names.map(|entry| entry.expect("a file").file_name()).collect();
+        names.sort();
+        names
+    };
+    until("the queue is in its files", || names("batchconsumequeue/T/0").len() >= 5);
+    let queue = names("batchconsumequeue/T/0");
+    until("old files are removed", || {
+        peer.call(ask(request::DELETE_EXPIRED_COMMITLOG, &[]));
+        names("commitlog").len() <= 2
+    });
+    until("the queue begins later", || offset(&mut peer, request::GET_MIN_OFFSET, &[]) > 0);
+    let begins = |peer: &mut Peer| {
+        let min = offset(peer, request::GET_MIN_OFFSET, &[]);
+        assert!(min > 0 && firsts.contains(&min), "{min} is amid a batch");
+        // Who reads what is gone is sent to the beginning.
+        let (answer, next) = peer.pull(Pull::of("T", 0, 1));
+        assert_eq!((answer.code, next), (response::PULL_OFFSET_MOVED, Some(min)), "{answer:?}");
+        let (pulled, _) = pull(peer, min);
+        assert_eq!(pulled[0].0, min);
+        min
+    };
+    let min = begins(&mut peer);
+    until("files of the queue are removed", || {
+        peer.call(ask(request::CLEAN_EXPIRED_CONSUMEQUEUE, &[]));
+        let names = names("batchconsumequeue/T/0");
+        names.len() < queue.len() && names.last() == queue.last()
+    });
+    assert_eq!((begins(&mut peer), offset(&mut peer, request::GET_MAX_OFFSET, &[])), (min, end));
+    server.kill();
+    let server = Server::start_in(folder.path(), &settings);
+    let mut peer = server.connect();
+    assert_eq!((begins(&mut peer), offset(&mut peer, request::GET_MAX_OFFSET, &[])), (min, end));
+    assert_eq!(send(&mut peer, "NEW", &["a", "b"]), end);
+    assert!(server.stop().success());
+    std::fs::remove_dir_all(folder.path().join("store/batchconsumequeue")).expect("removed");
+    let server = Server::start_in(folder.path(), &settings);
+    let mut peer = server.connect();
+    assert_eq!((begins(&mut peer), offset(&mut peer, request::GET_MAX_OFFSET, &[])), (min, end + 2));
 }

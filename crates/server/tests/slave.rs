@@ -18,6 +18,8 @@ use apogee_wire::headers::{
     GetMaxOffsetRequestHeader, GetMaxOffsetResponseHeader, QueryConsumerOffsetRequestHeader,
     QueryConsumerOffsetResponseHeader, RpcFields, UpdateConsumerOffsetRequestHeader,
 };
+use common::batch::ask;
+use common::pop::Pop;
 use common::{PATIENCE, Peer, Pull, binary};
 
 const TOPIC: &str = "T";
@@ -67,21 +69,28 @@ struct Group {
     _namesrv: Served,
     namesrv: u16,
     ports: [u16; 4],
+    /// Of both brokers, beside those that all tests need.
+    settings: Vec<String>,
 }
 
 impl Group {
     fn new() -> Self {
+        Self::with(&[])
+    }
+
+    fn with(settings: &[&str]) -> Self {
+        let more = settings.iter().map(|setting| (*setting).to_owned()).collect();
         let folder = tempfile::tempdir().expect("a folder");
         let [namesrv, ports @ ..] = free_ports::<5>();
         let kv = format!("kvConfigPath={}", folder.path().join("kv.json").display());
         let settings = ["bindAddress=127.0.0.1".to_owned(), format!("listenPort={namesrv}"), kv];
         let process = Served::start(&["namesrv"], &settings);
-        Self { folder, _namesrv: process, namesrv, ports }
+        Self { folder, _namesrv: process, namesrv, ports, settings: more }
     }
 
     fn start(&self, id: usize, role: &str, store: &Path) -> Served {
         let [port, ha] = [self.ports[id * 2], self.ports[id * 2 + 1]];
-        let settings = [
+        let mut settings = vec![
             "bindAddress=127.0.0.1".to_owned(),
             "brokerIP1=127.0.0.1".to_owned(),
             "metricsPromExporterPort=0".to_owned(),
@@ -92,6 +101,7 @@ impl Group {
             format!("brokerId={}", if role == "SLAVE" { 1 } else { 0 }),
             format!("storePathRootDir={}", store.display()),
         ];
+        settings.extend(self.settings.iter().cloned());
         Served::start(&["broker", "-n", &format!("127.0.0.1:{}", self.namesrv)], &settings)
     }
 
@@ -222,4 +232,32 @@ fn a_slave_that_becomes_the_master_delivers_what_waited_once() {
     let bodies = bodies(&mut peer);
     let different: BTreeSet<_> = bodies.iter().collect();
     assert_eq!((bodies.len(), different.len()), (81, 81), "{bodies:?}");
+}
+
+#[test]
+fn a_slave_keeps_files_with_messages_that_its_master_has_given_out() {
+    let settings = ["fileReservedTime=0", "deleteWhen=04", "popCkStayBufferTime=300", "popCkStayBufferTimeOut=0"];
+    let group = Group::with(&settings);
+    let (_master, _slave) = (group.master(), group.slave("SLAVE"));
+    let (mut at_master, mut at_slave) = (group.connect(0), group.connect(1));
+    at_master.send_ok("Old", 0, b"old", "");
+    let popped = Pop { group: GROUP, invisible: 600_000, ..Pop::of("Old") }.by(&mut at_master).remove(0);
+    // Five files of the log.
+    for _ in 0..500 {
+        at_master.send_ok(TOPIC, 0, &[b'x'; 10_000], "");
+    }
+    until("the slave has them", || end(&mut at_slave) == 500);
+    let fields = [("consumerGroup", GROUP), ("topic", "Old"), ("queueId", "0")];
+    let is_noted =
+        |peer: &mut Peer| peer.call(ask(request::QUERY_CONSUMER_OFFSET, &fields)).fields.get("offset") == Some("1");
+    until("the slave knows that it is out", || is_noted(&mut at_slave));
+    let first = group.folder.path().join("slave/commitlog/00000000000000000000");
+    let clean = |peer: &mut Peer| peer.call(ask(request::DELETE_EXPIRED_COMMITLOG, &[])).code;
+    assert_eq!(clean(&mut at_slave), response::SUCCESS);
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(first.exists(), "its message is out");
+    let handle = popped.handle.as_str();
+    let fields = [("consumerGroup", GROUP), ("topic", "Old"), ("queueId", "0"), ("extraInfo", handle), ("offset", "0")];
+    assert_eq!(at_master.call(ask(request::ACK_MESSAGE, &fields)).code, response::SUCCESS);
+    until("the file is removed", || clean(&mut at_slave) == response::SUCCESS && !first.exists());
 }

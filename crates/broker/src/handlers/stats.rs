@@ -21,7 +21,7 @@ use super::answer::{self, Answer};
 use crate::broker::Broker;
 use crate::error::BrokerError;
 use crate::pop::handle;
-use crate::slave::Marks;
+use crate::slave::{Marks, POPPED_FROM};
 use crate::stats::{Kind, Window};
 
 /// Separates topics in a header.
@@ -195,5 +195,8 @@ pub(crate) fn delay_offsets(broker: &Broker, _: &Arc<Conn>, request: &Command) -
     let marks = Marks { schedule, transactions, inherited };
     let mut answer = answer::success(request).with_body(delays.encode());
     marks.put(&mut answer);
+    if let Some(from) = broker.pop.held_from(broker) {
+        answer.fields.set_number(POPPED_FROM, from);
+    }
     Ok(Some(answer))
 }

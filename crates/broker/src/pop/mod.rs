@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -74,6 +74,9 @@ pub(crate) struct Pop {
     acks: Mutex<Vec<Acks>>,
     /// What is out by the log.
     noted: Mutex<Noted>,
+    /// On a slave: the place in the log from which on its master needs it, as far as was told; the highest number there is
+    /// where it needs nothing.
+    held_by_master: AtomicI64,
     /// Held by the one who steps.
     reader: Mutex<Reader>,
 }
@@ -91,6 +94,7 @@ impl Pop {
             is_begun: AtomicBool::new(false),
             acks: Mutex::default(),
             noted: Mutex::default(),
+            held_by_master: AtomicI64::new(0),
             reader: Mutex::default(),
         }
     }
@@ -167,9 +171,12 @@ impl Pop {
     }
 
     /// The place in the log of the first message that is out and may have to come again; the log's beginning until it is known.
-    /// `None` on a slave, which gives nothing back.
+    /// A slave, which gives nothing back, goes by what its master told last.
     pub fn held_from(&self, broker: &Broker) -> Option<i64> {
-        if !broker.role.delivers() || broker.topics.get(&self.revive_topic).is_none() {
+        if !broker.role.delivers() {
+            return Some(self.held_by_master.load(Ordering::Relaxed)).filter(|from| *from < i64::MAX);
+        }
+        if broker.topics.get(&self.revive_topic).is_none() {
             return None;
         }
         let Some(mut first) = self.noted().first_out() else { return Some(broker.store.log_min_offset()) };
@@ -178,6 +185,12 @@ impl Pop {
         }
         let places = first.iter().filter_map(|(topic, queue, offset)| broker.store.unit(topic, *queue, *offset));
         places.map(|unit| unit.physical_offset).min()
+    }
+
+    /// The master told from where on it needs the log for messages that are out; `None`: it needs nothing, or is Apache's
+    /// and does not tell.
+    pub fn learn_held(&self, from: Option<i64>) {
+        self.held_by_master.store(from.unwrap_or(i64::MAX), Ordering::Relaxed);
     }
 
     /// Notes what is to be noted and gives back what is due. Returns how long to sleep until there is more to do.

@@ -25,6 +25,8 @@ pub(crate) const DELIVERED_BY: &str = "deliveredBy";
 pub(crate) const NOTED_TO: &str = "notedTo";
 /// Field of a slave's answer to its master that is back, beside upstream's: it has handed over what it did.
 pub(crate) const HANDED_OVER: &str = "handedOver";
+/// Field of the answer about what waits, beside upstream's: the place in the log from which on popped messages need it.
+pub(crate) const POPPED_FROM: &str = "poppedFrom";
 /// How often a table that changes while it is read is begun anew.
 const TRIES: usize = 5;
 
@@ -42,6 +44,8 @@ pub(super) struct Waiting {
     pub marks: Option<Marks>,
     /// How far Apache's timer is, as its file `timercheck` has it; none where the log tells everything.
     pub timer: Option<Vec<u8>>,
+    /// The place of the first popped message that is out, if any is.
+    pub popped_from: Option<i64>,
 }
 
 /// Places in the log before which progress knows all that was settled, see `settled.rs`.
@@ -168,13 +172,14 @@ impl Master {
     pub async fn waiting(&self) -> Result<Waiting, String> {
         let answer = self.ask(Command::request(code::GET_ALL_DELAY_OFFSET)).await?;
         let marks = Marks::of(&answer);
+        let popped_from = answer.fields.get(POPPED_FROM).and_then(|place| place.parse().ok());
         let delays = decode(&answer)?;
         let timer = match marks {
             // Its deliveries are known by the log, but for those of before.
             Some(marks) => marks.inherited.map(Inherited::checkpoint),
             None => Some(self.ask(Command::request(code::GET_TIMER_CHECK_POINT)).await?.body.to_vec()),
         };
-        Ok(Waiting { delays, marks, timer })
+        Ok(Waiting { delays, marks, timer, popped_from })
     }
 
     /// Progress of the delay levels.

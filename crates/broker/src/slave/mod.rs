@@ -30,7 +30,7 @@ use crate::broker::Broker;
 use ask::Master;
 use take::Progress;
 
-pub(crate) use ask::{DELIVERED_BY, HANDED_OVER, Marks, NOTED_TO};
+pub(crate) use ask::{DELIVERED_BY, HANDED_OVER, Marks, NOTED_TO, POPPED_FROM};
 #[cfg(test)]
 pub(crate) use told::Told;
 
@@ -149,6 +149,7 @@ impl Link {
         give_back::delivered(broker, master).await?;
         // Marks first: what is settled while the rest is asked for is above them.
         let waiting = master.waiting().await?;
+        broker.pop.learn_held(waiting.popped_from);
         let mut offsets = master.offsets().await?;
         give_back::give_back(broker, master, &mut offsets).await?;
         let mut progress = Progress::new(waiting, &offsets, master.log_end().await?);

@@ -13,7 +13,7 @@ impl Told {
         let (schedule, delays) = master.schedule.marked_snapshot();
         let marks = Marks { schedule, transactions: master.transactions.settled_from(), inherited: None };
         let offsets = master.offsets.snapshot();
-        let waiting = Waiting { delays, marks: Some(marks), timer: None };
+        let waiting = Waiting { delays, marks: Some(marks), timer: None, popped_from: None };
         Self(Progress::new(waiting, &offsets, master.store.log_max_offset()))
     }
 
