@@ -49,7 +49,7 @@ pub(crate) mod waiting;
 /// Groups and topics share so many locks.
 const SHARDS: usize = 16;
 /// Batches that leave memory together: they share a write and a flush.
-const AT_ONCE: usize = 1_024;
+const AT_ONCE: usize = 8_192;
 /// Acknowledgements that wait to be noted.
 const MOST_ACKS: usize = 1_000_000;
 /// Longest sleep: a clock that is put forward is noticed after it.

@@ -243,7 +243,8 @@ impl<'r> Wanted<'r> {
         // As long as what is out cannot be noted, no more is given out than there is room for.
         let room = self.allowed.settings.pop_ck_max_buffer_size.saturating_mul(2);
         if self.order.is_none() && broker.pop.batches() > room {
-            let remark = "too many popped messages cannot be noted in the log: see why the broker refuses messages";
+            let remark = "too many popped messages wait to be noted in the log (popCkMaxBufferSize): pop again in a moment; if \
+                          that does not help, see why the broker refuses messages";
             let error = BrokerError::new(response::SYSTEM_BUSY, remark);
             return reply(broker, conn, &error.response_to(request).with_header(&NOTHING), self.begun);
         }
