@@ -49,9 +49,9 @@ pub(crate) async fn query(broker: &Broker, request: &Command) -> Result<Command,
     let client = asked.client_id.as_deref().ok_or_else(|| missing("clientId"))?;
     let model = asked.message_model.ok_or_else(|| missing("messageModel"))?;
     let settings = broker.settings.load();
-    let assigned = match queues(broker, &settings, topic).await {
+    let way = Way::of(broker, &settings, topic, group, model);
+    let assigned = match queues(broker, &settings, topic, way).await {
         Some(queues) => {
-            let way = Way::of(broker, &settings, topic, group, model, &queues);
             let part = part(broker, &settings, way, group, client, asked.strategy_name.as_deref(), queues)?;
             part.map(|queues| queues.into_iter().map(|queue| way.to(queue)).collect())
         }
@@ -71,20 +71,12 @@ enum Way {
 }
 
 impl Way {
-    fn of(
-        broker: &Broker,
-        settings: &BrokerSettings,
-        topic: &str,
-        group: &str,
-        model: MessageModel,
-        queues: &[MessageQueue],
-    ) -> Self {
+    fn of(broker: &Broker, settings: &BrokerSettings, topic: &str, group: &str, model: MessageModel) -> Self {
         if model == MessageModel::Broadcasting {
             return Self::Broadcast;
         }
-        // What is given back to a group that pulls is pulled; and no broker has all queues of a static topic.
-        let is_static = queues.first().is_some_and(|queue| queue.broker_name.starts_with(STATIC_BROKER));
-        if topic.starts_with(names::RETRY_PREFIX) || is_static {
+        // What is given back to a group that pulls is pulled.
+        if topic.starts_with(names::RETRY_PREFIX) {
             return Self::Pull;
         }
         let modes = broker.request_modes.get();
@@ -108,14 +100,15 @@ impl Way {
 }
 
 /// All queues of a topic that can be read, in order; `None` when nobody can be asked who else has it.
-async fn queues(broker: &Broker, settings: &BrokerSettings, topic: &str) -> Option<Vec<MessageQueue>> {
+async fn queues(broker: &Broker, settings: &BrokerSettings, topic: &str, way: Way) -> Option<Vec<MessageQueue>> {
     let own = &settings.broker_name;
     if topic.starts_with(names::LMQ_PREFIX) {
         return Some(vec![MessageQueue::new(topic, own, 0)]);
     }
     let age = Duration::from_millis(settings.load_balance_poll_name_server_interval);
     let route = broker.routes.of(topic, age).await?;
-    let statics = static_queues(&route, topic);
+    // Who pops asks brokers for what they have, also of queues that moved away since.
+    let statics = if matches!(way, Way::Pop(_)) { BTreeSet::new() } else { static_queues(&route, topic) };
     if !statics.is_empty() {
         return Some(statics.into_iter().collect());
     }
