@@ -175,7 +175,8 @@ fn the_newest_message_of_each_key_stays_at_its_offset() {
     // From an offset that is gone it goes on with the next one.
     assert_eq!(read_from(&mut peer, first + 1).len(), messages.len() - 1);
     assert_eq!(offset(&mut peer, request::GET_MAX_OFFSET, &[]), 200);
-    assert_eq!(offset(&mut peer, request::GET_MIN_OFFSET, &[]), first);
+    // Clients refuse to go back to an offset before this one.
+    assert_eq!(offset(&mut peer, request::GET_MIN_OFFSET, &[]), 0);
     let by_time = |peer: &mut Peer, time: &str, boundary: &str| {
         let fields = [("timestamp", time), ("boundaryType", boundary)];
         offset(peer, request::SEARCH_OFFSET_BY_TIMESTAMP, &fields)
@@ -240,8 +241,7 @@ fn what_stays_outlives_the_commit_log() {
     let server = Server::start_in(folder.path(), SETTINGS);
     let mut peer = server.connect();
     assert_eq!(read_from(&mut peer, 0), messages);
-    let first = *messages.keys().next().expect("one");
-    assert_eq!(offset(&mut peer, request::GET_MIN_OFFSET, &[]), first);
+    assert_eq!(offset(&mut peer, request::GET_MIN_OFFSET, &[]), 0);
     assert_eq!(put(&mut peer, "k3", "new"), 200);
 
     // Without its queues, which cannot be made anew from the log, offsets go on all the same.
@@ -322,4 +322,53 @@ fn a_deleted_topic_leaves_nothing() {
     server.kill();
     let server = Server::start_in(folder.path(), SETTINGS);
     assert_eq!(values(&read_from(&mut server.connect(), 0)), [("k1".to_owned(), "new".to_owned())].into());
+}
+
+/// Pops what there is: offset and value of each message, as it was in the topic.
+fn pop(peer: &mut Peer) -> Vec<String> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis();
+    let answer = peer.call(ask(
+        request::POP_MESSAGE,
+        &[
+            ("consumerGroup", "G"),
+            ("topic", "T"),
+            ("queueId", "-1"),
+            ("maxMsgNums", "16"),
+            ("invisibleTime", "2000"),
+            ("pollTime", "0"),
+            ("bornTime", &now.to_string()),
+            ("initMode", "0"),
+            ("expType", "TAG"),
+            ("exp", "*"),
+            ("order", "false"),
+        ],
+    ));
+    let value = |record: record::Record<'_>| String::from_utf8_lossy(record.body).into_owned();
+    match answer.code {
+        response::SUCCESS => record::iter(&answer.body).map(|record| value(record.expect("a record"))).collect(),
+        _ => Vec::new(),
+    }
+}
+
+#[test]
+fn what_only_the_compacted_log_has_is_popped_and_comes_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (_server, mut peer) = start(folder.path());
+    for number in 0..120 {
+        put(&mut peer, &format!("k{}", number % 30), &format!("v{number}"));
+    }
+    until_compacted(&mut peer, 30 + 9);
+    fill(&mut peer);
+    expire(&mut peer, folder.path());
+    let mut expected: Vec<_> = read_from(&mut peer, 0).into_values().map(|(_, value)| value).collect();
+    expected.sort();
+    for round in ["popped", "popped again, as nobody acknowledged"] {
+        let mut popped = Vec::new();
+        until(round, || {
+            popped.extend(pop(&mut peer));
+            if popped.len() >= expected.len() { Ok(()) } else { Err(format!("{popped:?} of {expected:?}")) }
+        });
+        popped.sort();
+        assert_eq!(popped, expected, "{round}");
+    }
 }

@@ -24,7 +24,8 @@ impl Store {
     }
 
     pub(crate) fn compacted(&self, topic: &str, queue_id: i32) -> Option<Arc<CompactedQueue>> {
-        self.compaction.as_ref()?.get(topic, queue_id)
+        // One to which nothing was added yet changes nothing.
+        self.compaction.as_ref()?.get(topic, queue_id).filter(|compacted| compacted.end() > 0)
     }
 
     /// Copies what these topics' queues got to their compacted logs, durably. Only messages with keys, and none that
@@ -195,11 +196,11 @@ impl Store {
         }
     }
 
-    /// What a queue's range is together with that of its compacted log.
+    /// What a queue's range is together with that of its compacted log, which can be read from any offset on: where there is
+    /// no message any more, the next one is what is asked for. So clients that go back to an offset may do so.
     pub(crate) fn widened(compacted: &CompactedQueue, (min, max): (i64, i64)) -> (i64, i64) {
-        let (first, end) = (compacted.first(), compacted.end());
-        // Before the end of the compacted log nothing is read from the queue itself.
-        (if first < end || end > min { first } else { min }, max.max(end))
+        let end = compacted.end();
+        (if end > 0 { 0 } else { min }, max.max(end))
     }
 
     /// When a message of a compacted log, or the first one behind it, was stored.

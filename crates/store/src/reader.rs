@@ -170,8 +170,7 @@ impl Store {
         };
         let (mut min, mut max) = queue.range();
         if let Some(compacted) = compacted {
-            (min, max) = Self::widened(&compacted, (min, max));
-            // Where there is no message any more, the next one is what is asked for.
+            (min, max) = (min.min(compacted.first()), max.max(compacted.end()));
             if offset < compacted.end().max(min) {
                 match self.read_compacted(&compacted, offset, (min, max), limits, filter) {
                     Ok(read) => return read,

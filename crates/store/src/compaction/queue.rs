@@ -49,15 +49,11 @@ impl CompactedQueue {
         if workshop.exists(disk) {
             workshop.finish(disk, &folders)?;
         }
-        let files = open_files(disk, &folders, sizes, verify)?;
+        let (files, sizes) = open_files(disk, &folders, sizes, verify)?;
         if verify && let Some(last) = files.last() {
             last.write_again()?;
             folders.sync(disk)?;
         }
-        // Upstream's broker opens files of one size only: that of those that are there stays.
-        let shortest = files.iter().map(|file| file.length()).min();
-        let units = files.last().map_or(sizes.units, |file| file.units_length());
-        let sizes = Sizes { log: shortest.unwrap_or(sizes.log), units };
         let end = files.iter().map(|file| file.last() + 1).max().unwrap_or(0);
         Ok(Self {
             topic,
@@ -207,15 +203,22 @@ impl CompactedQueue {
     }
 }
 
-/// The files in the folders, the oldest first.
+/// The files in the folders, the oldest first, and how long further ones are: upstream's broker opens files of one size
+/// only, so that of those that are there stays, whatever is set.
 pub(super) fn open_files(
     disk: &dyn Disk,
     folders: &Folders,
     sizes: Sizes,
     verify: bool,
-) -> io::Result<Vec<Arc<Segment>>> {
+) -> io::Result<(Vec<Arc<Segment>>, Sizes)> {
     let bases: Vec<_> = disk.list(&folders.log)?.iter().filter_map(|name| offset_of(name)).collect();
-    let count = bases.len();
-    let open = |(number, base)| Segment::open(disk, folders, base, sizes, verify && number + 1 == count).map(Arc::new);
-    bases.into_iter().enumerate().map(open).collect()
+    let (mut files, mut usual) = (Vec::<Arc<Segment>>::new(), sizes);
+    for (number, base) in bases.iter().enumerate() {
+        let verify = verify && number + 1 == bases.len();
+        let file = Segment::open(disk, folders, *base, usual, verify)?;
+        // One with a record that is too large for the others is longer.
+        usual = if number == 0 { file.sizes() } else { usual.min(file.sizes()) };
+        files.push(Arc::new(file));
+    }
+    Ok((files, usual))
 }

@@ -85,8 +85,7 @@ impl CompactedQueue {
                 }
             }
         }
-        let is_over = files.last().is_none_or(|last| last.last() < taken.next_offset);
-        if is_over {
+        if files_from(&files, taken.next_offset).iter().all(|file| file.count() == 0) {
             taken.next_offset = taken.next_offset.max(end);
         }
         taken.cut(stretch)?;

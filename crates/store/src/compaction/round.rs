@@ -101,7 +101,7 @@ impl Round<'_> {
         }
         let Some(_changing) = queue.change() else { return Ok(()) };
         queue.workshop.finish(disk, &queue.folders)?;
-        let files = open_files(disk, &queue.folders, queue.sizes, false)?;
+        let (files, _) = open_files(disk, &queue.folders, queue.sizes, false)?;
         queue.set_files(|_| files);
         Ok(())
     }
@@ -227,5 +227,6 @@ impl Round<'_> {
 
 /// The files that a reader begins with.
 pub(super) fn files_from(files: &Files, offset: i64) -> &[Arc<Segment>] {
-    &files[files.partition_point(|file| file.last() < offset)..]
+    // The last one may be empty.
+    &files[files.partition_point(|file| file.count() > 0 && file.last() < offset)..]
 }

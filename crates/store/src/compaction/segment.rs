@@ -39,6 +39,11 @@ impl Sizes {
         Self { log: times * units, units }
     }
 
+    /// The shorter ones.
+    pub fn min(self, other: Self) -> Self {
+        Self { log: self.log.min(other.log), units: self.units.min(other.units) }
+    }
+
     /// Units that one file takes: behind them stands the end.
     fn most_units(self) -> i64 {
         (self.units / BatchUnit::SIZE as u64) as i64 - 1
@@ -125,6 +130,10 @@ impl Segment {
         let is_there = disk.exists(&path);
         let units = disk.open(&path, true)?;
         let length = units.length()? / BatchUnit::SIZE as u64 * BatchUnit::SIZE as u64;
+        if log.length()? == 0 {
+            // It was just made.
+            log.set_len(sizes.log)?;
+        }
         let sizes = Sizes { log: log.length()?, units: if length == 0 { sizes.units } else { length } };
         let segment = Self::new(base, sizes, log, units);
         if !is_there || length == 0 {
@@ -193,9 +202,9 @@ impl Segment {
         self.sizes.log
     }
 
-    /// Bytes of a file of units.
-    pub fn units_length(&self) -> u64 {
-        self.sizes.units
+    /// How long its files are.
+    pub fn sizes(&self) -> Sizes {
+        self.sizes
     }
 
     /// Messages.

@@ -18,6 +18,7 @@ public final class Main {
         TransactionScenarios.add(suite);
         TraceScenarios.add(suite);
         DeduplicationScenarios.add(suite);
+        CompactionScenarios.add(suite);
         TypeScenarios.add(suite);
         QueryScenarios.add(suite);
         ReplyScenarios.add(suite);

@@ -40,6 +40,7 @@ public final class Takeover {
     private final Queue<String> retried = new ConcurrentLinkedQueue<>();
     private final TakeoverPop popped = new TakeoverPop();
     private final TakeoverBatches batches = new TakeoverBatches();
+    private final TakeoverCompaction compacted = new TakeoverCompaction();
     private List<String> inFlight = List.of();
     private Message keyed;
     private SendResult keyedAt;
@@ -103,8 +104,10 @@ public final class Takeover {
             Env.awaitSize("retries", retried, 2 * stage, 40_000);
             if (stage > 0) {
                 popped.consume(env);
+                compacted.check(env);
             }
             batches.consume(env, producer, name);
+            compacted.leave(env, producer, name);
             // What came once must not come again.
             Thread.sleep(3_000);
             received.stop();
@@ -129,6 +132,7 @@ public final class Takeover {
         env.topic(RETRIED, 1);
         TakeoverPop.create(env);
         TakeoverBatches.create(env);
+        TakeoverCompaction.create(env);
         SubscriptionGroupConfig group = new SubscriptionGroupConfig();
         group.setGroupName(GROUP);
         group.setRetryMaxTimes(RETRIES);
