@@ -117,9 +117,9 @@ def popping(scale: Scale) -> Session:
 
 
 def live(scale: Scale) -> Session:
-    def end_to_end(name: str, rate: int, *targets: Target) -> Workload:
-        step = run("e2e", rate=rate, connections=8, in_flight=64, queues=8, size=1024, seconds=scale.seconds)
-        return Workload(name, f"end to end at {rate:,}/s", step, targets, speed="p99_us")
+    def end_to_end(name: str, rate: int, *targets: Target, way: str = "", **options: Value) -> Workload:
+        step = run("e2e", rate=rate, connections=8, in_flight=64, queues=8, size=1024, seconds=scale.seconds, **options)
+        return Workload(name, f"end to end at {rate:,}/s{way}", step, targets, speed="p99_us")
 
     def bounds() -> tuple[Target, ...]:
         return cpu(1 / 10), Target("p50_us", 1 / 8), Target("p999_us", 1 / 5)
@@ -129,6 +129,7 @@ def live(scale: Scale) -> Session:
         end_to_end("e2e-1000", most // 20, *bounds()),
         end_to_end("e2e-4000", most // 5, *bounds()),
         end_to_end("e2e-20000", most),
+        end_to_end("e2e-pop-1000", most // 20, Target("p50_us", 1.25, "workload:e2e-1000"), way=", by POP", pop=True),
     ), charts=("cpu_us", "p50_us", "p99_us", "p999_us"))
 
 

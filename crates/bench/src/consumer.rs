@@ -44,8 +44,10 @@ pub(crate) struct Reading {
 /// Counts that the threads of a run share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    /// Messages received, in all phases.
+    /// Messages received, in all phases; or acknowledged, where those count.
     pub received: AtomicU64,
+    /// Messages popped, in all phases.
+    pub popped: AtomicU64,
     /// How many make it enough.
     pub enough: AtomicU64,
     /// Nobody waits for more from then on, in nanoseconds of the clock.
@@ -54,7 +56,17 @@ pub(crate) struct Shared {
 
 impl Default for Shared {
     fn default() -> Self {
-        Self { received: AtomicU64::new(0), enough: AtomicU64::new(u64::MAX), give_up: AtomicU64::new(u64::MAX) }
+        let none = || AtomicU64::new(0);
+        let never = || AtomicU64::new(u64::MAX);
+        Self { received: none(), popped: none(), enough: never(), give_up: never() }
+    }
+}
+
+impl Shared {
+    /// Whether enough was received, or nobody waits for more.
+    pub(crate) fn is_over(&self, now: u64) -> bool {
+        let load = |value: &AtomicU64| value.load(Ordering::Relaxed);
+        load(&self.received) >= load(&self.enough) || now >= load(&self.give_up)
     }
 }
 
@@ -288,8 +300,7 @@ impl<S: Sink> Traffic for Consumer<S> {
     }
 
     fn is_over(&mut self, now: u64) -> bool {
-        let load = |value: &AtomicU64| value.load(Ordering::Relaxed);
-        load(&self.shared.received) >= load(&self.shared.enough) || now >= load(&self.shared.give_up)
+        self.shared.is_over(now)
     }
 
     fn abandons(&self) -> bool {

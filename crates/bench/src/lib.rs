@@ -19,6 +19,7 @@ mod live;
 mod locate;
 mod message;
 mod options;
+mod popper;
 mod pull;
 mod report;
 mod run;

@@ -270,8 +270,9 @@ fn messages_are_popped_and_acknowledged() {
 fn messages_are_received_as_they_come() {
     let server = Server::start(&[]);
     let way = ["e2e", "--rate", "1000", "--messages", "400", "--warm-up", "50", "--verify", "--queues", "3"];
-    for threads in ["1", "2"] {
-        let result = measure(&server, &[&way[..], &["--threads", threads]].concat());
+    let more: [&[&str]; 4] = [&[], &["--threads", "2"], &["--pop"], &["--pop", "--threads", "2", "--connections", "2"]];
+    for more in more {
+        let result = measure(&server, &[&way[..], more].concat());
         assert_eq!(number(&result, "/messages"), 400.0);
         assert_eq!(number(&result, "/sending/messages"), 400.0);
         assert_eq!(number(&result, "/options/in_flight"), 64.0, "what is paced waits for no slot");

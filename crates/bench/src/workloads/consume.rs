@@ -155,7 +155,7 @@ pub(crate) struct Read {
 }
 
 /// Looks at what one thread reads.
-struct Reader(Arc<Mutex<Read>>);
+pub(crate) struct Reader(pub Arc<Mutex<Read>>);
 
 impl Sink for Reader {
     fn take(&mut self, records: &[u8], timing: Timing, tally: &mut Tally) -> Result<u64, BenchError> {

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::body::Bodies;
 use crate::error::BenchError;
-use crate::live::{self, Since};
+use crate::live::{self, How, Plan, Since};
 use crate::message::Shape;
 use crate::options::{Common, Topics};
 use crate::report::Report;
@@ -21,6 +21,9 @@ pub(crate) struct EndToEndArgs {
     #[command(flatten)]
     #[serde(flatten)]
     pub common: Common,
+    /// Receives by POP, and acknowledges each message by a request of its own.
+    #[arg(long)]
+    pop: bool,
 }
 
 /// Runs it.
@@ -36,5 +39,6 @@ pub(crate) fn run(mut options: EndToEndArgs) -> Result<Report, BenchError> {
         options.common.queues,
         Bodies::new(run.clock.wall_nanos(), size),
     );
-    live::run("e2e", run, &options, &shape, Since::Intended, 0)
+    let how = if options.pop { How::Pop } else { How::Pull };
+    live::run(&run, &Plan { workload: "e2e", options: &options, shape, since: Since::Intended, delay: 0, how })
 }

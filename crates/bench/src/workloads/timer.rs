@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::body::Bodies;
 use crate::error::BenchError;
-use crate::live::{self, Since};
+use crate::live::{self, How, Plan, Since};
 use crate::message::{Due, Shape};
 use crate::options::{Common, Topics};
 use crate::report::Report;
@@ -48,5 +48,7 @@ pub(crate) fn run(mut options: TimerArgs) -> Result<Report, BenchError> {
             Bodies::new(run.clock.wall_nanos(), size),
         )
     };
-    live::run("timer", run, &options, &shape, Since::Due, due.most())
+    let plan =
+        Plan { workload: "timer", options: &options, shape, since: Since::Due, delay: due.most(), how: How::Pull };
+    live::run(&run, &plan)
 }
