@@ -47,7 +47,7 @@ impl Broker {
 
     /// The same of a group that has messages in order. What of them has had its time counts as not popped.
     fn popping_in_order(&self, place: Place<'_>, committed: i64) -> Option<Popping> {
-        let (held, open) = self.pop.orders.lock().held(place, committed, self.now())?;
+        let (held, open) = self.pop.orders.lock().outstanding(place, committed, self.now())?;
         let Place { topic, queue, .. } = place;
         let last = open.last().map_or(held.end, |last| last + self.messages_at(topic, queue, *last));
         let open = open.into_iter().map(|offset| self.messages_at(topic, queue, offset)).sum();

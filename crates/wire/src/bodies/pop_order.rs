@@ -33,5 +33,8 @@ bodies! {
         #[serde(rename = "ot")]
         offset_next_visible_time: Option<BTreeMap<i64, i64>>,
         pop_time: i64,
+        /// Which of them were given back without having failed, a bit each; upstream has nothing of the kind, and passes over it.
+        #[serde(rename = "s")]
+        suspended: Option<i64>,
     }
 }

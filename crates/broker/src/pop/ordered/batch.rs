@@ -103,6 +103,7 @@ impl Batch {
         let list = info.offset_list.unwrap_or_default();
         let first = *list.first()?;
         let later = info.offset_next_visible_time.unwrap_or_default();
+        let has_bit = |bits: i64, number: usize| number < MOST && bits & 1 << number != 0;
         let mut messages = Vec::with_capacity(list.len());
         for (number, offset) in list.iter().enumerate() {
             let offset = if number == 0 { first } else { first.checked_add(*offset)? };
@@ -113,8 +114,8 @@ impl Batch {
                 visible_at,
                 // The time of the pop may be ahead of a clock that was put back.
                 invisible: visible_at.saturating_sub(info.pop_time.min(info.last_consume_timestamp)).max(invisible),
-                is_acked: number < MOST && info.commit_offset_bit & 1 << number != 0,
-                suspend: false,
+                is_acked: has_bit(info.commit_offset_bit, number),
+                suspend: has_bit(info.suspended.unwrap_or(0), number),
             });
         }
         let is_sound = first >= 0
@@ -140,9 +141,13 @@ impl Batch {
         let usual = self.pop_time.saturating_add(self.invisible);
         let later = self.messages.iter().filter(|message| message.visible_at != usual);
         let later: BTreeMap<i64, i64> = later.map(|message| (message.offset, message.visible_at)).collect();
+        let bits = |is_set: fn(&Message) -> bool| -> i64 {
+            numbered().filter(|(_, message)| is_set(message)).fold(0, |bits, (number, _)| bits | 1 << number)
+        };
         OrderInfo {
             attempt_id: self.attempt.clone(),
-            commit_offset_bit: numbered().filter(|(_, message)| message.is_acked).map(|(number, _)| 1 << number).sum(),
+            commit_offset_bit: bits(|message| message.is_acked),
+            suspended: Some(bits(|message| message.suspend)).filter(|bits| *bits != 0),
             invisible_time: Some(self.invisible),
             last_consume_timestamp: self.changed_at,
             offset_list: Some(

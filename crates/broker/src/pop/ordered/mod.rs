@@ -231,12 +231,12 @@ impl Ordered {
     }
 
     /// What a group that is at an offset has of a queue, and which messages of it are not acknowledged.
-    pub fn held(&self, place: Place<'_>, committed: i64, now_ms: i64) -> Option<(Held, Vec<i64>)> {
+    pub fn outstanding(&self, place: Place<'_>, committed: i64, now_ms: i64) -> Option<(Outstanding, Vec<i64>)> {
         let batch = self.batch(place).filter(|batch| batch.holds(committed))?;
         let due = batch.due_from(committed)?;
         let end = batch.messages.last().map_or(committed, |last| last.end);
         let open = batch.open().map(|message| message.offset).filter(|offset| *offset >= committed);
-        Some((Held { floor: batch.floor().max(committed), end, is_due: due <= now_ms }, open.collect()))
+        Some((Outstanding { floor: batch.floor().max(committed), end, is_due: due <= now_ms }, open.collect()))
     }
 
     /// Whether an attempt has messages of a queue.

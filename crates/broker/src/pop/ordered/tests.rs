@@ -101,6 +101,34 @@ fn another_time_holds_up_the_queue_for_longer_or_frees_it() {
 }
 
 #[test]
+fn what_was_given_back_without_a_failure_is_known_after_a_start() {
+    let mut ordered = new();
+    pop(&mut ordered, 0, 9, 3, at(0));
+    let delivery = |offset| Delivery { offset, end: offset + 1, pop_time: 0, due: 100 };
+    assert_eq!(ordered.change(PLACE, delivery(1), Some(0), (50, true), 10), Ok(60));
+    let kept = ConsumerOrderInfo::decode(&ordered.snapshot().encode()).unwrap();
+    let mut ordered = Ordered::new(kept, std::iter::empty(), 20);
+    let (again, taken) = pop(&mut ordered, 0, 9, 3, at(100)).unwrap();
+    assert_eq!((again, taken.times), (vec![0, 1, 2], vec![(0, 1), (2, 1)]));
+}
+
+#[test]
+fn what_a_group_holds_is_told_until_its_time_is_up() {
+    let mut ordered = new();
+    pop(&mut ordered, 4, 9, 3, at(0));
+    let held = |ordered: &Ordered, committed, now| ordered.outstanding(PLACE, committed, now);
+    assert_eq!(held(&ordered, 4, 99), Some((Outstanding { floor: 4, end: 7, is_due: false }, vec![4, 5, 6])));
+    ack(&mut ordered, 5, 0, 4, 1);
+    assert_eq!(held(&ordered, 4, 100), Some((Outstanding { floor: 4, end: 7, is_due: true }, vec![4, 6])));
+    // A batch that is one record, of three messages.
+    let last = Delivery { offset: 6, end: 9, pop_time: 0, due: 100 };
+    assert_eq!(ordered.ack(PLACE, last, Some(4), 2), Acked::Done { floor: 4, is_free: false });
+    assert_eq!(held(&ordered, 4, 3), Some((Outstanding { floor: 4, end: 9, is_due: false }, vec![4])));
+    assert_eq!(ack(&mut ordered, 4, 0, 4, 3), Acked::Done { floor: 9, is_free: true });
+    assert_eq!(held(&ordered, 9, 3), None);
+}
+
+#[test]
 fn a_clock_that_is_put_back_holds_up_nothing() {
     let mut ordered = new();
     let late = 1_000_000;

@@ -60,7 +60,7 @@ pub(crate) struct Delivery {
 
 /// What a group has of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Held {
+pub(crate) struct Outstanding {
     /// The first message that is not acknowledged.
     pub floor: i64,
     /// The offset behind all of them.
