@@ -4,9 +4,11 @@ mod common;
 
 use std::time::{Duration, Instant};
 
+use apogee_message::record;
 use apogee_wire::Command;
 use apogee_wire::bodies::{
-    Body, ExponentialRetryPolicy, GroupRetryPolicy, GroupRetryPolicyType, SubscriptionGroupConfig,
+    Body, ExponentialRetryPolicy, GroupRetryPolicy, GroupRetryPolicyType, MessageRequestMode,
+    SetMessageRequestModeRequestBody, SubscriptionGroupConfig,
 };
 use apogee_wire::codes::{request, response};
 use apogee_wire::headers::{
@@ -15,7 +17,7 @@ use apogee_wire::headers::{
 };
 use common::group::until;
 use common::pop::{self, Pop, Popped};
-use common::{Peer, Server};
+use common::{Peer, Pull, Server};
 
 const NO_LIMIT: i64 = 10_000;
 
@@ -158,4 +160,43 @@ fn what_members_that_pull_commit_is_not_taken_back() {
     // And back: it goes on there.
     let popped = pop(&mut peer, 32, 60_000, 0);
     assert_eq!(popped.iter().map(|popped| &*popped.body).collect::<Vec<_>>(), ["8", "9", "10"]);
+}
+
+#[test]
+fn what_failed_is_pulled_by_a_group_that_goes_back_to_pulls() {
+    let server = Server::start(&["enableRetryTopicV2=true"]);
+    let mut peer = server.connect();
+    for body in ["waits", "is popped again", "fails later"] {
+        peer.send_ok("T", 0, body.as_bytes(), "");
+    }
+    let first = pop(&mut peer, 32, 60_000, 0);
+    let late = &first[2];
+    give_back(&mut peer, &first[0], false);
+    until("it waits", || count(&mut peer, "%RETRY%G+T") == 1);
+    give_back(&mut peer, &first[1], false);
+    let again = pop(&mut peer, 1, 60_000, NO_LIMIT);
+    assert_eq!((&*again[0].body, again[0].times), ("waits", 1));
+    until("the other waits, too", || count(&mut peer, "%RETRY%G+T") == 2);
+    let pulls = SetMessageRequestModeRequestBody {
+        consumer_group: Some("G".into()),
+        mode: MessageRequestMode::Pull,
+        pop_share_queue_num: 0,
+        topic: Some("T".into()),
+    };
+    let set = Command::request(request::SET_MESSAGE_REQUEST_MODE).with_body(pulls.encode());
+    assert_eq!(peer.call(set).code, response::SUCCESS);
+    let pulled = |peer: &mut Peer| -> Vec<(String, i32)> {
+        let (answer, _) = peer.pull(Pull::of("%RETRY%G_T", 0, 0));
+        let all = record::iter(&answer.body).map(|record| record.expect("a record"));
+        all.map(|record| (String::from_utf8_lossy(record.body).into_owned(), record.reconsume_times)).collect()
+    };
+    let expected = |body: &str, times| (body.to_owned(), times);
+    until("what waited is there", || pulled(&mut peer) == [expected("is popped again", 1)]);
+    give_back(&mut peer, late, false);
+    until("what failed is there", || pulled(&mut peer).len() == 2);
+    give_back(&mut peer, &again[0], false);
+    until("what failed again is there", || pulled(&mut peer).len() == 3);
+    let all = [expected("is popped again", 1), expected("fails later", 1), expected("waits", 2)];
+    assert_eq!(pulled(&mut peer), all);
+    assert_eq!(count(&mut peer, "%RETRY%G+T"), 2);
 }

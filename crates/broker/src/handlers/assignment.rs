@@ -202,6 +202,9 @@ pub(crate) fn set_mode(broker: &Broker, conn: &Arc<Conn>, request: &Command) -> 
         Ok(())
     })?;
     tracing::info!(peer = %conn.peer(), topic, group, ?kind, share, "a group's mode is set by remote request");
+    if kind == MessageRequestMode::Pull {
+        broker.leave_to_pulls(&group, &topic);
+    }
     broker.clients(&broker.settings.load()).shares_anew(&group);
     answer::done(request)
 }

@@ -10,7 +10,7 @@ use apogee_message::{light, properties, sysflag};
 use apogee_wire::bodies::TopicConfig;
 use bytes::{Bytes, BytesMut};
 
-use super::handle::{Handle, Source};
+use super::handle::{Handle, Source, origin};
 use crate::broker::Broker;
 use crate::retry;
 use crate::topics::{Topic, perm};
@@ -38,7 +38,9 @@ impl Broker {
     /// The retry topic of messages that a group popped of a topic, made if need be.
     pub(crate) fn ensure_pop_retry_topic(&self, group: &str, topic: &str) -> Arc<Topic> {
         let settings = self.settings.load();
-        let source = if settings.enable_retry_topic_v2 { Source::RetryV2 } else { Source::Retry };
+        let pulled = self.is_set_to_pull(group, topic);
+        let source = if settings.enable_retry_topic_v2 && !pulled { Source::RetryV2 } else { Source::Retry };
+        let topic = if pulled { origin(group, topic).unwrap_or(topic) } else { topic };
         // A retry topic is its own.
         let own = self.topics.get(topic).filter(|_| settings.use_separate_retry_queue && !is_retry(topic));
         let queues = own.map_or(QUEUES, |own| own.config.write_queue_nums);

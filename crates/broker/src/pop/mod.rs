@@ -43,6 +43,7 @@ mod progress;
 pub(crate) mod reader;
 mod recount;
 mod slab;
+mod to_pulls;
 mod told;
 pub(crate) mod waiting;
 

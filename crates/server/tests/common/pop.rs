@@ -117,6 +117,7 @@ impl Popped {
     fn stored_in(&self, group: &str) -> String {
         match self.handle.split(' ').nth(4) {
             Some("1") => format!("%RETRY%{group}_{}", self.topic),
+            Some("2") => format!("%RETRY%{group}+{}", self.topic),
             _ => self.topic.clone(),
         }
     }
