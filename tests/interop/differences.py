@@ -19,9 +19,15 @@ class Rule(NamedTuple):
     why: str
 
     def matches(self, line):
-        """Whether it is about a command line: '$ mqadmin NAME ARGUMENTS', or '$ pop REQUEST ROW'."""
-        name = line.split()[2]
-        return any(name == command and has in line for command, _, has in (word.partition("/") for word in self.commands.split()))
+        """Whether it is about a command line: '$ mqadmin NAME ARGUMENTS' or '$ pop REQUEST ROW', or another kind, which a command has
+        before a colon: 'lite:REQUEST/ROW', 'lite:'."""
+        kind, name = line.split()[1:3]
+        for word in self.commands.split():
+            command, _, has = word.partition("/")
+            of, _, command = command.rpartition(":")
+            if (kind == of if of else kind in ("mqadmin", "pop")) and command in ("" if of else name, name) and has in line:
+                return True
+        return False
 
 
 def line_of(*keys):

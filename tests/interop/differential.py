@@ -3,7 +3,7 @@
 
     tests/interop/differential.py FOLDER     compares FOLDER/apache with FOLDER/apogee once more
 
-All lines must be equal, but for what differences.py names.
+All lines must be equal, but for what differences.py and differences_lite.py name.
 """
 import difflib
 import itertools
@@ -12,16 +12,19 @@ import re
 import sys
 
 import differences
+import differences_lite
 
 SERVERS = ["apache", "apogee"]
 # What a test cannot wait for, and what makes records equally long: the same for both servers.
-SETTINGS = ["enabledAppendPropCRC=true", "registerNameServerPeriod=10000"]
+SETTINGS = ["enabledAppendPropCRC=true", "registerNameServerPeriod=10000", "enableLmq=true", "enableMultiDispatch=true", "minLiteTTl=1000",
+            "liteTtlCheckInterval=1000", "liteEventCheckInterval=200"]
 # Apache's keeps users and policies only where it is told how; ours always does.
 APACHE_SETTINGS = [
     "authenticationMetadataProvider=org.apache.rocketmq.auth.authentication.provider.LocalAuthenticationMetadataProvider",
     "authorizationMetadataProvider=org.apache.rocketmq.auth.authorization.provider.LocalAuthorizationMetadataProvider",
 ]
 EVIDENCE_LINES = 40
+RULES = differences.RULES + differences_lite.RULES
 # Which Java method of the tool failed where, and on which line of the runner.
 STACK = re.compile(r"\s+(at \S+\(.*\)|\.\.\. \d+ more)$")
 
@@ -63,7 +66,7 @@ def compare(folder, results):
             results.add("diff", False, name, 0, "is not there for both servers")
             continue
         texts = [side.read_text() for side in sides]
-        rules = [rule for rule in differences.RULES if rule.matches(texts[1].partition("\n")[0])]
+        rules = [rule for rule in RULES if rule.matches(texts[1].partition("\n")[0])]
         apache, apogee = (normalized(text, rules, server, used) for text, server in zip(texts, SERVERS))
         # The command line names ids and addresses of its own server.
         difference = list(difflib.unified_diff(apache[1:], apogee[1:], "apache", "apogee", lineterm="", n=0))
@@ -71,7 +74,7 @@ def compare(folder, results):
         print(*difference[:EVIDENCE_LINES], sep="\n", end="\n" if difference else "")
     if not rows:
         results.add("diff", False, "rows", 0, "there are none")
-    for rule in differences.RULES:
+    for rule in RULES:
         if rule not in used:
             results.add("diff", False, "rule", 0, f"explains nothing any more: {rule}")
 

@@ -104,7 +104,7 @@ impl<'o> Opening<'o> {
         let queues = files.and_then(|files| QueueTable::open(files, batches, options.hot_bytes, options.light_queues));
         let queues = queues.context("cannot open the queues in", &root)?;
         let tagger = Tagger::new(&options.delays);
-        let deleted = Deleted::open(&*disk, &root, log.min_offset());
+        let deleted = Deleted::open(Arc::clone(&disk), &root, log.min_offset());
         let deleted = Arc::new(deleted.context("cannot use the file `deleted` in", &root)?);
         queues.know_source(Source {
             log: Arc::clone(&log),

@@ -152,25 +152,26 @@ impl Store {
             }
             done?;
         }
-        Ok(())
+        self.deleted.tidy(self.log.min_offset()).context("cannot write the file `deleted` in", self.root())
     }
 
     fn remove_expired_of(&self, light: &[Arc<str>], gone: &mut HashSet<Arc<str>>) -> Result<(), StoreError> {
-        let context = |done: std::io::Result<bool>| done.context("cannot remove queues in", self.root());
         let mut checkpoint = self.lock_checkpoint();
         let start = self.log.min_offset();
         let mut expired = Vec::new();
         for topic in light {
-            if context(self.queues.may_be_expired(topic, start))? {
-                expired.push(topic);
-            }
+            let end = self.queues.expired_end(topic, start).context("cannot read queues in", self.root())?;
+            expired.extend(end.map(|end| (Arc::clone(topic), end)));
         }
         // The next start shall not look for the folders that are gone.
         let queues = (checkpoint.queues - expired.len() as i64).max(0);
         self.expect(Checkpoint { queues, ..*checkpoint }, &mut checkpoint)?;
-        for topic in expired {
-            if context(self.queues.remove_expired(topic))? {
-                gone.insert(Arc::clone(topic));
+        // First: after a kill amid, the next queues of these names shall go on behind these.
+        let noted = self.deleted.note_light(&expired, self.log.written(), false);
+        noted.context("cannot write the file `deleted` in", self.root())?;
+        for (topic, _) in expired {
+            if self.queues.remove_expired(&topic).context("cannot remove queues in", self.root())? {
+                gone.insert(topic);
             }
         }
         Ok(())

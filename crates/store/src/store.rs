@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use apogee_base::clock::Clock;
 use apogee_base::disk::{Disk, Lock, Space};
+use apogee_message::light;
 use apogee_message::names::property;
 use apogee_message::record::{Draft, Record};
 use apogee_message::tag;
@@ -37,7 +38,7 @@ pub struct Store {
     pub(crate) options: StoreOptions,
     pub(crate) tagger: Tagger,
     pub(crate) told: Told,
-    deleted: Arc<Deleted>,
+    pub(crate) deleted: Arc<Deleted>,
     index: Option<Arc<Index>>,
     pub(crate) compaction: Option<Compaction>,
     dispatcher: Arc<Dispatcher>,
@@ -239,7 +240,8 @@ impl Store {
         let folders = self.queues.folders_of(topic).context("cannot list the queues in", &self.root)?;
         let queues = checkpoint.queues - folders;
         self.expect(Checkpoint { queues, ..*checkpoint }, &mut checkpoint)?;
-        self.deleted.note(topic, self.log.written()).context("cannot write the file `deleted` in", &self.root)?;
+        let end = light::is_light(topic).then(|| self.queue_range(topic, light::QUEUE)).flatten().map(|(_, end)| end);
+        self.deleted.note(topic, self.log.written(), end).context("cannot write the file `deleted` in", &self.root)?;
         self.queues.delete_topic(topic).context("cannot remove the queues in", &self.root)
     }
 
@@ -256,9 +258,13 @@ impl Store {
         self.expect(Checkpoint { queues, ..*checkpoint }, &mut checkpoint)?;
         // What comes from here on is of the next queue of its name.
         let log_end = self.log.written();
+        let queues = [(Arc::from(topic), end)];
+        let note = |is_done| self.deleted.note_light(&queues, log_end, is_done);
+        // First: after a kill amid, the next queue shall go on behind this one.
+        note(false).context("cannot write the file `deleted` in", &self.root)?;
         let removed = self.queues.remove_unused(topic, end).context("cannot remove the queues in", &self.root)?;
         if removed {
-            self.deleted.note(topic, log_end).context("cannot write the file `deleted` in", &self.root)?;
+            note(true).context("cannot write the file `deleted` in", &self.root)?;
         }
         Ok(removed)
     }

@@ -182,9 +182,14 @@ fn queues_whose_messages_are_gone_go_and_begin_anew() {
     assert_eq!(store.queue_range("%LMQ%live", 0).unwrap().1, 120);
     store.append_now([to("T", "%LMQ%0", "new")]).unwrap();
     assert_eq!((bodies(&store, "%LMQ%0"), store.light_queues()), (vec!["new".to_owned()], 2));
-    // Who had read what was there before begins with what is there now.
-    let read = store.read("%LMQ%0", 0, 6, ALL, &mut |_: i64| true);
-    assert_eq!((read.status, read.next_offset), (ReadStatus::OffsetOverflowBadly, 0));
+    // Its offsets go on: who had read what was there before, and not all of it, passes over nothing.
+    assert_eq!(store.queue_range("%LMQ%0", 0), Some((6, 7)));
+    for (offset, status, next) in [(6, ReadStatus::Found, 7), (3, ReadStatus::OffsetTooSmall, 6)] {
+        let read = store.read("%LMQ%0", 0, offset, ALL, &mut |_: i64| true);
+        assert_eq!((read.status, read.next_offset), (status, next));
+    }
+    let behind = store.read("%LMQ%0", 0, 99, ALL, &mut |_: i64| true);
+    assert_eq!((behind.status, behind.next_offset), (ReadStatus::OffsetOverflowBadly, 6));
     store.remove_expired_light(&mut |queues| panic!("{queues:?} have messages")).unwrap();
 }
 
@@ -203,8 +208,42 @@ fn a_queue_that_begins_anew_is_whole_after_a_kill() {
     disk.kill_process();
     drop(store);
     let store = open(&disk);
-    assert_eq!(store.queue_range("%LMQ%all", 0), Some((0, 1)));
+    assert_eq!(store.queue_range("%LMQ%all", 0), Some((54, 55)));
     assert_eq!((bodies(&store, "%LMQ%all"), store.light_queues()), (vec!["new".to_owned()], 1));
+}
+
+#[test]
+fn a_queue_that_was_deleted_goes_on_behind_where_it_ended_after_any_kill() {
+    // Its units in memory, in the file for rare queues, in its own file.
+    for (kept_units, is_written) in [(1 << 20, false), (1 << 20, true), (0, true)] {
+        let (disk, store) = again(kept_units, |disk: &SimDisk, store: Store| {
+            disk.kill_process();
+            drop(store);
+        });
+        assert!(!store.delete_light("%LMQ%all", 53).unwrap() && store.queue_range("%LMQ%all", 0) == Some((0, 54)));
+        assert!(store.delete_light("%LMQ%all", 54).unwrap());
+        assert_eq!(store.queue_range("%LMQ%all", 0), None);
+        disk.kill_process();
+        drop(store);
+        let store = open(&disk);
+        assert_eq!(store.queue_range("%LMQ%all", 0), None);
+        store.append_now([to("T", "%LMQ%all", "new")]).unwrap();
+        if is_written {
+            store.checkpoint_step().unwrap();
+        }
+        disk.kill_process();
+        drop(store);
+        let store = open(&disk);
+        assert_eq!(
+            (store.queue_range("%LMQ%all", 0), bodies(&store, "%LMQ%all")),
+            (Some((54, 55)), vec!["new".into()])
+        );
+        // Once more, and with the other ones.
+        assert!(store.delete_light("%LMQ%all", 55).unwrap());
+        store.append_now([to("T", "%LMQ%all", "newer")]).unwrap();
+        assert_eq!(store.queue_range("%LMQ%all", 0), Some((55, 56)));
+        assert_eq!(store.light_queues(), 10);
+    }
 }
 
 #[test]

@@ -139,7 +139,12 @@ pub fn bodies(popped: &[Popped]) -> BTreeSet<&str> {
 }
 
 pub fn ack(peer: &mut Peer, popped: &Popped) {
-    let answer = peer.call(Command::request(request::ACK_MESSAGE).with_header(&AckMessageRequestHeader {
+    let answer = peer.call(ack_command(popped));
+    assert_eq!(answer.code, response::SUCCESS, "{answer:?} {popped:?}");
+}
+
+pub fn ack_command(popped: &Popped) -> Command {
+    Command::request(request::ACK_MESSAGE).with_header(&AckMessageRequestHeader {
         consumer_group: "G",
         topic: "P",
         queue_id: 0,
@@ -147,6 +152,5 @@ pub fn ack(peer: &mut Peer, popped: &Popped) {
         offset: popped.offset,
         lite_topic: Some(&popped.lite),
         rpc: RpcFields::default(),
-    }));
-    assert_eq!(answer.code, response::SUCCESS, "{answer:?} {popped:?}");
+    })
 }

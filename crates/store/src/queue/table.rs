@@ -501,6 +501,10 @@ impl QueueTable {
         run.units.iter().find(|unit| !unit.is_blank()).map(|unit| unit.physical_offset)
     }
 
+    fn has_parked(&self, topic: &str, id: i32) -> bool {
+        self.parked().get(topic).is_some_and(|queues| queues.contains_key(&id))
+    }
+
     fn take_parked(&self, topic: &str, id: i32) -> Option<Run> {
         let mut parked = self.parked();
         let queues = parked.get_mut(topic)?;
@@ -565,11 +569,11 @@ impl QueueTable {
         Ok(true)
     }
 
-    /// Whether all messages of a light queue are before `start` of the log, as far as is known at this time. Asks files
-    /// where the queue is not open, and opens none.
-    pub fn may_be_expired(&self, topic: &str, start: i64) -> io::Result<bool> {
+    /// Where a light queue ends whose messages are all before `start` of the log, as far as is known at this time. Asks
+    /// files where the queue is not open, and opens none.
+    pub fn expired_end(&self, topic: &str, start: i64) -> io::Result<Option<i64>> {
         if self.parked().contains_key(topic) {
-            return Ok(false);
+            return Ok(None);
         }
         let open = self.read_topics().get(topic).and_then(|topic| topic.open(light::QUEUE)).map(|queue| queue.range());
         let range = match open {
@@ -579,7 +583,7 @@ impl QueueTable {
                 (contents.min, contents.max)
             }
         };
-        Ok(range.0 == range.1)
+        Ok((range.0 == range.1).then_some(range.1))
     }
 
     fn forget(&self, topic: &str, removed: Option<Topic>) -> io::Result<()> {
@@ -621,6 +625,11 @@ impl QueueTable {
                 }
                 contents = self.contents(topic, id, start..end, false)?;
             }
+        }
+        if contents.max == 0 && light::is_light(topic) && !self.has_parked(topic, id) {
+            // Offsets of one of its name that is gone are not given again: who reads behind would pass over messages.
+            let end = self.files.source().map_or(0, |source| source.deleted.end_of(topic));
+            (contents.min, contents.max) = (end, end);
         }
         if let Some(end) = self.parked_from(topic, id, &contents) {
             contents = self.contents(topic, id, start..end, false)?;

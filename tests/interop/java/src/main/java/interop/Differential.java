@@ -15,8 +15,8 @@ import java.util.concurrent.TimeoutException;
 
 /**
  * What mqadmin prints, of one server after the other: NAMESRV BROKER FOLDER SERVER... Each is brought to the same state, then
- * every read-only command is run, and what it prints is written to FOLDER/SERVER/ROW.txt; then raw requests of POP, and what they
- * are answered. The runner compares.
+ * every read-only command is run, and what it prints is written to FOLDER/SERVER/ROW.txt; then raw requests of POP, light queues, priorities and lite
+ * topics, and what they are answered. The runner compares.
  */
 public final class Differential {
     /** How long one command may take; some that ask about what is not there try for a while. */
@@ -61,6 +61,8 @@ public final class Differential {
                 }
             }
             DifferentialPop.record(env, folder);
+            DifferentialLight.record(env, folder);
+            DifferentialLite.record(env, folder);
         } finally {
             lanes.shutdownNow();
             workers.shutdownNow();

@@ -2,7 +2,6 @@ package interop;
 
 import interop.RawPop.Popped;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Base64;
 import java.util.BitSet;
@@ -20,7 +19,7 @@ import org.apache.rocketmq.remoting.protocol.subscription.SubscriptionGroupConfi
 
 /**
  * What raw POP requests are answered, one after the other and so in the same state of either server: good ones, and each of those
- * that cannot be. A row is a file with the answer's code, remark and fields, and the messages that it brought.
+ * that cannot be.
  */
 final class DifferentialPop {
     private static final String TOPIC = "diff-pop";
@@ -35,12 +34,12 @@ final class DifferentialPop {
     private static final long AGAIN_MS = 20_000;
 
     private final Env env;
-    private final Path folder;
+    private final DifferentialAnswers answers;
     private final RawPop pops;
 
     private DifferentialPop(Env env, Path folder) {
         this.env = env;
-        this.folder = folder;
+        answers = new DifferentialAnswers(folder, "pop");
         pops = new RawPop(env, GROUP, TOPIC);
     }
 
@@ -218,16 +217,12 @@ final class DifferentialPop {
     }
 
     private void write(String request, String row, RemotingCommand answer) throws Exception {
-        StringBuilder text = new StringBuilder("$ pop ").append(request).append(' ').append(row).append('\n');
-        text.append("code: ").append(answer.getCode()).append("\nremark: ").append(String.valueOf(answer.getRemark()).replaceAll("\\s+", " ")).append('\n');
-        if (answer.getExtFields() != null) {
-            new TreeMap<>(answer.getExtFields()).forEach((name, value) -> text.append(name).append(": ").append(value).append('\n'));
-        }
+        String body = null;
         if (answer.getCode() == 0 && answer.getBody() != null && answer.getBody().length > 0) {
             boolean isPop = answer.getExtFields().containsKey("popTime") && answer.getExtFields().containsKey("startOffsetInfo");
-            text.append("body: ").append(isPop ? messages(answer) : answer.getBody().length + " bytes").append('\n');
+            body = isPop ? messages(answer) : answer.getBody().length + " bytes";
         }
-        Files.writeString(folder.resolve("pop." + request + "." + row + ".txt"), text);
+        answers.write(request, row, answer, body);
     }
 
     /** Without what differs by nature: times. */
