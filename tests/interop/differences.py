@@ -142,7 +142,7 @@ RULES = [
     # Settings.
     Rule("getBrokerConfig getNamesrvConfig", "value", value_of("rocketmqHome", "storePathRootDir", "storePathCommitLog", "bindAddress", "brokerIP2", "haListenPort", "kvConfigPath", "configStorePath"),
          "folders and addresses: Apache's tells what it found, or was given another one"),
-    Rule(CONFIG, "value", value_of("registerNameServerPeriod"), "set by the test"),
+    Rule(CONFIG, "value", value_of("registerNameServerPeriod", "liteEventCheckInterval"), "set by the test"),
     Rule(CONFIG, "apache", line_of("authenticationMetadataProvider", "authorizationMetadataProvider"), "set by the test"),
     Rule(CONFIG + " exportConfigs", "value", value_of("flushDiskType", "slaveReadEnable") + "|" + json_value("flushDiskType", "slaveReadEnable"),
          "another default: docs/differences.md"),

@@ -39,7 +39,7 @@ RULES = [
     # Messages of lite topics.
     *answers(0, 29, of("SEND_MESSAGE", "65-letters blank no-ascii"), "nobody may read it"),
     *answers(0, 13, of("SEND_MESSAGE", "unnamed"), "nobody would read it"),
-    Rule(of("SEND_MESSAGE", "timed"), "value", r"^queueOffset: (\d)$", "how many waited before"),
+    Rule(of("SEND_MESSAGE", "timed"), "value", r"^queueOffset: (\d+)$", "how many waited before"),
     Rule(of("SEND_MESSAGE", "to-the-queue-itself"), "both", r"^(?:MSG_REGION|TRACE_ON): ", "Apache's has them in refusals, too"),
     # What clients read.
     *answers(0, 29, changes("65-letters client-blank client-unset group-unset topic-unset slash"), UNREADABLE),

@@ -17,9 +17,10 @@ import differences_lite
 SERVERS = ["apache", "apogee"]
 # What a test cannot wait for, and what makes records equally long: the same for both servers.
 SETTINGS = ["enabledAppendPropCRC=true", "registerNameServerPeriod=10000", "enableLmq=true", "enableMultiDispatch=true", "minLiteTTl=1000",
-            "liteTtlCheckInterval=1000", "liteEventCheckInterval=200"]
-# Apache's keeps users and policies only where it is told how; ours always does.
+            "liteTtlCheckInterval=1000"]
+# Apache's keeps users and policies only where it is told how; ours always does. It looks from time to time who is to be told of messages.
 APACHE_SETTINGS = [
+    "liteEventCheckInterval=200",
     "authenticationMetadataProvider=org.apache.rocketmq.auth.authentication.provider.LocalAuthenticationMetadataProvider",
     "authorizationMetadataProvider=org.apache.rocketmq.auth.authorization.provider.LocalAuthorizationMetadataProvider",
 ]

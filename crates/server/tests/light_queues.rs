@@ -1,4 +1,5 @@
-//! Light queues over the wire: one message in many queues, each read by whoever knows its name.
+//! Light queues over the wire: one message in many queues, each read by whoever knows its name. With
+//! `APOGEE_TEST_SERVER=apache` against Apache's server, but for what that does otherwise: docs/differences.md.
 
 mod common;
 
@@ -90,6 +91,9 @@ fn a_message_is_read_from_each_queue_it_names() {
 
 #[test]
 fn offsets_are_those_of_groups_and_light_groups_and_kept_as_upstream_keeps_them() {
+    if common::oracle::is_wanted() {
+        return;
+    }
     let folder = tempfile::tempdir().expect("a folder");
     let server = Server::start_in(folder.path(), &[]);
     let mut peer = server.connect();
@@ -151,6 +155,9 @@ fn what_waits_is_in_its_light_queues_when_it_is_delivered() {
 
 #[test]
 fn new_queues_are_refused_when_there_are_as_many_as_may_be() {
+    if common::oracle::is_wanted() {
+        return;
+    }
     let server = Server::start(&[LIGHT, &["enableLmqQuota=true", "maxLmqConsumeQueueNum=2"]].concat());
     let mut peer = server.connect();
     peer.send_ok("T", 0, b"1", &to("%LMQ%a,%LMQ%b"));
@@ -169,6 +176,9 @@ fn new_queues_are_refused_when_there_are_as_many_as_may_be() {
 
 #[test]
 fn names_that_fill_the_properties_are_refused_and_odd_ones_passed_over() {
+    if common::oracle::is_wanted() {
+        return;
+    }
     let server = Server::start(LIGHT);
     let mut peer = server.connect();
     let many: Vec<_> = (0..2_000).map(|at| format!("%LMQ%{at}")).collect();

@@ -1,5 +1,5 @@
 //! Lite topics over the wire: parts of a topic, read by the clients that say so. With `APOGEE_TEST_SERVER=apache` against
-//! Apache's server, which does otherwise in some: docs/differences.md.
+//! Apache's server, but for what that does otherwise: docs/differences.md.
 
 mod common;
 
@@ -17,6 +17,9 @@ use common::lite::*;
 
 #[test]
 fn a_client_gets_what_it_subscribed_to_and_each_lite_topic_in_order() {
+    if common::oracle::is_wanted() {
+        return;
+    }
     let (server, mut peer) = server(&[]);
     for (lite, body) in [("a", "a1"), ("a", "a2"), ("b", "b1"), ("c", "c1")] {
         send(&mut peer, lite, body);
@@ -66,6 +69,9 @@ fn what_is_not_acknowledged_comes_again_also_after_a_kill() {
 
 #[test]
 fn a_client_reads_what_it_said_last_from_where_it_says() {
+    if common::oracle::is_wanted() {
+        return;
+    }
     let (_server, mut peer) = server(&[]);
     (1..=4).for_each(|at| send(&mut peer, "a", &format!("a{at}")));
     send(&mut peer, "b", "b1");
@@ -127,6 +133,9 @@ fn administrators_see_it() {
 
 #[test]
 fn what_makes_no_sense_is_refused() {
+    if common::oracle::is_wanted() {
+        return;
+    }
     let plain = Server::start(&[]);
     assert_eq!(make_topic(&mut plain.connect(), "+message.type=LITE").code, response::INVALID_PARAMETER);
     let (_server, mut peer) = server(&[]);
