@@ -57,12 +57,12 @@ fn ack(peer: &mut Peer, popped: &Popped) {
 }
 
 fn offsets(peer: &mut Peer) -> Vec<Option<String>> {
-    let mut of = |pop: &Pop<'_>| {
+    let of = |pop: &Pop<'_>| {
         let fields = [("consumerGroup", "G"), ("topic", pop.topic), ("queueId", "0")];
         let answer = peer.call(ask(request::QUERY_CONSUMER_OFFSET, &fields));
         answer.fields.get("offset").map(str::to_owned)
     };
-    KINDS.iter().map(|pop| of(pop)).collect()
+    KINDS.iter().map(of).collect()
 }
 
 async fn until(what: &str, mut is_so: impl FnMut() -> bool) {

@@ -177,9 +177,7 @@ impl Pop {
         if !broker.role.delivers() {
             return Some(self.held_by_master.load(Ordering::Relaxed)).filter(|from| *from < i64::MAX);
         }
-        if broker.topics.get(&self.revive_topic).is_none() {
-            return None;
-        }
+        broker.topics.get(&self.revive_topic)?;
         let Some(mut first) = self.noted().first_out() else { return Some(broker.store.log_min_offset()) };
         for shard in &self.shards {
             lock(shard).first_out(&mut first);
