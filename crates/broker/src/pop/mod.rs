@@ -282,12 +282,24 @@ impl Pop {
             let all = by_pop.entry(acks.key.clone()).or_insert_with(|| Acks { offsets: Vec::new(), ..acks.clone() });
             all.offsets.extend(acks.offsets);
         }
-        let acks: Vec<Acks> = by_pop.into_values().collect();
-        let drafts = acks.iter().filter_map(|acks| notes::acked(broker, acks).ok());
-        let written = write(broker, drafts.collect());
-        if written.contains(&false) {
-            tracing::warn!("acknowledgements of popped messages cannot be noted: those messages may come again");
+        let drafts = by_pop.into_values().filter_map(|acks| Some((notes::acked(broker, &acks).ok()?, acks)));
+        let (drafts, acks): (Vec<Draft>, Vec<Acks>) = drafts.unzip();
+        let written = write(broker, drafts);
+        let left: Vec<Acks> =
+            acks.into_iter().zip(written).filter(|(_, is_written)| !is_written).map(|(acks, _)| acks).collect();
+        if left.is_empty() {
+            return;
         }
+        let (kept, late): (Vec<_>, Vec<_>) = left.into_iter().partition(|acks| acks.due > broker.now());
+        if !late.is_empty() {
+            let count = late.len();
+            tracing::warn!(
+                count,
+                "acknowledgements of popped messages cannot be noted in time: those messages come again"
+            );
+        }
+        // Until the log takes messages again; looked at with the next step.
+        lock(&self.acks).extend(kept);
     }
 }
 

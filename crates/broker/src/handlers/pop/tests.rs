@@ -236,3 +236,32 @@ async fn what_is_out_is_not_removed_with_the_log() {
     until("nothing is out", || broker.pop.held_from(broker).is_none()).await;
     running.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_acknowledgement_is_noted_when_the_log_takes_messages_again() {
+    let disk = SimDisk::new(1);
+    let running = Running::start_on(disk.clone(), BIG, |settings| {
+        settings.pop_ck_stay_buffer_time = 100;
+        settings.pop_ck_stay_buffer_time_out = 0;
+    });
+    let conn = running.connect().await;
+    for body in [b"done", b"left"] {
+        send(&conn, "T", body, "").await;
+    }
+    let out = popped(&call(&conn, pop_of("G", "T", 32, 5_000, 0)).await);
+    let Broker { store, pop, .. } = &*running.broker;
+    until("they are noted", || pop.messages() == 0).await;
+    disk.set_room(Some(0));
+    store.refuse_for_room(Some((95, 90)));
+    let (body, topic, offset, handle) = &out[0];
+    assert_eq!(body, b"done");
+    acknowledge(&conn, topic, *offset, handle).await;
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    disk.set_room(None);
+    store.refuse_for_room(None);
+    let came = || store.queue_range("%RETRY%G_T", 0).map_or(0, |(_, end)| end);
+    until("the other one comes again", || came() > 0).await;
+    let again = popped(&call(&conn, pop_of("G", "T", 32, 60_000, 0)).await);
+    assert_eq!(again.iter().map(|popped| &*popped.0).collect::<Vec<_>>(), [b"left"]);
+    running.stop().await;
+}
