@@ -294,6 +294,26 @@ pub struct NewMessage {
     pub properties: Bytes,
 }
 
+impl NewMessage {
+    /// A message that `host` makes and stores: in the first queue of a topic, without properties, consumed by nobody.
+    pub fn own(topic: impl Into<Arc<str>>, body: impl Into<Bytes>, host: impl Into<SocketAddr>, now_ms: i64) -> Self {
+        let host = host.into();
+        Self {
+            topic: topic.into(),
+            queue_id: 0,
+            flag: 0,
+            sys_flag: 0,
+            born_timestamp: now_ms,
+            born_host: host,
+            store_host: host,
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            body: body.into(),
+            properties: Bytes::new(),
+        }
+    }
+}
+
 /// Why a message cannot be made a record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DraftError {

@@ -49,17 +49,9 @@ fn open(disk: &SimDisk) -> Store {
 
 fn draft(number: usize) -> Draft {
     let message = NewMessage {
-        topic: "T".into(),
         queue_id: number as i32 % QUEUES,
-        flag: 0,
-        sys_flag: 0,
-        born_timestamp: 1,
-        born_host: ([127, 0, 0, 1], 1).into(),
-        store_host: ([127, 0, 0, 1], 2).into(),
-        reconsume_times: 0,
-        prepared_transaction_offset: 0,
-        body: format!("{number:09}").repeat(1 + number % 20).into(),
         properties: format!("KEYS\u{1}k{number}\u{2}").into(),
+        ..NewMessage::own("T", format!("{number:09}").repeat(1 + number % 20), ([127, 0, 0, 1], 1), 1)
     };
     Draft::new(&message, &mut BytesMut::new()).unwrap()
 }

@@ -104,19 +104,7 @@ fn killed() -> TempDir {
     let root = folder.path().join("store");
     let store = Store::open(Arc::new(RealDisk), Arc::new(SystemClock), root, options).unwrap();
     let draft = |queue_id| {
-        let message = NewMessage {
-            topic: "Rare".into(),
-            queue_id,
-            flag: 0,
-            sys_flag: 0,
-            born_timestamp: 0,
-            born_host: ([127, 0, 0, 1], 1).into(),
-            store_host: ([127, 0, 0, 1], 2).into(),
-            reconsume_times: 0,
-            prepared_transaction_offset: 0,
-            body: "hello".into(),
-            properties: "".into(),
-        };
+        let message = NewMessage { queue_id, ..NewMessage::own("Rare", "hello", ([127, 0, 0, 1], 1), 0) };
         Draft::new(&message, &mut BytesMut::new()).unwrap()
     };
     store.append_now((0..5).map(draft)).unwrap();

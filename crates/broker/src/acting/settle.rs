@@ -77,17 +77,8 @@ fn write(broker: &Broker, by: &str, notes: &[Note]) -> Result<(), String> {
     let (mut arena, body, now) = (BytesMut::new(), Bytes::copy_from_slice(by.as_bytes()), broker.now());
     let draft = |note: &Note| {
         let message = NewMessage {
-            topic: Arc::clone(&topic),
-            queue_id: 0,
-            flag: 0,
-            sys_flag: 0,
-            born_timestamp: now,
-            born_host: broker.store_host,
-            store_host: broker.store_host,
-            reconsume_times: 0,
             prepared_transaction_offset: settling(note.place),
-            body: body.clone(),
-            properties: Bytes::new(),
+            ..NewMessage::own(Arc::clone(&topic), body.clone(), broker.store_host, now)
         };
         Draft::new(&message, &mut arena).map_err(|error| error.to_string())
     };

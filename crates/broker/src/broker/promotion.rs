@@ -53,17 +53,10 @@ fn draft(topic: &str, queue_id: i32, body: u64, sys_flag: i32, more: &[(&str, &s
     let own = [(property::REAL_TOPIC, TARGET.0), (property::REAL_QUEUE_ID, &*queue)];
     own.into_iter().chain(more.iter().copied()).for_each(|(name, value)| properties::push(&mut text, name, value));
     let message = NewMessage {
-        topic: topic.into(),
         queue_id,
-        flag: 0,
         sys_flag,
-        born_timestamp: 1,
-        born_host: ([127, 0, 0, 1], 1).into(),
-        store_host: ([127, 0, 0, 1], 2).into(),
-        reconsume_times: 0,
-        prepared_transaction_offset: 0,
-        body: Bytes::from(body.to_string()),
         properties: text.into(),
+        ..NewMessage::own(topic, Bytes::from(body.to_string()), ([127, 0, 0, 1], 1), 1)
     };
     Draft::new(&message, &mut BytesMut::new()).unwrap()
 }

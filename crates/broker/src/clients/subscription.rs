@@ -318,17 +318,8 @@ mod tests {
 
     fn record(properties: &str) -> Vec<u8> {
         let message = NewMessage {
-            topic: "T".into(),
-            queue_id: 0,
-            flag: 0,
-            sys_flag: 0,
-            born_timestamp: 1,
-            born_host: ([127, 0, 0, 1], 1).into(),
-            store_host: ([127, 0, 0, 1], 2).into(),
-            reconsume_times: 0,
-            prepared_transaction_offset: 0,
-            body: "body".into(),
             properties: properties.to_owned().into(),
+            ..NewMessage::own("T", "body", ([127, 0, 0, 1], 1), 1)
         };
         Draft::new(&message, &mut BytesMut::new()).expect("a record").to_vec()
     }

@@ -61,17 +61,9 @@ pub(crate) fn recall(broker: &Broker, conn: &Arc<Conn>, request: &Command) -> Re
         ];
         properties.iter().for_each(|(name, value)| properties::push(&mut arena, name, value));
         let message = NewMessage {
-            topic: names::WHEEL_TOPIC.into(),
-            queue_id: 0,
-            flag: 0,
-            sys_flag: 0,
-            born_timestamp: broker.now(),
             born_host: conn.peer(),
-            store_host: broker.store_host,
-            reconsume_times: 0,
-            prepared_transaction_offset: 0,
-            body: Bytes::from_static(b"0"),
             properties: arena.split().freeze(),
+            ..NewMessage::own(names::WHEEL_TOPIC, Bytes::from_static(b"0"), broker.store_host, broker.now())
         };
         Draft::new(&message, &mut arena)
     });

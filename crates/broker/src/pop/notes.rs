@@ -136,17 +136,8 @@ fn draft(broker: &Broker, tag: &str, key: &str, body: Vec<u8>, due: i64, queue: 
         properties::push(&mut text, name, value);
     }
     let message = NewMessage {
-        topic: Arc::clone(&broker.wheel_topic),
-        queue_id: 0,
-        flag: 0,
-        sys_flag: 0,
-        born_timestamp: broker.now(),
-        born_host: broker.store_host,
-        store_host: broker.store_host,
-        reconsume_times: 0,
-        prepared_transaction_offset: 0,
-        body: body.into(),
         properties: text.freeze(),
+        ..NewMessage::own(Arc::clone(&broker.wheel_topic), body, broker.store_host, broker.now())
     };
     Draft::new(&message, &mut BytesMut::new())
 }
@@ -206,17 +197,8 @@ mod tests {
 
     fn read_as(tag: &str, body: &str) -> Option<Note> {
         let message = NewMessage {
-            topic: "R".into(),
-            queue_id: 0,
-            flag: 0,
-            sys_flag: 0,
-            born_timestamp: 1,
-            born_host: ([127, 0, 0, 1], 1).into(),
-            store_host: ([127, 0, 0, 1], 2).into(),
-            reconsume_times: 0,
-            prepared_transaction_offset: 0,
-            body: body.as_bytes().to_vec().into(),
             properties: format!("TAGS\u{1}{tag}\u{2}").into(),
+            ..NewMessage::own("R", body.as_bytes().to_vec(), ([127, 0, 0, 1], 1), 1)
         };
         let bytes = Draft::new(&message, &mut BytesMut::new()).unwrap().to_vec();
         read(&Record::read(&bytes).unwrap())

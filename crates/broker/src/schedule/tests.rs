@@ -26,17 +26,11 @@ fn open_with(disk: &SimDisk, clock: &Arc<ManualClock>, sync_flush: bool) -> (Sto
 fn delayed(level: i32, body: &'static str) -> Draft {
     let text = format!("KEYS\u{1}k\u{2}DELAY\u{1}{level}\u{2}REAL_TOPIC\u{1}T\u{2}REAL_QID\u{1}3\u{2}");
     let message = NewMessage {
-        topic: names::SCHEDULE_TOPIC.into(),
         queue_id: level - 1,
         flag: 7,
-        sys_flag: 0,
-        born_timestamp: 1,
-        born_host: ([127, 0, 0, 1], 1).into(),
-        store_host: ([127, 0, 0, 1], 2).into(),
         reconsume_times: 2,
-        prepared_transaction_offset: 0,
-        body: Bytes::from_static(body.as_bytes()),
         properties: text.into(),
+        ..NewMessage::own(names::SCHEDULE_TOPIC, Bytes::from_static(body.as_bytes()), ([127, 0, 0, 1], 1), 1)
     };
     Draft::new(&message, &mut BytesMut::new()).unwrap()
 }
@@ -129,17 +123,8 @@ fn delays_are_read() {
 fn note(store: &Store, level: i32, offset: i64) -> Draft {
     let place = store.unit(names::SCHEDULE_TOPIC, level - 1, offset).unwrap().physical_offset;
     let message = NewMessage {
-        topic: "notes".into(),
-        queue_id: 0,
-        flag: 0,
-        sys_flag: 0,
-        born_timestamp: 1,
-        born_host: ([127, 0, 0, 1], 1).into(),
-        store_host: ([127, 0, 0, 1], 2).into(),
-        reconsume_times: 0,
         prepared_transaction_offset: settled::settling(place),
-        body: Bytes::new(),
-        properties: Bytes::new(),
+        ..NewMessage::own("notes", Bytes::new(), ([127, 0, 0, 1], 1), 1)
     };
     Draft::new(&message, &mut BytesMut::new()).unwrap()
 }

@@ -89,17 +89,11 @@ fn draft(topic: &str, queue_id: i32, time: i64, body: &str, more: &[(&str, &str)
     let own = given.into_iter().filter(|(name, _)| more.iter().all(|(other, _)| other != name));
     own.chain(more.iter().copied()).for_each(|(name, value)| properties::push(&mut text, name, value));
     let message = NewMessage {
-        topic: topic.into(),
         queue_id,
         flag: 7,
-        sys_flag: 0,
-        born_timestamp: 1,
-        born_host: ([127, 0, 0, 1], 1).into(),
-        store_host: ([127, 0, 0, 1], 2).into(),
         reconsume_times: 2,
-        prepared_transaction_offset: 0,
-        body: Bytes::copy_from_slice(body.as_bytes()),
         properties: text.into(),
+        ..NewMessage::own(topic, Bytes::copy_from_slice(body.as_bytes()), ([127, 0, 0, 1], 1), 1)
     };
     Draft::new(&message, &mut BytesMut::new()).unwrap()
 }

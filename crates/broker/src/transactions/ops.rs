@@ -72,17 +72,8 @@ impl Transactions {
         let bodies = bodies(done, rules.op_bytes);
         let draft = |body: &Bytes| {
             let message = NewMessage {
-                topic: Arc::clone(&topic),
-                queue_id: 0,
-                flag: 0,
-                sys_flag: 0,
-                born_timestamp: now_ms,
-                born_host: rules.host,
-                store_host: rules.host,
-                reconsume_times: 0,
-                prepared_transaction_offset: 0,
-                body: body.clone(),
                 properties: text.clone(),
+                ..NewMessage::own(Arc::clone(&topic), body.clone(), rules.host, now_ms)
             };
             Draft::new(&message, &mut arena).map_err(|error| error.to_string())
         };

@@ -173,17 +173,9 @@ impl Desk {
 
 fn draft(topic: &str, body: &str, properties: &str) -> Draft {
     let message = NewMessage {
-        topic: topic.into(),
-        queue_id: 0,
         flag: 7,
-        sys_flag: 0,
-        born_timestamp: 1,
-        born_host: ([127, 0, 0, 1], 1).into(),
-        store_host: ([127, 0, 0, 1], 2).into(),
-        reconsume_times: 0,
-        prepared_transaction_offset: 0,
-        body: Bytes::copy_from_slice(body.as_bytes()),
         properties: Bytes::copy_from_slice(properties.as_bytes()),
+        ..NewMessage::own(topic, Bytes::copy_from_slice(body.as_bytes()), ([127, 0, 0, 1], 1), 1)
     };
     Draft::new(&message, &mut BytesMut::new()).unwrap()
 }

@@ -301,17 +301,10 @@ impl Node {
     /// A message comes.
     pub fn send(&self, rng: &mut Rng, token: u64, done: &Arc<impl AppendDone + 'static>) {
         let message = NewMessage {
-            topic: "T".into(),
             queue_id: rng.below(2) as i32,
-            flag: 0,
-            sys_flag: 0,
-            born_timestamp: 1,
-            born_host: ([127, 0, 0, 1], 1).into(),
             store_host: ([127, 0, 0, 1], self.id as u16).into(),
-            reconsume_times: 0,
-            prepared_transaction_offset: 0,
-            body: Bytes::copy_from_slice(&token.to_be_bytes()),
             properties: Bytes::from(format!("K\u{1}{}\u{2}", "v".repeat(rng.below(300) as usize))),
+            ..NewMessage::own("T", Bytes::copy_from_slice(&token.to_be_bytes()), ([127, 0, 0, 1], 1), 1)
         };
         let draft = Draft::new(&message, &mut BytesMut::new()).unwrap();
         let done: Arc<dyn AppendDone> = done.clone();

@@ -110,19 +110,7 @@ impl Life {
 }
 
 fn draft(number: u64) -> Draft {
-    let message = NewMessage {
-        topic: "T".into(),
-        queue_id: 0,
-        flag: 0,
-        sys_flag: 0,
-        born_timestamp: START,
-        born_host: ([127, 0, 0, 1], 1).into(),
-        store_host: ([127, 0, 0, 1], 2).into(),
-        reconsume_times: 0,
-        prepared_transaction_offset: 0,
-        body: number.to_be_bytes().to_vec().into(),
-        properties: "".into(),
-    };
+    let message = NewMessage::own("T", number.to_be_bytes().to_vec(), ([127, 0, 0, 1], 1), START);
     Draft::new(&message, &mut BytesMut::new()).unwrap()
 }
 

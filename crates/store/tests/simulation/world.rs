@@ -150,19 +150,13 @@ impl World {
         self.sent.push((topic.clone(), queue));
         self.counts.push(count);
         let inner = if is_batch { format!("INNER_NUM\u{1}{count}\u{2}") } else { String::new() };
+        // Few sizes, so that the remains of one write often fit behind another.
+        let body = body(number, self.random.below(3) as usize * 100);
         let message = NewMessage {
-            topic: topic.into(),
             queue_id: queue,
-            flag: 0,
             sys_flag: if count > 1 { sysflag::INNER_BATCH | sysflag::NEED_UNWRAP } else { 0 },
-            born_timestamp: START,
-            born_host: ([127, 0, 0, 1], 1).into(),
-            store_host: ([127, 0, 0, 1], 2).into(),
-            reconsume_times: 0,
-            prepared_transaction_offset: 0,
-            // Few sizes, so that the remains of one write often fit behind another.
-            body: body(number, self.random.below(3) as usize * 100),
             properties: format!("KEYS\u{1}k{number}\u{2}{inner}").into(),
+            ..NewMessage::own(topic, body, ([127, 0, 0, 1], 1), START)
         };
         let draft = if is_batch { Draft::in_batch_queue } else { Draft::new };
         (draft(&message, &mut BytesMut::new()).unwrap(), number)
