@@ -71,13 +71,30 @@ pub(crate) struct Compaction {
 struct State {
     /// When queues are compacted next.
     next_ms: i64,
-    /// The topics, of a version of the table.
-    topics: Option<(DataVersion, Vec<Arc<str>>)>,
+    topics: Names,
+}
+
+/// The names of topics that are compacted, found anew when the table of topics has changed.
+#[derive(Default)]
+pub(crate) struct Names {
+    known: Option<(DataVersion, Vec<Arc<str>>)>,
+}
+
+impl Names {
+    /// As the table has them now.
+    pub fn of(&mut self, table: &TopicTable) -> &[Arc<str>] {
+        let version = table.version();
+        if self.known.as_ref().is_none_or(|(known, _)| *known != version) {
+            self.known = Some((version, names(table)));
+        }
+        self.known.as_ref().map_or(&[], |(_, names)| names)
+    }
 }
 
 impl Compaction {
     pub fn new(settings: &BrokerSettings, now_ms: i64) -> Self {
-        let state = State { next_ms: now_ms.saturating_add(settings.compaction_schedule_internal), topics: None };
+        let state =
+            State { next_ms: now_ms.saturating_add(settings.compaction_schedule_internal), topics: Names::default() };
         Self { bell: Bell::default(), state: Mutex::new(state) }
     }
 
@@ -85,7 +102,7 @@ impl Compaction {
     pub fn step(&self, broker: &Broker) -> Duration {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let goes_on = || !broker.life.is_at(Stage::Ended);
-        copy(broker, state.topics(&broker.topics), &goes_on);
+        copy(broker, state.topics.of(&broker.topics), &goes_on);
         let (now, interval) = (broker.now(), broker.settings.load().compaction_schedule_internal);
         // Not for longer, where the clock was put back.
         if now >= state.next_ms || state.next_ms - now > interval {
@@ -99,7 +116,7 @@ impl Compaction {
     pub fn close(&self, broker: &Broker) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if broker.store.flush_step().is_ok() {
-            copy(broker, state.topics(&broker.topics), &|| true);
+            copy(broker, state.topics.of(&broker.topics), &|| true);
         }
     }
 
@@ -109,16 +126,6 @@ impl Compaction {
             return None;
         }
         store.uncompacted_from(&names(topics))
-    }
-}
-
-impl State {
-    fn topics(&mut self, table: &TopicTable) -> &[Arc<str>] {
-        let version = table.version();
-        if self.topics.as_ref().is_none_or(|(known, _)| *known != version) {
-            self.topics = Some((version, names(table)));
-        }
-        self.topics.as_ref().map_or(&[], |(_, topics)| topics)
     }
 }
 

@@ -158,9 +158,13 @@ fn committed(peer: &mut Peer) -> Option<i64> {
 
 /// Bodies in the first queue, in their order.
 fn bodies(peer: &mut Peer) -> Vec<String> {
+    bodies_of(peer, 0)
+}
+
+fn bodies_of(peer: &mut Peer, queue: i32) -> Vec<String> {
     let (mut bodies, mut offset) = (Vec::new(), 0);
     loop {
-        let (answer, next) = peer.pull(Pull::of(TOPIC, 0, offset));
+        let (answer, next) = peer.pull(Pull::of(TOPIC, queue, offset));
         if answer.code != response::SUCCESS {
             return bodies;
         }
@@ -260,4 +264,53 @@ fn a_slave_keeps_files_with_messages_that_its_master_has_given_out() {
     let fields = [("consumerGroup", GROUP), ("topic", "Old"), ("queueId", "0"), ("extraInfo", handle), ("offset", "0")];
     assert_eq!(at_master.call(ask(request::ACK_MESSAGE, &fields)).code, response::SUCCESS);
     until("the file is removed", || clean(&mut at_slave) == response::SUCCESS && !first.exists());
+}
+
+#[test]
+fn a_slave_that_comes_late_has_what_only_compacted_logs_have() {
+    let small = ["compactionCqMappedFileSize=460", "compactionMappedFileSize=2300", "compactionScheduleInternal=200"];
+    let group = Group::with(&[&small[..], &["fileReservedTime=0", "deleteWhen=04"]].concat());
+    let master = group.master();
+    let mut at_master = group.connect(0);
+    let config = [("topic", TOPIC), ("defaultTopic", "TBW102"), ("readQueueNums", "2"), ("writeQueueNums", "2")];
+    let policy = [("perm", "6"), ("order", "false"), ("topicFilterType", "SINGLE_TAG"), ("attributes", "+cleanup.policy=COMPACTION")];
+    let created = at_master.call(ask(request::UPDATE_AND_CREATE_TOPIC, &[&config[..], &policy].concat()));
+    assert_eq!(created.code, response::SUCCESS, "{created:?}");
+    let put = |peer: &mut Peer, queue: i32, number: i64| {
+        let key = format!("KEYS\u{1}k{}\u{2}", number % 10);
+        assert_eq!(peer.send_ok(TOPIC, queue, number.to_string().as_bytes(), &key), number);
+    };
+    for number in 0..100 {
+        put(&mut at_master, 0, number);
+        put(&mut at_master, 1, number);
+    }
+    until("it is compacted", || bodies_of(&mut at_master, 0).len() <= 19 && bodies_of(&mut at_master, 1).len() <= 19);
+    // Three files of the log.
+    for _ in 0..300 {
+        at_master.send_ok("Other", 0, &[b'x'; 10_000], "");
+    }
+    let first = group.folder.path().join("master/commitlog/00000000000000000000");
+    let clean = |peer: &mut Peer| peer.call(ask(request::DELETE_EXPIRED_COMMITLOG, &[])).code;
+    until("the log's beginning is removed", || clean(&mut at_master) == response::SUCCESS && !first.exists());
+    // One of the queues goes on.
+    for number in 100..103 {
+        put(&mut at_master, 0, number);
+    }
+    let slave = group.slave("SLAVE");
+    let mut at_slave = group.connect(1);
+    let kept = |peer: &mut Peer| [0, 1].map(|queue| bodies_of(peer, queue));
+    let newest = |kept: &[Vec<String>; 2]| {
+        let expected =
+            |newest: std::ops::Range<i64>, kept: &[String]| newest.map(|n| n.to_string()).all(|n| kept.contains(&n));
+        expected(93..103, &kept[0]) && expected(90..100, &kept[1])
+    };
+    until("the slave has the newest of each key", || newest(&kept(&mut at_slave)));
+    assert!(newest(&kept(&mut at_master)));
+    drop((master, at_master, at_slave));
+    slave.stop();
+    let _master = group.slave("ASYNC_MASTER");
+    let mut peer = group.connect(1);
+    assert!(newest(&kept(&mut peer)));
+    put(&mut peer, 0, 103);
+    put(&mut peer, 1, 100);
 }

@@ -59,7 +59,12 @@ impl Store {
         let Some(queue) = self.queues.get(topic, id)? else { return Ok(()) };
         let (min, max) = queue.range();
         let known = self.compacted(topic, id);
-        let mut next = known.as_ref().map_or(0, |known| known.end()).max(min);
+        let end = known.as_ref().map_or(0, |known| known.end());
+        if end < min && self.options.follows {
+            // First what was before is taken over from the master.
+            return Ok(());
+        }
+        let mut next = end.max(min);
         if next >= max {
             return known.map_or(Ok(()), |known| self.of_compacted(&known, known.sync()));
         }
@@ -93,7 +98,7 @@ impl Store {
     }
 
     /// A failed sync of a compacted log ends the taking of messages as one of the log does.
-    fn of_compacted<T>(&self, queue: &CompactedQueue, outcome: std::io::Result<T>) -> std::io::Result<T> {
+    pub(crate) fn of_compacted<T>(&self, queue: &CompactedQueue, outcome: std::io::Result<T>) -> std::io::Result<T> {
         if let Err(error) = &outcome
             && queue.is_broken()
             && self.health.failure().is_none()

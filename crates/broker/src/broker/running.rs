@@ -24,7 +24,7 @@ use crate::registration::keep_registered;
 use crate::replication::{self, InSync, MasterPlace, Placement};
 use crate::serve::Requests;
 use crate::settings::BrokerSettings;
-use crate::slave::follow_master;
+use crate::slave::{follow_master, take_history};
 
 use super::{Broker, StartError};
 
@@ -90,6 +90,7 @@ impl RunningBroker {
             vec![tokio::spawn(answer_expired(Arc::clone(&broker))), tokio::spawn(keep_house(Arc::clone(&broker)))];
         if broker.role.is_slave() {
             tasks.push(tokio::spawn(follow_master(Arc::clone(&broker))));
+            tasks.push(tokio::spawn(take_history(Arc::clone(&broker))));
             if broker.settings.load().enable_slave_acting_master {
                 tasks.push(tokio::spawn(work_for_master(Arc::clone(&broker))));
             }

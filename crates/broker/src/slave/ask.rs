@@ -253,6 +253,11 @@ impl Master {
         decode(&self.ask(Command::request(code)).await?)
     }
 
+    /// The answer, whatever it is.
+    pub async fn call(&self, request: Command) -> Result<Command, String> {
+        self.conn.call(request, PATIENCE).await.map_err(|error| error.to_string())
+    }
+
     async fn ask(&self, request: Command) -> Result<Command, String> {
         let number = request.code;
         let answer = self.conn.call(request, PATIENCE).await;

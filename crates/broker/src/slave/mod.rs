@@ -5,6 +5,7 @@
 //! |---|---|
 //! | the questions, in pages where a table may be long | `ask.rs` |
 //! | what happened here while the master was gone is given back to it | `give_back.rs` |
+//! | older messages of compacted topics, which its log does not have | `history.rs` |
 //! | what is different is taken over, as a whole: what the master does not have goes | `take.rs` |
 //!
 //! Tables of names count at once. How far the master has come with delayed messages and transactions may speak of
@@ -14,6 +15,7 @@
 
 mod ask;
 mod give_back;
+mod history;
 mod take;
 #[cfg(test)]
 mod tests;
@@ -31,6 +33,7 @@ use ask::Master;
 use take::Progress;
 
 pub(crate) use ask::{DELIVERED_BY, HANDED_OVER, Marks, NOTED_TO, POPPED_FROM};
+pub(crate) use history::take_history;
 #[cfg(test)]
 pub(crate) use told::Told;
 

@@ -138,6 +138,17 @@ impl Compaction {
         self.all().iter().try_for_each(|queue| queue.cut(&*self.disk, to))
     }
 
+    /// Removes that of one queue. The [lock](Self::lock) is held.
+    pub fn remove_queue(&self, topic: &str, id: i32) -> io::Result<()> {
+        let removed = {
+            let mut queues = self.queues.write().unwrap_or_else(PoisonError::into_inner);
+            queues.get_mut(topic).and_then(|queues| queues.remove(&id))
+        };
+        let Some(removed) = removed else { return Ok(()) };
+        removed.remove(&*self.disk)?;
+        self.positions.forget(topic, [id].into_iter())
+    }
+
     /// Removes those of a topic. The [lock](Self::lock) is held.
     pub fn remove(&self, topic: &str) -> io::Result<()> {
         let removed = self.queues.write().unwrap_or_else(PoisonError::into_inner).remove(topic);
