@@ -273,7 +273,12 @@ fn a_slave_that_comes_late_has_what_only_compacted_logs_have() {
     let master = group.master();
     let mut at_master = group.connect(0);
     let config = [("topic", TOPIC), ("defaultTopic", "TBW102"), ("readQueueNums", "2"), ("writeQueueNums", "2")];
-    let policy = [("perm", "6"), ("order", "false"), ("topicFilterType", "SINGLE_TAG"), ("attributes", "+cleanup.policy=COMPACTION")];
+    let policy = [
+        ("perm", "6"),
+        ("order", "false"),
+        ("topicFilterType", "SINGLE_TAG"),
+        ("attributes", "+cleanup.policy=COMPACTION"),
+    ];
     let created = at_master.call(ask(request::UPDATE_AND_CREATE_TOPIC, &[&config[..], &policy].concat()));
     assert_eq!(created.code, response::SUCCESS, "{created:?}");
     let put = |peer: &mut Peer, queue: i32, number: i64| {
