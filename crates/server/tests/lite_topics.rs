@@ -5,6 +5,7 @@ mod common;
 
 use std::collections::BTreeSet;
 
+use apogee_message::record;
 use apogee_wire::Command;
 use apogee_wire::bodies::{
     Body, GetBrokerLiteInfoResponseBody, GetLiteClientInfoResponseBody, GetLiteGroupInfoResponseBody,
@@ -12,8 +13,8 @@ use apogee_wire::bodies::{
     LiteSubscriptionDto, OffsetOption, OffsetOptionType,
 };
 use apogee_wire::codes::{request, response};
-use common::Server;
 use common::lite::*;
+use common::{Pull, Server};
 
 #[test]
 fn a_client_gets_what_it_subscribed_to_and_each_lite_topic_in_order() {
@@ -92,6 +93,57 @@ fn a_client_reads_what_it_said_last_from_where_it_says() {
     let first = LiteSubscriptionDto { offset_option: Some(option), ..change("one", Action::PartialAdd, &["a"]) };
     assert_eq!(tell(&mut peer, first), response::SUCCESS);
     assert_eq!(pop(&mut peer, "one", 60_000).len(), 5);
+}
+
+#[test]
+fn a_lite_topic_can_be_pulled_and_searched_and_goes_with_its_parent() {
+    let (_server, mut peer) = server(&[]);
+    send(&mut peer, "a", "1");
+    send(&mut peer, "a", "2");
+    send(&mut peer, "b", "3");
+    let pull = |lite: &str| {
+        let mut command = Pull::of("P", 0, 1).command();
+        command.fields.set_str("liteTopic", lite);
+        command
+    };
+    let answer = peer.call(pull("a"));
+    let bodies: Vec<_> = record::iter(&answer.body).map(|record| record.expect("a record").body.to_vec()).collect();
+    assert_eq!((answer.code, bodies), (response::SUCCESS, vec![b"2".to_vec()]));
+    assert_eq!(peer.call(pull("a/b")).code, response::INVALID_PARAMETER);
+    let mut search = |lite: &str, timestamp: &str| {
+        let mut command = Command::request(request::SEARCH_OFFSET_BY_TIMESTAMP);
+        let fields = [("topic", "P"), ("queueId", "0"), ("liteTopic", lite), ("timestamp", timestamp)];
+        fields.iter().for_each(|(name, value)| command.fields.set_str(name, value));
+        peer.call(command).fields.get("offset").map(str::to_owned)
+    };
+    let far = "9999999999999";
+    assert_eq!((search("a", "0").as_deref(), search("a", far).as_deref()), (Some("0"), Some("2")));
+    assert_eq!(search("none", far).as_deref(), Some("0"));
+
+    subscribe(&mut peer, "one", &["a"]);
+    pop(&mut peer, "one", 60_000).iter().for_each(|popped| ack(&mut peer, popped));
+    let mut delete = |code, name: &str, value: &str| {
+        let mut command = Command::request(code);
+        command.fields.set_str(name, value);
+        assert_eq!(peer.call(command).code, response::SUCCESS);
+    };
+    delete(request::DELETE_TOPIC_IN_BROKER, "topic", "P");
+    make(&mut peer, &[]);
+    let mut info = Command::request(request::GET_PARENT_TOPIC_INFO);
+    info.fields.set_str("topic", "P");
+    let info = GetParentTopicInfoResponseBody::decode(&peer.call(info).body).expect("figures");
+    assert_eq!(info.lite_topic_count, 0);
+    send(&mut peer, "a", "4");
+    assert_eq!(common::lite::bodies(&pop(&mut peer, "one", 60_000)), BTreeSet::from(["4"]));
+    // Offsets of a group in its lite topics go with it, though nobody says so.
+    let mut delete = Command::request(request::DELETE_SUBSCRIPTIONGROUP);
+    delete.fields.set_str("groupName", "G");
+    assert_eq!(peer.call(delete).code, response::SUCCESS);
+    let mut offset = Command::request(request::QUERY_CONSUMER_OFFSET);
+    for (name, value) in [("consumerGroup", "G"), ("topic", "%LMQ%$P$a"), ("queueId", "0")] {
+        offset.fields.set_str(name, value);
+    }
+    assert_eq!(peer.call(offset).code, response::QUERY_NOT_FOUND);
 }
 
 #[test]

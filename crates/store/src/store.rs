@@ -1,5 +1,6 @@
 //! The store as a whole.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -245,28 +246,39 @@ impl Store {
         self.queues.delete_topic(topic).context("cannot remove the queues in", &self.root)
     }
 
-    /// Removes a light queue that ends at `end`, with its messages, unless somebody uses it at this time: then it stays, and
-    /// this says no. Its next message is the first of a new one.
+    /// Removes light queues that end where these say, with their messages, but for those that somebody uses at this time.
+    /// Their next messages are the first of new ones, which go on behind them. Returns which went.
     ///
     /// # Errors
     ///
-    /// The deletion cannot be noted, or the files not be removed.
-    pub fn delete_light(&self, topic: &str, end: i64) -> Result<bool, StoreError> {
+    /// The deletion cannot be noted, or the files not be removed: some of them may have gone.
+    pub fn delete_light(&self, queues: &[(Arc<str>, i64)]) -> Result<HashSet<Arc<str>>, StoreError> {
         let mut checkpoint = self.lock_checkpoint();
-        let folders = self.queues.folders_of(topic).context("cannot list the queues in", &self.root)?;
-        let queues = checkpoint.queues - folders;
-        self.expect(Checkpoint { queues, ..*checkpoint }, &mut checkpoint)?;
-        // What comes from here on is of the next queue of its name.
-        let log_end = self.log.written();
-        let queues = [(Arc::from(topic), end)];
-        let note = |is_done| self.deleted.note_light(&queues, log_end, is_done);
-        // First: after a kill amid, the next queue shall go on behind this one.
-        note(false).context("cannot write the file `deleted` in", &self.root)?;
-        let removed = self.queues.remove_unused(topic, end).context("cannot remove the queues in", &self.root)?;
-        if removed {
-            note(true).context("cannot write the file `deleted` in", &self.root)?;
+        let mut folders = 0;
+        for (topic, _) in queues {
+            folders += self.queues.folders_of(topic).context("cannot list the queues in", &self.root)?;
         }
-        Ok(removed)
+        let left = checkpoint.queues - folders;
+        self.expect(Checkpoint { queues: left, ..*checkpoint }, &mut checkpoint)?;
+        // What comes from here on is of the next queues of their names.
+        let log_end = self.log.written();
+        let note = |queues: &[_], is_done| {
+            let noted = self.deleted.note_light(queues, log_end, is_done);
+            noted.context("cannot write the file `deleted` in", &self.root)
+        };
+        // First: after a kill amid, the next queues shall go on behind these.
+        note(queues, false)?;
+        let mut gone = Vec::new();
+        let mut failed = Ok(());
+        for (topic, end) in queues {
+            match self.queues.remove_unused(topic, *end).context("cannot remove the queues in", &self.root) {
+                Ok(true) => gone.push((Arc::clone(topic), *end)),
+                Ok(false) => {}
+                Err(error) => failed = failed.and(Err(error)),
+            }
+        }
+        note(&gone, true)?;
+        failed.map(|()| gone.into_iter().map(|(topic, _)| topic).collect())
     }
 
     /// Number of light queues.

@@ -19,6 +19,7 @@ use super::attributes;
 use crate::broker::Broker;
 use crate::error::BrokerError;
 use crate::groups::GroupTable;
+use crate::lite;
 use crate::retry;
 use crate::topics::MOST_QUEUES;
 
@@ -86,8 +87,10 @@ pub(crate) fn all(broker: &Broker, _: &Arc<Conn>, request: &Command) -> Answer {
 /// `DELETE_SUBSCRIPTIONGROUP`: a group, and its offsets when that is asked for.
 pub(crate) fn delete(broker: &Broker, conn: &Arc<Conn>, request: &Command) -> Answer {
     let header: DeleteSubscriptionGroupRequestHeader<'_> = request.header()?;
+    // Of very many lite topics nobody would remove them one by one.
+    let reads_lite = broker.groups.get(header.group_name).is_some_and(|group| lite::parent_of(&group).is_some());
     let removed = broker.groups.remove(header.group_name, broker.now());
-    let with_offsets = header.clean_offset == Some(true);
+    let with_offsets = header.clean_offset == Some(true) || reads_lite;
     tracing::info!(peer = %conn.peer(), group = header.group_name, removed, with_offsets, "a group is removed by remote request");
     broker.groups.save()?;
     if with_offsets {

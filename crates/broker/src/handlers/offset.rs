@@ -1,5 +1,6 @@
 //! Offsets of consumers and queues (upstream `ConsumerManageProcessor`, `AdminBrokerProcessor`).
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ use apogee_wire::headers::{
 use super::answer::{self, Answer};
 use crate::broker::Broker;
 use crate::error::BrokerError;
+use crate::lite;
 use crate::offsets::OffsetTable;
 use crate::topics::MOST_QUEUES;
 
@@ -70,7 +72,14 @@ pub(crate) fn search(broker: &Broker, _: &Arc<Conn>, request: &Command) -> Answe
         Some(Boundary::Upper) => StoreBoundary::Upper,
         Some(Boundary::Lower) | None => StoreBoundary::Lower,
     };
-    let found = broker.store.offset_by_time(header.topic, header.queue_id, header.timestamp, boundary);
+    let queue = match header.lite_topic.filter(|name| !name.is_empty()) {
+        Some(name) => {
+            lite::check_name(name)?;
+            Cow::Owned(lite::queue(header.topic, name))
+        }
+        None => Cow::Borrowed(header.topic),
+    };
+    let found = broker.store.offset_by_time(&queue, header.queue_id, header.timestamp, boundary);
     let head = SearchOffsetResponseHeader { offset: found.unwrap_or(0) };
     Ok(Some(answer::success(request).with_header(&head)))
 }

@@ -19,6 +19,7 @@ use super::parking::{self, count, reply};
 use crate::broker::Broker;
 use crate::clients::{ALL, Subscription, TAG};
 use crate::error::BrokerError;
+use crate::lite;
 use crate::longpoll::Parked;
 use crate::metrics::requests::Begun;
 use crate::serve::{hold, spawn_cold};
@@ -42,6 +43,14 @@ pub(crate) fn pull(broker: &Arc<Broker>, conn: &Arc<Conn>, request: &Command) {
         return;
     }
     match Wanted::check(broker, conn, request, None) {
+        Ok(Wanted { header: PullMessageRequestHeader { topic, lite_topic: Some(name), .. }, .. })
+            if !name.is_empty() =>
+        {
+            match lite::pull_of(request, topic, name) {
+                Ok(of_queue) => pull(broker, conn, &of_queue),
+                Err(error) => reply(broker, conn, &error.response_to(request), Begun::now(request.code)),
+            }
+        }
         Ok(wanted) => {
             // What the pull brings is of when it came: while it waits the group goes on.
             wanted.commit(broker);

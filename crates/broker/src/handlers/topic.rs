@@ -199,7 +199,15 @@ pub(crate) fn delete(broker: &Broker, conn: &Arc<Conn>, request: &Command) -> An
             }
         }
     }
+    let is_parent = broker.topics.get(header.topic).is_some_and(|topic| topic.is_parent());
+    if is_parent {
+        // Before, so that a kill amid leaves a parent to be removed again; and what came meanwhile.
+        broker.remove_lite_of(header.topic);
+    }
     remove(broker, header.topic)?;
+    if is_parent {
+        broker.remove_lite_of(header.topic);
+    }
     tracing::info!(peer = %conn.peer(), topic = header.topic, "a topic is removed by remote request");
     broker.topics.save()?;
     broker.offsets.save(broker.now())?;

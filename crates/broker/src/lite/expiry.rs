@@ -1,11 +1,16 @@
 //! What is forgotten: lite topics that nobody uses, and clients that fell silent.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
+
+use apogee_message::light;
 
 use crate::broker::Broker;
 
 use super::parts;
+
+/// Lite topics that are removed together: a note on disk for all of them.
+const AT_ONCE: usize = 256;
 
 impl Broker {
     /// Forgets clients that said nothing for `liteSubscriptionCheckTimeoutMills`: what they read others may read.
@@ -42,28 +47,47 @@ impl Broker {
         if ttl.is_empty() {
             return;
         }
-        let mut gone = HashSet::new();
+        let mut expired = Vec::new();
         for (queue, _) in self.store.topics() {
             let Some(ttl) = parts(&queue).and_then(|(parent, _)| ttl.get(parent)) else { continue };
             let Some((min, max)) = self.store.queue_range(&queue, 0) else { continue };
             let last = if max > min { self.store.store_time(&queue, 0, max - 1) } else { None };
-            let Some(last) = last.filter(|last| now.saturating_sub(*last) > *ttl) else { continue };
-            match self.store.delete_light(&queue, max) {
-                Ok(true) => {
-                    tracing::debug!(%queue, last, "a lite topic is removed, as it was not used for so long");
-                    gone.insert(queue);
+            if last.is_some_and(|last| now.saturating_sub(last) > *ttl) {
+                expired.push((queue, max));
+            }
+        }
+        let count = self.remove_lite(&expired);
+        if count > 0 {
+            tracing::info!(count, "lite topics are removed, as they were not used for so long");
+        }
+    }
+
+    /// Removes lite topics whose parent is removed.
+    pub(crate) fn remove_lite_of(&self, parent: &str) {
+        let end = |queue: Arc<str>| Some((Arc::clone(&queue), self.store.queue_range(&queue, light::QUEUE)?.1));
+        let queues: Vec<_> = self.lite_queues(parent).into_iter().filter_map(end).collect();
+        if queues.is_empty() {
+            return;
+        }
+        let count = self.remove_lite(&queues);
+        tracing::info!(parent, count, of = queues.len(), "lite topics are removed with their parent");
+    }
+
+    /// Removes those that end where these say, with what groups had read of them. Returns how many.
+    fn remove_lite(&self, queues: &[(Arc<str>, i64)]) -> usize {
+        let mut count = 0;
+        for some in queues.chunks(AT_ONCE) {
+            match self.store.delete_light(some) {
+                Ok(gone) => {
+                    self.forget_light(&gone);
+                    count += gone.len();
                 }
-                Ok(false) => {}
                 Err(error) => {
-                    tracing::error!(%queue, %error, "an expired lite topic cannot be removed; trying again: see whether the disk failed")
+                    tracing::error!(%error, "lite topics cannot be removed; trying again: see whether the disk failed");
                 }
             }
         }
-        if gone.is_empty() {
-            return;
-        }
-        self.forget_light(&gone);
-        tracing::info!(count = gone.len(), "lite topics are removed, as they were not used for so long");
+        count
     }
 }
 

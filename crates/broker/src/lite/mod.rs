@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use apogee_message::names::LMQ_PREFIX;
 use apogee_net::Conn;
+use apogee_wire::Command;
 use apogee_wire::bodies::SubscriptionGroupConfig;
 use apogee_wire::codes::response;
 
@@ -95,6 +96,15 @@ pub(crate) fn check_name(name: &str) -> Result<(), BrokerError> {
         return Err(BrokerError::new(response::INVALID_PARAMETER, remark));
     }
     Ok(())
+}
+
+/// A pull of a lite topic is one of its light queue.
+pub(crate) fn pull_of(request: &Command, parent: &str, name: &str) -> Result<Command, BrokerError> {
+    check_name(name)?;
+    let mut of_queue = request.clone();
+    of_queue.fields.set_str("topic", &queue(parent, name));
+    of_queue.fields.remove("liteTopic");
+    Ok(of_queue)
 }
 
 impl Topic {

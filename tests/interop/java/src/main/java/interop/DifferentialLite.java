@@ -405,6 +405,16 @@ final class DifferentialLite {
             ask("GET_LITE_GROUP_INFO", RequestCode.GET_LITE_GROUP_INFO, "one-by-" + group, "group", group, "liteTopic", "p-1", "topK", 3);
             ask("TRIGGER_LITE_DISPATCH", RequestCode.TRIGGER_LITE_DISPATCH, "by-" + group, "group", group);
         }
+        for (String lite : List.of("p-1", "none")) {
+            RemotingCommand pulled = raw.call(RequestCode.PULL_MESSAGE, null, "consumerGroup", "diff-lite-puller", "topic", PARENT, "liteTopic", lite,
+                "queueId", 0, "queueOffset", 1, "maxMsgNums", 32, "sysFlag", 4, "commitOffset", 0, "suspendTimeoutMillis", 0, "subscription", "*",
+                "subVersion", 0, "expressionType", "TAG");
+            answers.write("PULL_MESSAGE", lite, pulled, pulled.getCode() == 0 ? DifferentialLight.messages(pulled) : null);
+            for (long time : new long[] {0, 9_999_999_999_999L}) {
+                answers.write("SEARCH_OFFSET_BY_TIMESTAMP", lite + "-" + time, raw.call(RequestCode.SEARCH_OFFSET_BY_TIMESTAMP, null, "topic", PARENT,
+                    "liteTopic", lite, "queueId", 0, "timestamp", time), null);
+            }
+        }
         ask("GET_LITE_GROUP_INFO", RequestCode.GET_LITE_GROUP_INFO, "topk-unset", "group", GROUP);
         ask("GET_LITE_GROUP_INFO", RequestCode.GET_LITE_GROUP_INFO, "none", "group", GROUP, "liteTopic", "none", "topK", 3);
         ask("GET_LITE_CLIENT_INFO", RequestCode.GET_LITE_CLIENT_INFO, "nobody", "parentTopic", PARENT, "group", GROUP, "clientId", "c-nobody", "maxCount", 5);
