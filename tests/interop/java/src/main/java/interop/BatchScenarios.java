@@ -3,19 +3,17 @@ package interop;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
-import java.util.Map;
 import java.util.Queue;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.TimeUnit;
+import java.util.stream.IntStream;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
-import org.apache.rocketmq.client.producer.SendCallback;
 import org.apache.rocketmq.client.producer.SendResult;
-import org.apache.rocketmq.common.TopicConfig;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
@@ -28,16 +26,8 @@ final class BatchScenarios {
         suite.add("batches.retry", BatchScenarios::retry);
     }
 
-    static String topic(Env env, String topic) throws Exception {
-        TopicConfig config = new TopicConfig(topic, 1, 1);
-        config.setAttributes(Map.of("+queue.type", "BatchCQ"));
-        env.admin.createAndUpdateTopicConfig(env.broker, config);
-        Env.await("the route of " + topic, 5_000, () -> env.routeExists(topic));
-        return topic;
-    }
-
     private static void byHand(Env env) throws Exception {
-        String topic = topic(env, "batches-by-hand");
+        String topic = env.topicWith("batches-by-hand", "+queue.type", "BatchCQ");
         DefaultMQProducer producer = env.producer(topic);
         List<String> bodies = new ArrayList<>();
         for (int batch = 0; batch < 3; batch++) {
@@ -60,27 +50,14 @@ final class BatchScenarios {
     }
 
     private static void automatic(Env env) throws Exception {
-        String topic = topic(env, "batches-automatic");
+        String topic = env.topicWith("batches-automatic", "+queue.type", "BatchCQ");
         DefaultMQProducer producer = env.producer(topic);
         producer.batchMaxDelayMs(20);
         producer.setAutoBatch(true);
-        List<String> bodies = new ArrayList<>();
+        List<String> bodies = IntStream.range(0, 500).mapToObj(i -> "a" + i).toList();
         List<CompletableFuture<SendResult>> results = new ArrayList<>();
-        for (int i = 0; i < 500; i++) {
-            CompletableFuture<SendResult> result = new CompletableFuture<>();
-            bodies.add("a" + i);
-            results.add(result);
-            producer.send(Env.message(topic, "T", "a" + i), new SendCallback() {
-                @Override
-                public void onSuccess(SendResult sent) {
-                    result.complete(sent);
-                }
-
-                @Override
-                public void onException(Throwable e) {
-                    result.completeExceptionally(e);
-                }
-            });
+        for (String body : bodies) {
+            results.add(Env.sendAsync(producer, Env.message(topic, "T", body)));
         }
         Set<String> records = new HashSet<>();
         for (CompletableFuture<SendResult> result : results) {
@@ -94,7 +71,7 @@ final class BatchScenarios {
     }
 
     private static void retry(Env env) throws Exception {
-        String topic = topic(env, "batches-retry");
+        String topic = env.topicWith("batches-retry", "+queue.type", "BatchCQ");
         DefaultMQProducer producer = env.producer(topic);
         List<Message> messages = new ArrayList<>();
         for (int i = 0; i < 5; i++) {

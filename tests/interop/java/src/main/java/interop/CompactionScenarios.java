@@ -8,7 +8,6 @@ import java.util.TreeMap;
 import org.apache.rocketmq.client.consumer.DefaultLitePullConsumer;
 import org.apache.rocketmq.client.exception.MQBrokerException;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
-import org.apache.rocketmq.common.TopicConfig;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
@@ -26,16 +25,8 @@ final class CompactionScenarios {
         suite.add("compaction.key-is-required", CompactionScenarios::keyIsRequired);
     }
 
-    static String topic(Env env, String name) throws Exception {
-        TopicConfig config = new TopicConfig(name, 1, 1);
-        config.setAttributes(Map.of("+cleanup.policy", "COMPACTION"));
-        env.admin.createAndUpdateTopicConfig(env.broker, config);
-        Env.await("the route of " + name, 5_000, () -> env.routeExists(name));
-        return name;
-    }
-
     private static void newestStays(Env env) throws Exception {
-        String topic = topic(env, "compaction-newest");
+        String topic = env.topicWith("compaction-newest", "+cleanup.policy", "COMPACTION");
         MessageQueue queue = new MessageQueue(topic, env.brokerName, 0);
         DefaultMQProducer producer = env.producer(topic);
         for (int round = 0; round < ROUNDS; round++) {
@@ -65,7 +56,7 @@ final class CompactionScenarios {
     }
 
     private static void keyIsRequired(Env env) throws Exception {
-        String topic = topic(env, "compaction-key");
+        String topic = env.topicWith("compaction-key", "+cleanup.policy", "COMPACTION");
         DefaultMQProducer producer = env.producer(topic);
         producer.setRetryTimesWhenSendFailed(0);
         try {

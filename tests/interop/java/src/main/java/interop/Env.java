@@ -9,8 +9,10 @@ import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.concurrent.Callable;
+import java.util.concurrent.CompletableFuture;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.client.producer.SendCallback;
 import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.client.producer.SendStatus;
 import org.apache.rocketmq.common.TopicConfig;
@@ -51,6 +53,32 @@ final class Env implements AutoCloseable {
         admin.createAndUpdateTopicConfig(broker, new TopicConfig(name, queues, queues));
         await("the route of " + name, 5_000, () -> routeExists(name));
         return name;
+    }
+
+    /** The same for a topic of one queue with an attribute, such as {@code +queue.type}. */
+    String topicWith(String name, String attribute, String value) throws Exception {
+        TopicConfig config = new TopicConfig(name, 1, 1);
+        config.setAttributes(Map.of(attribute, value));
+        admin.createAndUpdateTopicConfig(broker, config);
+        await("the route of " + name, 5_000, () -> routeExists(name));
+        return name;
+    }
+
+    /** Sends without waiting for the result. */
+    static CompletableFuture<SendResult> sendAsync(DefaultMQProducer producer, Message message) throws Exception {
+        CompletableFuture<SendResult> result = new CompletableFuture<>();
+        producer.send(message, new SendCallback() {
+            @Override
+            public void onSuccess(SendResult sent) {
+                result.complete(sent);
+            }
+
+            @Override
+            public void onException(Throwable e) {
+                result.completeExceptionally(e);
+            }
+        });
+        return result;
     }
 
     boolean routeExists(String topic) {

@@ -1,10 +1,8 @@
 package interop;
 
 import java.util.ArrayList;
-import java.util.HashSet;
 import java.util.List;
 import java.util.Queue;
-import java.util.Set;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicReference;
@@ -237,19 +235,7 @@ final class PopScenarios {
         stop.set(true);
         load.join();
         Env.check(failed.get() == null, "sending failed under load: " + failed.get());
-        Set<String> got = new HashSet<>();
-        try {
-            Env.await("every message at least once", 20_000, () -> {
-                members.forEach(member -> got.addAll(member.bodies()));
-                return got.containsAll(sent);
-            });
-        } catch (AssertionError e) {
-            Set<String> lost = new HashSet<>(sent);
-            lost.removeAll(got);
-            throw new AssertionError("lost " + lost.size() + " of " + sent.size() + ": " + lost);
-        }
-        int total = members.stream().mapToInt(member -> member.messages.size()).sum();
-        Env.check(total < sent.size() * 1.5, total + " deliveries of " + sent.size() + " messages");
+        Received.awaitAll(members, sent, 20_000);
         members.forEach(Received::stop);
         producer.shutdown();
     }

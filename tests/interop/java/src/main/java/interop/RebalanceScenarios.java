@@ -1,9 +1,7 @@
 package interop;
 
 import java.util.ArrayList;
-import java.util.HashSet;
 import java.util.List;
-import java.util.Set;
 import java.util.concurrent.atomic.AtomicBoolean;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 
@@ -55,19 +53,7 @@ final class RebalanceScenarios {
         stop.set(true);
         load.join();
         Env.check(!failed.get(), "sending failed under load");
-        Set<String> got = new HashSet<>();
-        try {
-            Env.await("every message at least once", 15_000, () -> {
-                members.forEach(member -> got.addAll(member.bodies()));
-                return got.containsAll(sent);
-            });
-        } catch (AssertionError e) {
-            Set<String> lost = new HashSet<>(sent);
-            lost.removeAll(got);
-            throw new AssertionError("lost " + lost.size() + " of " + sent.size() + ": " + lost);
-        }
-        int total = members.stream().mapToInt(member -> member.messages.size()).sum();
-        Env.check(total < sent.size() * 1.5, total + " deliveries of " + sent.size() + " messages");
+        Received.awaitAll(members, sent, 15_000);
         one.stop();
         producer.shutdown();
     }

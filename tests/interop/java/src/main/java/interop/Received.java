@@ -1,9 +1,11 @@
 package interop;
 
 import java.util.Collection;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Queue;
+import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
@@ -61,6 +63,21 @@ final class Received {
         stop();
         Env.sameElements("bodies", bodies, bodies());
         return List.copyOf(messages);
+    }
+
+    /** Waits until members of a group have all bodies together, most of them once. */
+    static void awaitAll(Collection<Received> members, Collection<String> sent, long millis) throws Exception {
+        Set<String> lost = new HashSet<>(sent);
+        try {
+            Env.await("every message at least once", millis, () -> {
+                members.forEach(member -> member.bodies().forEach(lost::remove));
+                return lost.isEmpty();
+            });
+        } catch (AssertionError e) {
+            throw new AssertionError("lost " + lost.size() + " of " + sent.size() + ": " + lost, e);
+        }
+        int total = members.stream().mapToInt(member -> member.messages.size()).sum();
+        Env.check(total < sent.size() * 1.5, total + " deliveries of " + sent.size() + " messages");
     }
 
     void stop() {

@@ -8,8 +8,8 @@ import java.util.Random;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
+import java.util.stream.IntStream;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
-import org.apache.rocketmq.client.producer.SendCallback;
 import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.client.producer.selector.SelectMessageQueueByHash;
 import org.apache.rocketmq.common.compression.CompressionType;
@@ -55,23 +55,10 @@ final class SendScenarios {
         String topic = env.topic("send-async", 4);
         DefaultMQProducer producer = env.producer(topic);
         Received received = new Received(env, topic, "*");
-        List<String> bodies = new ArrayList<>();
+        List<String> bodies = IntStream.range(0, 500).mapToObj(i -> "a" + i).toList();
         List<CompletableFuture<SendResult>> results = new ArrayList<>();
-        for (int i = 0; i < 500; i++) {
-            CompletableFuture<SendResult> result = new CompletableFuture<>();
-            bodies.add("a" + i);
-            results.add(result);
-            producer.send(Env.message(topic, "T", "a" + i), new SendCallback() {
-                @Override
-                public void onSuccess(SendResult sent) {
-                    result.complete(sent);
-                }
-
-                @Override
-                public void onException(Throwable e) {
-                    result.completeExceptionally(e);
-                }
-            });
+        for (String body : bodies) {
+            results.add(Env.sendAsync(producer, Env.message(topic, "T", body)));
         }
         Set<String> places = new HashSet<>();
         for (CompletableFuture<SendResult> result : results) {

@@ -19,7 +19,7 @@ final class TakeoverBatches {
     private List<String> unread = List.of();
 
     static void create(Env env) throws Exception {
-        BatchScenarios.topic(env, TOPIC);
+        env.topicWith(TOPIC, "+queue.type", "BatchCQ");
     }
 
     /** Consumes what the server before left, and some of this one's. */

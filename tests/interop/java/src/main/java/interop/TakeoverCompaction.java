@@ -15,7 +15,7 @@ final class TakeoverCompaction {
     private final Map<String, String> values = new TreeMap<>();
 
     static void create(Env env) throws Exception {
-        CompactionScenarios.topic(env, TOPIC);
+        env.topicWith(TOPIC, "+cleanup.policy", "COMPACTION");
     }
 
     /** What the stages before left is there, and the newest of each key only. */
