@@ -72,6 +72,8 @@ struct State {
     /// When queues are compacted next.
     next_ms: i64,
     topics: Names,
+    /// It was told that messages cannot be copied.
+    complained: bool,
 }
 
 /// The names of topics that are compacted, found anew when the table of topics has changed.
@@ -93,8 +95,11 @@ impl Names {
 
 impl Compaction {
     pub fn new(settings: &BrokerSettings, now_ms: i64) -> Self {
-        let state =
-            State { next_ms: now_ms.saturating_add(settings.compaction_schedule_internal), topics: Names::default() };
+        let state = State {
+            next_ms: now_ms.saturating_add(settings.compaction_schedule_internal),
+            topics: Names::default(),
+            complained: false,
+        };
         Self { bell: Bell::default(), state: Mutex::new(state) }
     }
 
@@ -102,7 +107,7 @@ impl Compaction {
     pub fn step(&self, broker: &Broker) -> Duration {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let goes_on = || !broker.life.is_at(Stage::Ended);
-        copy(broker, state.topics.of(&broker.topics), &goes_on);
+        state.copy(broker, &goes_on);
         let (now, interval) = (broker.now(), broker.settings.load().compaction_schedule_internal);
         // Not for longer, where the clock was put back.
         if now >= state.next_ms || state.next_ms - now > interval {
@@ -116,7 +121,7 @@ impl Compaction {
     pub fn close(&self, broker: &Broker) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if broker.store.flush_step().is_ok() {
-            copy(broker, state.topics.of(&broker.topics), &|| true);
+            state.copy(broker, &|| true);
         }
     }
 
@@ -129,9 +134,17 @@ impl Compaction {
     }
 }
 
-fn copy(broker: &Broker, topics: &[Arc<str>], goes_on: &dyn Fn() -> bool) {
-    if let Err(error) = broker.store.copy_to_compact(topics, goes_on) {
-        tracing::error!(%error, "messages cannot be copied to compacted logs; trying again, and old log files stay meanwhile: see whether the disk is full or failed");
+impl State {
+    fn copy(&mut self, broker: &Broker, goes_on: &dyn Fn() -> bool) {
+        let done = broker.store.copy_to_compact(self.topics.of(&broker.topics), goes_on);
+        let complained = std::mem::replace(&mut self.complained, done.is_err());
+        match done {
+            Err(error) if !complained => {
+                tracing::error!(%error, "messages cannot be copied to compacted logs; trying again each second, and old log files stay meanwhile: see whether the disk is full or failed");
+            }
+            Ok(()) if complained => tracing::info!("messages are copied to compacted logs again"),
+            _ => {}
+        }
     }
 }
 

@@ -16,6 +16,8 @@ use crate::store::Store;
 const STEP: usize = 256;
 /// Bytes that are copied together.
 const COPIED: usize = 1 << 20;
+/// Bytes that are added to a compacted log between two syncs, but for one step.
+const UNSYNCED: usize = 8 << 20;
 
 impl Store {
     /// Whether topics may have compacted logs.
@@ -68,7 +70,7 @@ impl Store {
         if next >= max {
             return known.map_or(Ok(()), |known| self.of_compacted(&known, known.sync()));
         }
-        let flushed = self.log.flushed();
+        let (flushed, mut unsynced) = (self.log.flushed(), 0);
         while next < max && goes_on() {
             let units = self.queues.read(&queue, next, STEP.min((max - next) as usize))?;
             let (begin, mut records, mut bytes) = (next, Vec::new(), 0);
@@ -93,6 +95,11 @@ impl Store {
             let compacted = compaction.get_or_create(topic, id)?;
             let added = compacted.append(compaction.disk(), &records, next);
             self.of_compacted(&compacted, added)?;
+            unsynced += bytes;
+            if unsynced >= UNSYNCED {
+                self.of_compacted(&compacted, compacted.sync())?;
+                unsynced = 0;
+            }
         }
         self.compacted(topic, id).map_or(Ok(()), |compacted| self.of_compacted(&compacted, compacted.sync()))
     }

@@ -16,6 +16,10 @@ use crate::queue::{BatchUnit, Unit, partition};
 
 /// Units that are read together.
 const STEP: i64 = 64;
+/// Bytes at the end of a file that may not be durable when a process ends; more than are added between two syncs.
+const DOUBTFUL: u64 = 16 << 20;
+/// Bytes that are written together.
+const WRITTEN: i64 = 1 << 20;
 /// Stands behind the last unit of a file that is full.
 const END: BatchUnit =
     BatchUnit { unit: Unit { physical_offset: -1, size: 0, tag_code: 0 }, store_timestamp: 0, first: 0, messages: 0 };
@@ -167,23 +171,34 @@ impl Segment {
         self.units.sync()
     }
 
-    /// Units from the first on whose records are whole, one behind the other.
+    /// Units from the first on that follow one another, and whose records are whole as far as they may not have been
+    /// durable.
     fn whole(&self, most: i64) -> io::Result<i64> {
-        let (mut at, mut end, mut next) = (0, self.base, 0);
-        while at < most {
-            let units = self.read_units(at, STEP)?;
+        let (mut count, mut end, mut next) = (0, self.base, 0);
+        'following: while count < most {
+            let units = self.read_units(count, STEP)?;
             for unit in &units {
-                let follows = unit.is_valid() && unit.unit.physical_offset == end && unit.first >= next;
-                if !follows || self.record(unit)?.is_none() {
-                    return Ok(at);
+                if !unit.is_valid() || unit.unit.physical_offset != end || unit.first < next {
+                    break 'following;
                 }
-                (at, end, next) = (at + 1, unit.unit.end_offset(), unit.end());
+                (count, end, next) = (count + 1, unit.unit.end_offset(), unit.end());
             }
             if units.is_empty() {
                 break;
             }
         }
-        Ok(at)
+        let first = self.first_doubtful(count, end)?;
+        for at in first..count {
+            if self.record(&self.unit(at)?)?.is_none() {
+                return Ok(at);
+            }
+        }
+        Ok(count)
+    }
+
+    /// The first of so many units, up to a place, that may not have been durable.
+    fn first_doubtful(&self, count: i64, end: i64) -> io::Result<i64> {
+        partition(0, count, |at| Ok(self.unit(at)?.unit.physical_offset < end - DOUBTFUL as i64))
     }
 
     fn publish(&self, count: i64) -> io::Result<()> {
@@ -325,21 +340,23 @@ impl Segment {
         self.units.sync()
     }
 
-    /// Writes all again as it stands, and zeros behind it, and makes it durable: what an earlier process could not
-    /// flush may be in memory only, and look as if it were on disk.
+    /// Writes its end again as it stands, and zeros behind its units, and makes it durable: what an earlier process could
+    /// not flush may be in memory only, and look as if it were on disk.
     pub fn write_again(&self) -> io::Result<()> {
-        let count = self.count();
-        let mut from = 0;
-        while from < self.bytes() {
-            let length = (self.bytes() - from).min(1 << 20);
-            let bytes = self.slice(self.base + from as i64, self.base + (from + length) as i64)?;
-            self.log.write_at(&mut [IoSlice::new(&bytes)], from)?;
-            from += length;
+        let (count, end) = (self.count(), self.base + self.bytes() as i64);
+        let first = self.first_doubtful(count, end)?;
+        let mut from = if first < count { self.unit(first)?.unit.physical_offset } else { end };
+        while from < end {
+            let to = end.min(from + WRITTEN);
+            let bytes = self.slice(from, to)?;
+            self.log.write_at(&mut [IoSlice::new(&bytes)], (from - self.base) as u64)?;
+            from = to;
         }
-        let mut units = vec![0; count as usize * BatchUnit::SIZE];
-        self.units.read_at(&mut units, 0)?;
+        let mut units = vec![0; (count - first) as usize * BatchUnit::SIZE];
+        let at = first as u64 * BatchUnit::SIZE as u64;
+        self.units.read_at(&mut units, at)?;
         self.cut_units(count)?;
-        self.units.write_at(&mut [IoSlice::new(&units)], 0)?;
+        self.units.write_at(&mut [IoSlice::new(&units)], at)?;
         self.sync()
     }
 
@@ -368,5 +385,72 @@ impl Segment {
         self.cut_units(count)?;
         self.units.sync()?;
         self.publish(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use apogee_base::disk::SimDisk;
+    use apogee_message::record::{Draft, NewMessage};
+    use bytes::BytesMut;
+
+    use super::*;
+
+    const MIB: usize = 1 << 20;
+
+    fn record(offset: i64, body: usize) -> (BatchUnit, Bytes) {
+        let message = NewMessage {
+            topic: "T".into(),
+            queue_id: 0,
+            flag: 0,
+            sys_flag: 0,
+            born_timestamp: 1,
+            born_host: ([127, 0, 0, 1], 1).into(),
+            store_host: ([127, 0, 0, 1], 2).into(),
+            reconsume_times: 0,
+            prepared_transaction_offset: 0,
+            body: vec![7; body].into(),
+            properties: "KEYS\u{1}k\u{2}".into(),
+        };
+        let mut draft = Draft::new(&message, &mut BytesMut::new()).unwrap();
+        draft.assign(offset, 0, 1);
+        let bytes = Bytes::from(draft.to_vec());
+        let unit = Unit { physical_offset: 0, size: bytes.len() as u32, tag_code: 0 };
+        (BatchUnit { unit, store_timestamp: 1, first: offset, messages: 1 }, bytes)
+    }
+
+    #[test]
+    fn only_the_end_of_a_large_file_is_looked_at_again() {
+        let disk = SimDisk::new(1);
+        let folders = Folders { log: "/log".into(), units: "/units".into() };
+        folders.create(&disk).unwrap();
+        let sizes = Sizes::of(64 << 20, 4_600);
+        let segment = Segment::create(&disk, &folders, 0, sizes, 0).unwrap();
+        for offset in 0..24 {
+            segment.append(&[record(offset * 3, MIB)]).unwrap();
+        }
+        segment.sync().unwrap();
+        let log = disk.open(&folders.log.join(file_name(0)), false).unwrap();
+        let open = || Segment::open(&disk, &folders, 0, sizes, true).unwrap();
+        let damage = |at: usize| log.write_at(&mut [IoSlice::new(b"damage")], (at * MIB) as u64).unwrap();
+        damage(1);
+        let before = disk.bytes_read();
+        assert_eq!((open().count(), open().last()), (24, 69), "what was durable is looked at when it is read");
+        assert!(disk.bytes_read() - before < 2 * 18 * MIB as u64);
+        damage(20);
+        let cut = open();
+        assert_eq!((cut.count(), cut.last()), (19, 54), "what is not whole at the end is copied again");
+        cut.write_again().unwrap();
+        assert_eq!(Segment::open(&disk, &folders, 0, sizes, false).unwrap().count(), 19);
+    }
+
+    #[test]
+    fn sizes_are_rounded_as_upstream_does() {
+        let sizes = |log, units| (Sizes::of(log, units).log, Sizes::of(log, units).units);
+        assert_eq!(sizes(104_857_600, 10_485_760), (104_857_460, 10_485_746));
+        assert_eq!(sizes(2_300, 460), (2_760, 460));
+        assert_eq!(sizes(100, 460), (2_300, 460));
+        assert_eq!(sizes(2_529, 460), (2_300, 460));
+        assert_eq!(sizes(2_530, 460), (2_760, 460));
     }
 }

@@ -75,9 +75,9 @@ fn the_power_may_go_at_each_step_of_a_copy_and_a_compaction() {
     for seed in seeds(1) {
         for steps in 0.. {
             let mut world = World::new(seed);
-            (0..90).for_each(|_| world.send());
+            (0..60).for_each(|_| world.send());
             world.compact_all();
-            (0..90).for_each(|_| world.send());
+            (0..60).for_each(|_| world.send());
             world.store().flush_step().unwrap();
             world.disk.set(steps);
             world.copy();
