@@ -12,10 +12,9 @@ use apogee_wire::bodies::{BatchAck, BatchAckMessageRequestBody, Body};
 use apogee_wire::codes::{request, response};
 use apogee_wire::headers::{
     ChangeInvisibleTimeResponseHeader, NotificationRequestHeader, NotificationResponseHeader, PeekMessageRequestHeader,
-    PollingInfoRequestHeader, PollingInfoResponseHeader, PopMessageResponseHeader, QueryConsumerOffsetRequestHeader,
-    QueryConsumerOffsetResponseHeader, RpcFields,
+    PollingInfoRequestHeader, PollingInfoResponseHeader, PopMessageResponseHeader, RpcFields,
 };
-use common::pop::{Pop, Popped, bodies, read};
+use common::pop::{Pop, Popped, bodies, committed, read};
 use common::{PATIENCE, Peer, Server};
 
 /// Noted in the log so soon, for tests of what is noted.
@@ -60,18 +59,6 @@ fn send(peer: &mut Peer, bodies: &[&str]) {
     for body in bodies {
         peer.send_ok("T", 0, body.as_bytes(), "");
     }
-}
-
-fn committed(peer: &mut Peer) -> i64 {
-    let header = QueryConsumerOffsetRequestHeader {
-        consumer_group: "G",
-        topic: "T",
-        queue_id: 0,
-        set_zero_if_not_found: None,
-        rpc: RpcFields::default(),
-    };
-    let answer = peer.call(Command::request(request::QUERY_CONSUMER_OFFSET).with_header(&header));
-    answer.header::<QueryConsumerOffsetResponseHeader>().expect("a header").offset
 }
 
 fn start(data: &Path, settings: &[&str]) -> (Server, Peer) {

@@ -12,11 +12,10 @@ use apogee_wire::bodies::{
 };
 use apogee_wire::codes::{request, response};
 use apogee_wire::headers::{
-    GetMaxOffsetRequestHeader, GetMaxOffsetResponseHeader, QueryConsumerOffsetRequestHeader,
-    QueryConsumerOffsetResponseHeader, RpcFields, UpdateConsumerOffsetRequestHeader,
+    GetMaxOffsetRequestHeader, GetMaxOffsetResponseHeader, RpcFields, UpdateConsumerOffsetRequestHeader,
 };
 use common::group::until;
-use common::pop::{self, Pop, Popped};
+use common::pop::{self, Pop, Popped, committed};
 use common::{Peer, Pull, Server};
 
 const NO_LIMIT: i64 = 10_000;
@@ -148,15 +147,7 @@ fn what_members_that_pull_commit_is_not_taken_back() {
     assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
     until("what was popped is noted", || count(&mut peer, "rmq_sys_wheel_timer") > 0);
     peer.send_ok("T", 0, b"10", "");
-    let header = QueryConsumerOffsetRequestHeader {
-        consumer_group: "G",
-        topic: "T",
-        queue_id: 0,
-        set_zero_if_not_found: None,
-        rpc: RpcFields::default(),
-    };
-    let answer = peer.call(Command::request(request::QUERY_CONSUMER_OFFSET).with_header(&header));
-    assert_eq!(answer.header::<QueryConsumerOffsetResponseHeader>().expect("a header").offset, 8);
+    assert_eq!(committed(&mut peer), 8);
     // And back: it goes on there.
     let popped = pop(&mut peer, 32, 60_000, 0);
     assert_eq!(popped.iter().map(|popped| &*popped.body).collect::<Vec<_>>(), ["8", "9", "10"]);

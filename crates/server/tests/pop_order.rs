@@ -12,9 +12,9 @@ use apogee_wire::bodies::{BatchAck, BatchAckMessageRequestBody, Body};
 use apogee_wire::codes::{request, response};
 use apogee_wire::headers::{
     AckMessageRequestHeader, ChangeInvisibleTimeRequestHeader, ChangeInvisibleTimeResponseHeader,
-    PopMessageResponseHeader, QueryConsumerOffsetRequestHeader, QueryConsumerOffsetResponseHeader, RpcFields,
+    PopMessageResponseHeader, RpcFields,
 };
-use common::pop::{Pop, has_messages};
+use common::pop::{Pop, committed, has_messages};
 use common::{PATIENCE, Peer, Server};
 
 const ASK: Pop<'_> = Pop { queue: 0, in_order: true, ..Pop::of("T") };
@@ -102,18 +102,6 @@ fn send(peer: &mut Peer, bodies: &[&str]) {
     for body in bodies {
         peer.send_ok("T", 0, body.as_bytes(), "");
     }
-}
-
-fn committed(peer: &mut Peer) -> i64 {
-    let header = QueryConsumerOffsetRequestHeader {
-        consumer_group: "G",
-        topic: "T",
-        queue_id: 0,
-        set_zero_if_not_found: None,
-        rpc: RpcFields::default(),
-    };
-    let answer = peer.call(Command::request(request::QUERY_CONSUMER_OFFSET).with_header(&header));
-    answer.header::<QueryConsumerOffsetResponseHeader>().expect("a header").offset
 }
 
 fn start(data: &Path) -> (Server, Peer) {

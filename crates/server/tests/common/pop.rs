@@ -7,7 +7,8 @@ use apogee_wire::Command;
 use apogee_wire::codes::{request, response};
 use apogee_wire::headers::{
     AckMessageRequestHeader, ChangeInvisibleTimeRequestHeader, NotificationRequestHeader, NotificationResponseHeader,
-    PopMessageRequestHeader, PopMessageResponseHeader, RpcFields,
+    PopMessageRequestHeader, PopMessageResponseHeader, QueryConsumerOffsetRequestHeader,
+    QueryConsumerOffsetResponseHeader, RpcFields,
 };
 
 use super::Peer;
@@ -150,6 +151,19 @@ impl Popped {
             rpc: RpcFields::default(),
         }))
     }
+}
+
+/// What is committed for group `G` in the first queue of topic `T`.
+pub fn committed(peer: &mut Peer) -> i64 {
+    let header = QueryConsumerOffsetRequestHeader {
+        consumer_group: "G",
+        topic: "T",
+        queue_id: 0,
+        set_zero_if_not_found: None,
+        rpc: RpcFields::default(),
+    };
+    let answer = peer.call(Command::request(request::QUERY_CONSUMER_OFFSET).with_header(&header));
+    answer.header::<QueryConsumerOffsetResponseHeader>().expect("a header").offset
 }
 
 /// What an answer of `broker-a` brings.
