@@ -10,7 +10,7 @@
 //! | step | file |
 //! |---|---|
 //! | messages are copied from the commit log | `../compacting.rs` |
-//! | a file of records with its file of units | `segment.rs` |
+//! | a file of records with its file of units | `segment.rs`, `layout.rs` |
 //! | the files of a queue | `queue.rs` |
 //! | one compaction: keys, what stays, new files | `round.rs`, `keys.rs`, `plan.rs` |
 //! | new files in the place of old ones, all or none | `swap.rs` |
@@ -29,6 +29,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use apogee_base::disk::Disk;
 
 mod keys;
+mod layout;
 mod plan;
 mod positions;
 mod queue;
@@ -37,11 +38,11 @@ mod round;
 mod segment;
 mod swap;
 
+use layout::{Folders, Sizes};
 use positions::Positions;
 pub(crate) use queue::CompactedQueue;
 use round::Round;
 pub use round::{Compacted, CompactionRules};
-use segment::{Folders, Sizes};
 use swap::Workshop;
 
 use crate::queue::is_folder_name;

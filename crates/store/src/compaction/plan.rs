@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::segment::Sizes;
+use super::layout::Sizes;
 
 /// What a file holds, and what of it stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

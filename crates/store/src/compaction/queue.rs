@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use apogee_base::disk::Disk;
 use bytes::Bytes;
 
-use super::segment::{Folders, Segment, Sizes};
+use super::layout::{Folders, Sizes};
+use super::segment::Segment;
 use super::swap::Workshop;
 use crate::log::{file_name, offset_of};
 use crate::queue::BatchUnit;

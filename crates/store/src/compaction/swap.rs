@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use apogee_base::disk::{self, Disk};
 
-use super::segment::Folders;
+use super::layout::Folders;
 use crate::log::{file_name, offset_of};
 
 /// What is to be done to the files of a queue.
