@@ -29,7 +29,7 @@ RULES = [
     Rule("light:GET_TOPIC_STATS_INFO", "value", r'"topicPutTps":(\d\.\d)', "messages a second"),
     Rule("light:POP_MESSAGE", "value", r"^reviveQid: (\d)$", "which queue a note is for, in turn"),
     Rule("light:POP_MESSAGE/no-light-queue", "both", r"^(?:invisibleTime|popTime|reviveQid): \S+$|^(?:msg|start)OffsetInfo: $", NOT_IN_TIME),
-    Rule("light:PULL_MESSAGE/none", "value", r"^remark: (.*)$", "there is no such queue"),
+    Rule("light:PULL_MESSAGE/none lite:PULL_MESSAGE/none", "value", r"^remark: (.*)$", "there is no such queue"),
     Rule("light:PULL_MESSAGE/behind-the-end", "value", r"^nextBeginOffset: (\d)$", "ours begins at the first message: docs/differences.md"),
     *answers(1, 29, " ".join(f"light:UPDATE_AND_CREATE_SUBSCRIPTIONGROUP/{row}" for row in (
         "lite-events-9", "lite-events-many", "lite-model-shared", "lite-quota--2", "lite-quota-many", "lite-reset-exclusive-perhaps",
@@ -80,6 +80,7 @@ RULES = [
     *answers(1, 13, of("CHANGE_MESSAGE_INVISIBLETIME", "no-number short-handle"), UNREADABLE),
     Rule(of("CHANGE_MESSAGE_INVISIBLETIME", "good another-broker"), "value", r"^invisibleTime: (60\d{4})$", "from the pop on"),
     Rule(of("CHANGE_MESSAGE_INVISIBLETIME", "no-topic queue-1"), "both", r"^(?:reviveQid|invisibleTime|popTime): ", "Apache's has them in refusals, too"),
+    Rule(of("PULL_MESSAGE", "p-1"), "value", r" 0/(\d+) %LMQ", "where it is in the parent: ours refused some before"),
     # Administration.
     *answers(29, 26, of("GET_LITE_CLIENT_INFO", "by-diff-nobody") + " " + of("GET_LITE_GROUP_INFO", "by-diff-nobody") + " "
              + of("TRIGGER_LITE_DISPATCH", "by-diff-nobody"), "Apache's makes it when it is asked for"),
