@@ -84,8 +84,8 @@ final class DifferentialLite {
         group("diff-liter-exclusive-resets", PARENT, Map.of("+lite.sub.model", "Exclusive", "+lite.sub.reset.offset.exclusive", "true"));
         group(WILD, PARENT, Map.of("+lite.sub.wildcard", "true"));
         group("diff-liter-events", PARENT, Map.of("+lite.sub.client.max.event.cnt", "10"));
-        send(MORTAL, "m", "m1");
-        send(MORTAL, "m", "m2");
+        sent(MORTAL, "m", "m1");
+        sent(MORTAL, "m", "m2");
     }
 
     private void group(String name, String parent, Map<String, String> attributes) throws Exception {
@@ -102,6 +102,11 @@ final class DifferentialLite {
 
     private RemotingCommand send(String topic, String lite, String body) throws Exception {
         return sendWith(topic, body, lite == null ? "" : DifferentialLight.property("__LITE_TOPIC", lite));
+    }
+
+    private void sent(String topic, String lite, String body) throws Exception {
+        RemotingCommand answer = send(topic, lite, body);
+        Env.check(answer.getCode() == 0, "a message to " + lite + ": " + answer.getCode() + " " + answer.getRemark());
     }
 
     private RemotingCommand sendWith(String topic, String body, String properties) throws Exception {
@@ -219,14 +224,14 @@ final class DifferentialLite {
             popped(wrong[0].toString(), pop("c-pop", GROUP, LONG_MS, 0, wrong));
         }
         for (String body : List.of("p-1-1", "p-1-2", "p-2-1")) {
-            send(PARENT, body.substring(0, 3), body);
+            sent(PARENT, body.substring(0, 3), body);
         }
         popped("good", pop("c-pop", GROUP, LONG_MS, 5_000));
-        send(PARENT, "p-1", "p-1-3");
+        sent(PARENT, "p-1", "p-1-3");
         popped("blocked", pop("c-pop", GROUP, LONG_MS, 500));
         popped("of-another-client", pop("c-other", GROUP, LONG_MS, 0));
-        send(PARENT, "p-3", "p-3-1");
-        send(PARENT, "p-3", "p-3-2");
+        sent(PARENT, "p-3", "p-3-1");
+        sent(PARENT, "p-3", "p-3-2");
         reads("c-one", GROUP, "p-3");
         popped("one-of-two", pop("c-one", GROUP, LONG_MS, 5_000, "maxMsgNum", 1));
         popped("rest-of-two", pop("c-one", GROUP, LONG_MS, 500));
@@ -254,7 +259,7 @@ final class DifferentialLite {
 
     private void settling() throws Exception {
         for (int at = 1; at <= 5; at++) {
-            send(PARENT, "a-1", "a-1-" + at);
+            sent(PARENT, "a-1", "a-1-" + at);
         }
         reads("c-ack", GROUP, "a-1");
         RemotingCommand answer = pop("c-ack", GROUP, LONG_MS, 5_000, "maxMsgNum", 4);
@@ -292,8 +297,8 @@ final class DifferentialLite {
 
     /** What comes again when its time is up: how often, and by which handles it is settled. */
     private void again() throws Exception {
-        send(PARENT, "g-1", "g-1-1");
-        send(PARENT, "g-1", "g-1-2");
+        sent(PARENT, "g-1", "g-1-1");
+        sent(PARENT, "g-1", "g-1-2");
         reads("c-again", GROUP, "g-1");
         RemotingCommand first = pop("c-again", GROUP, SHORT_MS, 5_000, "attemptId", "first");
         List<MessageExt> out = popped("first-time", first);
@@ -314,7 +319,7 @@ final class DifferentialLite {
     /** Where a group begins in what a client reads for the first time. */
     private void beginning() throws Exception {
         for (int at = 0; at < 5; at++) {
-            send(PARENT, "o-1", "o-1-" + at);
+            sent(PARENT, "o-1", "o-1-" + at);
         }
         String[][] options = {{"first", "POLICY", "1"}, {"last", "POLICY", "2"}, {"where-it-is", "POLICY", "0"}, {"no-policy", "POLICY", "9"}, {"offset-0", "OFFSET", "0"},
             {"offset-3", "OFFSET", "3"}, {"offset-99", "OFFSET", "99"}, {"offset-below-0", "OFFSET", "-1"}, {"tail-2", "TAIL_N", "2"}, {"tail-99", "TAIL_N", "99"},
@@ -339,7 +344,7 @@ final class DifferentialLite {
     /** Groups that begin anew when a client leaves a lite topic. */
     private void resets() throws Exception {
         for (int at = 0; at < 3; at++) {
-            send(PARENT, "r-1", "r-1-" + at);
+            sent(PARENT, "r-1", "r-1-" + at);
         }
         for (String group : List.of("diff-liter-resets", GROUP)) {
             String client = "c-" + group;
@@ -356,14 +361,14 @@ final class DifferentialLite {
     private void exclusive() throws Exception {
         for (String group : List.of(EXCLUSIVE, "diff-liter-exclusive-resets")) {
             String lite = "x-" + group.length();
-            send(PARENT, lite, lite + "-1");
+            sent(PARENT, lite, lite + "-1");
             String first = "c-first-" + group;
             String second = "c-second-" + group;
             reads(first, group, lite);
             popped("first-of-" + group, pop(first, group, LONG_MS, 2_000));
             reads(second, group, lite);
             popped("second-of-" + group, pop(second, group, LONG_MS, 2_000));
-            send(PARENT, lite, lite + "-2");
+            sent(PARENT, lite, lite + "-2");
             popped("first-later-of-" + group, pop(first, group, LONG_MS, 500));
         }
     }
@@ -372,7 +377,7 @@ final class DifferentialLite {
         for (String action : List.of("PARTIAL_ADD", "PARTIAL_REMOVE", "COMPLETE_ADD")) {
             answers.write("LITE_SUBSCRIPTION_CTL", "wild-" + action.toLowerCase(), change(action, "c-wild", WILD, PARENT, List.of("w-1")), null);
         }
-        send(PARENT, "w-new", "w-new-1");
+        sent(PARENT, "w-new", "w-new-1");
         TreeMap<String, String> bodies = new TreeMap<>();
         long deadline = System.currentTimeMillis() + SOON_MS;
         while (System.currentTimeMillis() < deadline) {
@@ -439,7 +444,7 @@ final class DifferentialLite {
         for (MessageExt message : answer.getCode() == 0 ? MessageDecoder.decodes(ByteBuffer.wrap(answer.getBody())) : new ArrayList<MessageExt>()) {
             settle(RequestCode.ACK_MESSAGE, "expired-" + message.getProperty("INNER_MULTI_QUEUE_OFFSET"), handle(answer, message), "m", "topic", MORTAL, "consumerGroup", OF_MORTAL);
         }
-        send(MORTAL, "m", "m3");
+        sent(MORTAL, "m", "m3");
         popped("after-expiry", pop("c-mortal", OF_MORTAL, LONG_MS, 2_000, "topic", MORTAL));
     }
 
