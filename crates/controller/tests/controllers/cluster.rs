@@ -148,13 +148,20 @@ impl Cluster {
 
     /// Asks whoever leads until one answers as a leader does.
     pub async fn ask(&self, asked: &Command) -> Command {
+        let (answer, conn) = self.ask_and_stay(asked).await;
+        conn.close("asked");
+        answer
+    }
+
+    /// The same; the connection stays.
+    async fn ask_and_stay(&self, asked: &Command) -> (Command, Arc<Conn>) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             for node in (0..self.ports.len()).filter(|node| self.nodes[*node].is_some()) {
-                let answer = ask(&self.address(node), asked).await;
-                match answer {
-                    Some(answer) if answer.code != response::CONTROLLER_NOT_LEADER => return answer,
-                    _ => {}
+                let Some(conn) = connect(&self.address(node)).await else { continue };
+                match conn.call(asked.clone(), PATIENCE).await {
+                    Ok(answer) if answer.code != response::CONTROLLER_NOT_LEADER => return (answer, conn),
+                    _ => conn.close("asked"),
                 }
             }
             assert!(Instant::now() < deadline, "nobody leads");
@@ -260,7 +267,10 @@ impl Broker {
         assert_eq!(cluster.ask(&apply).await.code, response::SUCCESS);
         let (name, heartbeats, conns) = (name.to_owned(), Vec::new(), Arc::default());
         let mut broker = Self { name, id, address, news, _port: port, heartbeats, conns };
-        assert_eq!(cluster.ask(&broker.register()).await.code, response::SUCCESS);
+        // By a connection that stays, as brokers do: its end would be the end of the broker until a heartbeat comes.
+        let (answer, conn) = cluster.ask_and_stay(&broker.register()).await;
+        assert_eq!(answer.code, response::SUCCESS);
+        broker.conns.lock().expect("fine").push(conn);
         broker.beat(cluster);
         // Heard by all controllers that are up.
         let up = cluster.nodes.iter().filter(|node| node.is_some()).count() as f64;
