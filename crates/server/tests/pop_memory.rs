@@ -46,7 +46,7 @@ fn in_memory(port: u16) -> usize {
 
 #[test]
 fn messages_in_flight_take_little_memory() {
-    let count = std::env::var("APOGEE_POPS").map_or(40_000, |count| count.parse().expect("a number"));
+    let count = std::env::var("APOGEE_POPS").map_or(100_000, |count| count.parse().expect("a number"));
     let port = free_port();
     let port_setting = format!("metricsPromExporterPort={port}");
     // As much in memory as by default, of a million.

@@ -50,7 +50,7 @@ pub(crate) mod waiting;
 /// Groups and topics share so many locks.
 const SHARDS: usize = 16;
 /// Batches that leave memory together: they share a write and a flush.
-const AT_ONCE: usize = 8_192;
+const AT_ONCE: usize = 1_024;
 /// Acknowledgements that wait to be noted.
 const MOST_ACKS: usize = 1_000_000;
 /// Longest sleep: a clock that is put forward is noticed after it.
@@ -202,17 +202,22 @@ impl Pop {
         let all = self.batches();
         let too_many = all.saturating_sub(limits.batches);
         for shard in &self.shards {
-            let leaving = {
+            let (own, leaving) = {
                 let mut flight = lock(shard);
                 let own = flight.batches();
                 // Each shard has its part of what is too many.
                 let batches = if too_many == 0 { own } else { own - (own * too_many).div_ceil(all).min(own) };
-                flight.leaving(now, Limits { batches, ..limits }, AT_ONCE)
+                (own, flight.leaving(now, Limits { batches, ..limits }, AT_ONCE))
             };
             if !leaving.is_empty() {
                 self.let_go(broker, shard, &leaving, now);
             }
-            next = next.min(lock(shard).next_look().unwrap_or(next));
+            let shard = lock(shard);
+            next = next.min(shard.next_look().unwrap_or(next));
+            if leaving.len() == AT_ONCE && shard.batches() < own {
+                // There may be more.
+                next = now;
+            }
         }
         next = next.min(reader.step(broker, now)).min(self.orders.step(broker, now));
         Duration::from_millis((next - now).max(0) as u64)
