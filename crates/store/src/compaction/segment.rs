@@ -335,17 +335,8 @@ mod tests {
 
     fn record(offset: i64, body: usize) -> (BatchUnit, Bytes) {
         let message = NewMessage {
-            topic: "T".into(),
-            queue_id: 0,
-            flag: 0,
-            sys_flag: 0,
-            born_timestamp: 1,
-            born_host: ([127, 0, 0, 1], 1).into(),
-            store_host: ([127, 0, 0, 1], 2).into(),
-            reconsume_times: 0,
-            prepared_transaction_offset: 0,
-            body: vec![7; body].into(),
             properties: "KEYS\u{1}k\u{2}".into(),
+            ..NewMessage::own("T", vec![7; body], ([127, 0, 0, 1], 1), 1)
         };
         let mut draft = Draft::new(&message, &mut BytesMut::new()).unwrap();
         draft.assign(offset, 0, 1);

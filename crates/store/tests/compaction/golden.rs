@@ -43,17 +43,8 @@ fn read(store: &Store) -> Vec<(i64, String, String)> {
 
 fn send(store: &Store, key: &str, body: &str) -> i64 {
     let message = NewMessage {
-        topic: "T".into(),
-        queue_id: 0,
-        flag: 0,
-        sys_flag: 0,
-        born_timestamp: 1,
-        born_host: ([127, 0, 0, 1], 1).into(),
-        store_host: ([127, 0, 0, 1], 2).into(),
-        reconsume_times: 0,
-        prepared_transaction_offset: 0,
-        body: body.to_owned().into(),
         properties: format!("KEYS\u{1}{key}\u{2}").into_bytes().into(),
+        ..NewMessage::own("T", body.to_owned(), ([127, 0, 0, 1], 1), 1)
     };
     store.append_now([Draft::new(&message, &mut BytesMut::new()).unwrap()]).unwrap()[0].queue_offset
 }

@@ -136,17 +136,10 @@ impl World {
         // Without a body it is told by its tag.
         let body = if has_body { [&number.to_be_bytes()[..], &[7; 40]].concat() } else { Vec::new() };
         let message = NewMessage {
-            topic: TOPIC.into(),
             queue_id: queue,
             flag: number as i32,
-            sys_flag: 0,
-            born_timestamp: 1,
-            born_host: ([127, 0, 0, 1], 1).into(),
-            store_host: ([127, 0, 0, 1], 2).into(),
-            reconsume_times: 0,
-            prepared_transaction_offset: 0,
-            body: body.into(),
             properties: format!("KEYS\u{1}{}\u{2}", key.1).into_bytes().into(),
+            ..NewMessage::own(TOPIC, body, ([127, 0, 0, 1], 1), 1)
         };
         let draft = Draft::new(&message, &mut BytesMut::new()).unwrap();
         if let Ok(appended) = self.store().append_now([draft]) {
